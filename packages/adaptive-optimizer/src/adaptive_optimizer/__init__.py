@@ -1,0 +1,1 @@
+"""Loss- and reward-driven control of lr, momentum, betas, alpha and weight decay around any PyTorch optimizer."""

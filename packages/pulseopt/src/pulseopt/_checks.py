@@ -1,0 +1,37 @@
+"""Refuse a hyper-parameter outside the interval it must lie in."""
+
+from numbers import Integral, Real
+
+from torch import Tensor
+
+
+def check(name: str, value: float | Tensor, interval: str) -> None:
+    """Refuse a ``value`` outside ``interval``, written as on paper: ``"[0, 1)"``.
+
+    NaN lies in no interval, and infinity in none that ends with ``inf)``.
+
+    Raises:
+        TypeError: ``value`` is no real number and no tensor.
+        ValueError: ``value`` lies outside, or is a tensor of several elements.
+    """
+    if not isinstance(value, Real | Tensor):
+        raise TypeError(f"{name} must be a number in {interval}, got {value!r} of type {type(value).__name__}")
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise ValueError(f"{name} must be one number in {interval}, got a tensor of shape {tuple(value.shape)}")
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    above = value >= low if interval[0] == "[" else value > low
+    below = value <= high if interval[-1] == "]" else value < high
+    if not (above and below):
+        raise ValueError(f"{name} must be in {interval}, got {value!r}")
+
+
+def check_integer(name: str, value: int, interval: str) -> None:
+    """Refuse a ``value`` that is no integer, or one outside ``interval``.
+
+    Raises:
+        TypeError: ``value`` is no integer; ``True`` and ``2.0`` are none.
+        ValueError: ``value`` lies outside.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer in {interval}, got {value!r} of type {type(value).__name__}")
+    check(name, value, interval)

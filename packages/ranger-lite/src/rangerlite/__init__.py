@@ -1,0 +1,1 @@
+"""RAdam and Lookahead in one PyTorch optimizer, with slow weights you can evaluate."""

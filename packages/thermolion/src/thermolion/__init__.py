@@ -1,0 +1,1 @@
+"""Lion-style sign steps blended with variance-normalised steps and annealed noise, as a PyTorch optimizer."""

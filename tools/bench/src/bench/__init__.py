@@ -1,0 +1,1 @@
+"""The main job: train real models on real data with all five methods beside tuned baselines."""

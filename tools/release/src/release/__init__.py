@@ -1,0 +1,1 @@
+"""List, plan, bump, build, check, rehearse and publish each package on its own cadence."""

@@ -1,0 +1,1 @@
+"""The promises that every optimizer of the workspace keeps, as checks that a test can call."""
