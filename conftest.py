@@ -1,0 +1,12 @@
+"""The whole suite runs on all cores; a file or folder that is named runs in one process."""
+
+import pytest
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Ask for one worker per core where nobody chose, before pytest-xdist reads its options."""
+    whole = config.args_source is not pytest.Config.ArgsSource.ARGS
+    if whole and config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None:
+        config.option.numprocesses = "auto"
+        config.option.dist = "worksteal"
