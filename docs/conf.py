@@ -1,0 +1,43 @@
+"""The site: MyST pages, and an API reference read from source without importing torch."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+project = "Quintet"
+author = "Quintet contributors"
+copyright = "2026, the Quintet contributors"  # noqa: A001  Sphinx's name
+
+extensions = ["myst_parser", "autoapi.extension", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "tests", "records"]
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+autoapi_dirs = [str(path) for path in sorted(ROOT.glob("packages/*/src/*")) if path.is_dir()]
+autoapi_root = "api"
+autoapi_keep_files = False
+autoapi_add_toctree_entry = False
+autoapi_options = ["members", "show-inheritance", "show-module-summary"]
+autoapi_python_class_content = "both"
+
+nitpicky = True
+# Names that live outside this site: no inventory is fetched, the build is offline.
+nitpick_ignore_regex = [
+    ("py:.*", r"(torch|numpy|lightning|transformers|collections|typing|pathlib|random|os|abc)(\..*)?"),
+    ("py:.*", r"(Any|Callable|Iterable|Iterator|Sequence|Mapping|Path|Tensor|Self|ParamsT|optional|callable)"),
+]
+suppress_warnings = ["autoapi.python_import_resolution"]
+
+html_theme = "pydata_sphinx_theme"
+html_title = "Quintet"
+html_static_path = ["_static"]
+html_theme_options = {
+    "navigation_with_keys": False,
+    "show_prev_next": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_sidebars = {"index": []}

@@ -1,0 +1,47 @@
+"""What the pages say is true: their Python runs, their equations carry the code's numbers, their tables the records'."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts and "tests" not in path.parts
+)
+PACKAGES = sorted(path.name for path in (ROOT / "packages").iterdir() if path.is_dir())
+EQUATION = re.compile(r"\((\d+[a-z]?)\)(?:\s|$)")
+COMPUTES = re.compile(r"#\s*((?:\(\d+[a-z]?\)[,\s]*)+)")
+
+
+def python_of(page: Path) -> str:
+    """All Python blocks of a page, as one program: later blocks use what earlier ones made."""
+    return "\n".join(re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL))
+
+
+def sources(package: str) -> str:
+    return "\n".join(path.read_text() for path in sorted((ROOT / "packages" / package / "src").rglob("*.py")))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_of(page)], ids=lambda page: page.stem)
+def test_every_python_block_runs(page, tmp_path):
+    program = tmp_path / f"{page.stem}_page.py"
+    program.write_text(python_of(page))
+    done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    if "ModuleNotFoundError" in done.stderr and "No module named" in done.stderr:
+        missing = done.stderr.rstrip().splitlines()[-1]
+        if re.search(r"'(lightning|transformers|accelerate)", missing):
+            pytest.skip(f"needs the trainers group: {missing}")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_equations_of_the_page_are_those_of_the_code(package):
+    page = (ROOT / "docs" / "packages" / f"{package}.md").read_text()
+    blocks = "\n".join(re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    on_the_page = set(EQUATION.findall(blocks))
+    in_code = {number for group in COMPUTES.findall(sources(package)) for number in re.findall(r"\d+[a-z]?", group)}
+    assert on_the_page, "the page shows no numbered equation in a ```text block"
+    assert on_the_page == in_code
