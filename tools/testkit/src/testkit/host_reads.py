@@ -25,6 +25,16 @@ READING_METHODS: frozenset[Callable[..., Any]] = frozenset(
 )  # they never reach the dispatcher where the tensor is on the CPU already
 
 
+def written_by(operator: Any, args: Sequence[Any]) -> list[Tensor]:
+    """Return the tensors among ``args`` that an operator of the dispatcher writes to, as its schema says."""
+    written = [
+        value
+        for value, argument in zip(args, operator._schema.arguments, strict=False)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    ]
+    return [leaf for leaf in tree_leaves(written) if isinstance(leaf, Tensor)]
+
+
 class HostRead(NamedTuple):
     """One read: what asked, and from which line."""
 
@@ -91,12 +101,7 @@ class _Operators(TorchDispatchMode):
         if schema.name in READING_OPERATORS or masks:
             self.watch.note(schema.name)
         result = func(*args, **(kwargs or {}))
-        written = [
-            value
-            for value, argument in zip(args, schema.arguments, strict=False)
-            if argument.alias_info is not None and argument.alias_info.is_write
-        ]
-        self.watch.add(tree_leaves((result, written)))
+        self.watch.add([*tree_leaves(result), *written_by(func, args)])
         return result
 
 

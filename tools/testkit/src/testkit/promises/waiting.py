@@ -1,0 +1,45 @@
+"""Waiting: how often a step waits for the device is counted, and bounded by what is documented."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor
+
+from testkit.case import Case
+from testkit.host_reads import count_host_reads
+from testkit.promises._promise import expect, promise
+from testkit.trajectories import run
+from testkit.trial import OptimizerTrial
+
+STEPS = 13
+
+
+def _on_device(trial: OptimizerTrial, loss: Tensor) -> Iterable[Tensor]:
+    """Yield what would live on an accelerator: all but step counts, which torch keeps on the host."""
+    yield loss
+    for parameter in trial.parameters:
+        yield parameter
+        if parameter.grad is not None:
+            yield parameter.grad
+    for entries in trial.optimizer.state.values():
+        yield from _tensors(entries)
+
+
+def _tensors(entries: Any) -> Iterable[Tensor]:
+    if isinstance(entries, dict):
+        yield from (value for name, value in entries.items() if name != "step" and isinstance(value, Tensor))
+
+
+@promise
+def host_reads_are_bounded(case: Case) -> None:
+    """A step reads no more numbers off the device than documented; by default none."""
+    allowed = case.contract.host_reads
+    if allowed is None:
+        return
+    trial = case.start()
+    run(trial, range(1))
+    for t in range(1, STEPS):
+        loss = trial.problem.backward(t)
+        with count_host_reads(_on_device(trial, loss)) as reads:
+            trial.apply(loss)
+        expect(len(reads) <= allowed, f"at most {allowed} host reads in a step", f"step {t} has {len(reads)}: {reads}")
