@@ -13,8 +13,8 @@ class Contract:
     """The facts that the promises need and cannot find out; the defaults fit ``torch.optim.AdamW``.
 
     Args:
-        intervals: where each setting must lie, as on paper: ``{"lr": "[0, inf)", "betas[0]": "[0, 1)"}``. A setting that
-            is a key of the parameter groups is checked there too; any other is checked as an argument alone.
+        intervals: where each setting must lie, as on paper: ``{"lr": "[0, inf)", "betas[0]": "[0, 1)"}``. A setting
+            that is a key of the parameter groups is checked there too; any other is checked as an argument alone.
         integers: the names among ``intervals`` that take whole numbers only.
         overrides: further group settings that a group can override, each with a value that changes the run; ``lr``,
             ``betas``, ``momentum``, ``weight_decay`` and ``eps`` are tried unasked where the groups have them.
@@ -24,6 +24,7 @@ class Contract:
             may call it more often, as LBFGS does. ``"refused"``: passing one is an error.
         feed: called with the optimizer and the detached loss before each ``step``, for optimizers that want the loss.
         host_reads: how often one step, ``feed`` included, may wait for the device; ``None``: as often as it likes.
+        host_state: the entries of the state that live on the host wherever the parameters are, and may be read freely.
         changes_gradients: ``step`` may write to ``.grad``.
         draws_from_global_stream: ``step`` takes its random numbers from torch's global stream, as documented.
         noise_follows_layout: the run depends on the strides of a parameter, as documented.
@@ -34,7 +35,7 @@ class Contract:
         fast: the settings of each fast path; ``None``: ``foreach=True`` and ``fused=True``, where ``make`` is a class
             and has them.
         fast_tolerance: how far a fast path may be from the reference, relative and absolute; ``0.0``: to the bit;
-            ``None``: what ``torch.testing.assert_close`` grants the dtype.
+            ``None``: eight times the dtype's ``eps``.
         shows: further settings, besides those of the groups, that ``repr`` shows.
     """
 
@@ -46,6 +47,7 @@ class Contract:
     closure: Literal["once", "needed", "refused"] = "once"
     feed: Callable[[Any, Tensor], object] | None = None
     host_reads: int | None = 0
+    host_state: Collection[str] = ("step",)
     changes_gradients: bool = False
     draws_from_global_stream: bool = False
     noise_follows_layout: bool = False

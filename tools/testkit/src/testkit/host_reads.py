@@ -1,6 +1,7 @@
 """Host reads: where a program waits for the device to learn a number, a truth or a size."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +50,7 @@ class HostReads(list[HostRead]):
     """The reads in the order they came; ``len`` counts them."""
 
     def __str__(self) -> str:
-        return ", ".join(map(str, self)) or "none"
+        return ", ".join(f"{count} × {read}" for read, count in Counter(self).items()) or "none"
 
 
 class _Watch:
@@ -121,10 +122,14 @@ class _Methods(TorchFunctionMode):
 
 
 def _caller() -> str:
-    """Return the file and line of the innermost frame outside torch and this file."""
+    """Return the file and line of the innermost frame that is neither in this file nor in torch, its optim apart."""
     frame = sys._getframe(1)
-    inside = (str(Path(torch.__file__).parent), __file__)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+    torch_folder = Path(torch.__file__).parent
+    inside, optimizers = (str(torch_folder), __file__), str(torch_folder / "optim")
+    while frame.f_back is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(optimizers) or not file.startswith(inside):
+            break
         frame = frame.f_back
     return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
 

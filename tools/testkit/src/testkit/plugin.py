@@ -23,6 +23,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         numpy.random.seed(SEED)
 
 
+def pytest_unconfigure() -> None:
+    """End the replica processes that a promise may have started."""
+    replicas = sys.modules.get("testkit.replicas")
+    if replicas is not None:
+        replicas.end_replicas()
+
+
 def _loaded(name: str) -> ModuleType | None:
     """Return a module that someone else has imported; one that is missing, or half imported, is None."""
     module = sys.modules.get(name)

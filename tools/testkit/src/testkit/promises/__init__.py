@@ -2,6 +2,7 @@
 
 from testkit.promises.checkpoints import a_checkpoint_continues_to_the_bit
 from testkit.promises.closures import the_closure_is_called_once
+from testkit.promises.equal_replicas import two_replicas_stay_equal
 from testkit.promises.failures import a_failed_step_leaves_the_settings
 from testkit.promises.gradients import gradients_are_left_as_they_were, no_gradient_no_change
 from testkit.promises.groups import a_group_can_be_added_mid_run, group_overrides_are_used
@@ -43,6 +44,7 @@ PROMISES = [
     host_reads_are_bounded,
     repr_shows_every_setting,
     an_overflow_step_changes_nothing,
+    two_replicas_stay_equal,
 ]
 """What every optimizer promises."""
 

@@ -1,13 +1,12 @@
 """What makes a function a promise: it passes in silence, or says which promise which case broke, and how."""
 
-import random
 from collections.abc import Callable
 from functools import wraps
 from typing import TypeVar
 
 import pytest
-import torch
 
+from testkit import streams
 from testkit.case import Case, TrialCase
 
 C = TypeVar("C", bound=Case | TrialCase)
@@ -39,11 +38,8 @@ def promise(check: Callable[[C], None]) -> Callable[[C], None]:
     def promised(case: C) -> None:
         __tracebackhide__ = True
         name = check.__name__.replace("_", " ")
-        stream = random.getstate()
         try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(20)
-                random.seed(20)
+            with streams.seeded(20):
                 check(case)
         except BrokenPromiseError as broken:
             raise AssertionError(_message(name, case, broken.expected, broken.came)) from None
@@ -52,8 +48,6 @@ def promise(check: Callable[[C], None]) -> Callable[[C], None]:
         except Exception as error:
             came = f"{type(error).__name__} was raised: {error}"
             raise AssertionError(_message(name, case, "no exception", came)) from error
-        finally:
-            random.setstate(stream)
 
     return promised
 

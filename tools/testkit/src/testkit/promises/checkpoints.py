@@ -1,15 +1,15 @@
 """Checkpoints: a run stopped at any step and resumed is the run that was never stopped."""
 
 import io
-import random
 from typing import Any
 
 import torch
 
+from testkit import streams
 from testkit.case import Case, TrialCase
 from testkit.promises._promise import expect, promise
 from testkit.sameness import difference
-from testkit.trajectories import copies, parting, run
+from testkit.trajectories import Trajectory, copies, parting, run
 from testkit.trial import Trial
 
 STEPS = 13
@@ -33,19 +33,18 @@ def _resume(trial: Trial, checkpoint: bytes) -> None:
 def a_checkpoint_continues_to_the_bit(case: Case | TrialCase) -> None:
     """A checkpoint of any step, read with ``weights_only=True`` under another global seed, continues to the bit."""
     trial = case.start()
-    checkpoints, streams = [_save(trial)], [torch.get_rng_state()]
-    unbroken = []
+    checkpoints, positions = [_save(trial)], [torch.get_rng_state()]
+    unbroken: Trajectory = []
     for t in range(STEPS):
         unbroken += run(trial, [t])
         checkpoints.append(_save(trial))
-        streams.append(torch.get_rng_state())
+        positions.append(torch.get_rng_state())
     for t in range(STEPS):
-        torch.manual_seed(1000 + t)
-        random.seed(1000 + t)
+        streams.seed(1000 + t)
         resumed = case.start()
         _resume(resumed, checkpoints[t])
         if case.contract.draws_from_global_stream:
-            torch.set_rng_state(streams[t])
+            torch.set_rng_state(positions[t])
         where = parting(run(resumed, range(t, STEPS)), unbroken[t:], first=t)
         expect(not where, f"the run resumed from the checkpoint before step {t} to be the unbroken one", where)
         where = difference(resumed.state_dict(), trial.state_dict(), "state")

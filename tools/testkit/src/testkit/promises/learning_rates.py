@@ -109,7 +109,7 @@ def a_tensor_learning_rate_is_obeyed(case: Case) -> None:
         return
     tensors = [torch.tensor(rate, dtype=torch.float64) for rate in rates]
     if not case.contract.tensor_lr:
-        refused = refusal(lambda: _trial(case, list(tensors)), "lr")
+        refused = refusal(lambda: _trial(case, list(tensors)).step(0), "lr")
         expect(bool(refused), "a tensor to be refused as lr", "it was taken")
         return
     trial = _trial(case, list(tensors))

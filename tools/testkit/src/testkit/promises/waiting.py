@@ -1,9 +1,9 @@
 """Waiting: how often a step waits for the device is counted, and bounded by what is documented."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from testkit.case import Case
 from testkit.host_reads import count_host_reads
@@ -15,19 +15,15 @@ STEPS = 13
 
 
 def _on_device(trial: OptimizerTrial, loss: Tensor) -> Iterable[Tensor]:
-    """Yield what would live on an accelerator: all but step counts, which torch keeps on the host."""
+    """Yield what would live on an accelerator: all but the state that the contract keeps on the host."""
     yield loss
     for parameter in trial.parameters:
         yield parameter
         if parameter.grad is not None:
             yield parameter.grad
     for entries in trial.optimizer.state.values():
-        yield from _tensors(entries)
-
-
-def _tensors(entries: Any) -> Iterable[Tensor]:
-    if isinstance(entries, dict):
-        yield from (value for name, value in entries.items() if name != "step" and isinstance(value, Tensor))
+        held = {name: value for name, value in entries.items() if name not in trial.contract.host_state}
+        yield from (leaf for leaf in tree_leaves(held) if isinstance(leaf, Tensor))
 
 
 @promise
