@@ -1,0 +1,213 @@
+"""The optimizer: parameter groups, state, closures, and the choice of a path."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer, RAdam
+from torch.optim.optimizer import ParamsT, _use_grad_for_differentiable  # pyright: ignore[reportPrivateUsage]
+
+from ._advance import Gathered, advance
+from ._counts import Counts
+from ._settings import check_group, lookahead_settings, radam_settings
+from ._slow import lent
+
+# What a group holds beyond torch's RAdam; checkpoints of RAdam and of older releases lack some of it.
+LATER_SETTINGS: dict[str, Any] = {
+    "lookahead_steps": 6,
+    "lookahead_alpha": 0.5,
+    "lookahead_momentum": "keep",
+    "decoupled_weight_decay": True,
+    "differentiable": False,
+    "fused": None,
+}
+
+
+class RangerLite(RAdam):
+    """RAdam inside, Lookahead outside, in one torch optimizer.
+
+    Every parameter takes RAdam's step; at every k-th step of its own, k = ``lookahead_steps``, its slow weights φ move
+    to φ + α (θ - φ), α = ``lookahead_alpha``, and the parameter restarts from there. φ begins as the parameter before
+    its first step. A parameter without gradient is left alone.
+
+    Args:
+        params: tensors, (name, tensor) pairs, or dictionaries that define parameter groups.
+        lr: η, in [0, inf); a tensor of one element too.
+        betas: β1 and β2, decay of the two moments, in [0, 1).
+        eps: ε, added to the root of the second moment, in [0, inf).
+        weight_decay: λ, in [0, inf).
+        lookahead_steps: k, an integer in [1, inf).
+        lookahead_alpha: α, in [0, 1]; 0 returns to φ, 1 leaves the parameter where it is.
+        foreach: True for each operation on all tensors at once, False for one tensor after the other; None takes the
+            first on accelerators and small cached pieces on the CPU. All compute the same.
+        maximize: climb instead of descending.
+        capturable: keep step counts and decisions on the device, as CUDA graphs need.
+        fused: True for one kernel over all tensors (C++ on the CPU, built on first use; Triton on CUDA).
+        differentiable: let autograd see the step.
+        decoupled_weight_decay: decay the parameter, as AdamW does; False adds λ θ to the gradient.
+        lookahead_momentum: what the pull back does to the first moment: "keep" it, "reset" it to zero, or "pullback",
+            interpolate it like the parameter, at the price of one more tensor of state.
+
+    Raises:
+        TypeError: a hyper-parameter of the wrong kind.
+        ValueError: a hyper-parameter outside its interval, in the defaults or in a group.
+        RuntimeError: two settings that exclude each other.
+
+    Source: Liu et al. 2019, https://arxiv.org/abs/1908.03265, and Zhang et al. 2019, https://arxiv.org/abs/1907.08610
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.95, 0.999),
+        eps: float = 1e-5,
+        weight_decay: float = 0.0,
+        lookahead_steps: int = 6,
+        lookahead_alpha: float = 0.5,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        fused: bool | None = None,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
+        lookahead_momentum: str = "keep",
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "lookahead_steps": lookahead_steps,
+            "lookahead_alpha": lookahead_alpha,
+            "foreach": foreach,
+            "maximize": maximize,
+            "capturable": capturable,
+            "fused": fused,
+            "differentiable": differentiable,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "lookahead_momentum": lookahead_momentum,
+        }
+        check_group(defaults)
+        self._counts = Counts()
+        self._lent = 0
+        Optimizer.__init__(self, params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; what it overrides is checked like the defaults."""
+        check_group({**self.defaults, **param_group})
+        super().add_param_group(param_group)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a checkpoint's or a pickle's state; what an older one lacks gets its default."""
+        for group in state["param_groups"]:
+            for name, value in LATER_SETTINGS.items():
+                group.setdefault(name, value)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._counts = Counts()
+        self._lent = 0
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a checkpoint of RangerLite, 1.0.x included, or of torch's RAdam, whose slow weights start afresh.
+
+        Settings that the checkpoint does not know stay as they are.
+
+        Raises:
+            RuntimeError: inside ``slow_weights()``.
+            ValueError: groups that do not match, or a hyper-parameter outside its interval.
+        """
+        self._refuse_while_lent("load_state_dict()")
+        groups = state_dict["param_groups"]
+        if len(groups) == len(self.param_groups):
+            kept = [{n: own[n] for n in LATER_SETTINGS} for own in self.param_groups]
+            groups = [{**old, **new} for old, new in zip(kept, groups, strict=True)]
+            for group in groups:
+                check_group({**self.defaults, **group})
+        super().load_state_dict({**state_dict, "param_groups": groups})
+
+    @_use_grad_for_differentiable
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step.
+
+        Args:
+            closure: recomputes the loss and its gradients; called once, with gradients enabled.
+
+        Returns:
+            What ``closure`` returned, or None.
+
+        Raises:
+            RuntimeError: inside ``slow_weights()``, or a sparse gradient.
+        """
+        self._refuse_while_lent("step()")
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self._refuse_sparse()
+        for group in self.param_groups:
+            gathered = Gathered()
+            has_complex = self._init_group(group, *gathered.lists())
+            advance(gathered, radam_settings(group), lookahead_settings(group), group, self._counts, has_complex)
+        return loss
+
+    @contextmanager
+    def slow_weights(self) -> Generator[None]:
+        """Put the slow weights φ into the parameters, for evaluation, and bring the fast ones back to the bit.
+
+        Inside, ``model.state_dict()`` saves the slow weights, and this optimizer's ``state_dict()`` what it saves
+        outside. A parameter without φ, not stepped yet, keeps its value. What the body writes into parameters that
+        have φ is lost at the end. Nested use changes nothing more; the outermost block restores.
+
+        Raises:
+            RuntimeError: from ``step()`` or ``load_state_dict()`` inside the block.
+        """
+        pairs = [] if self._lent else self._pairs()
+        with lent(pairs):
+            self._lent += 1
+            try:
+                yield
+            finally:
+                self._lent -= 1
+
+    def _pairs(self) -> list[tuple[Tensor, Tensor]]:
+        params = [p for group in self.param_groups for p in group["params"]]
+        return [(p, self.state[p]["cached_params"]) for p in params if "cached_params" in self.state.get(p, {})]
+
+    def _refuse_while_lent(self, what: str) -> None:
+        if self._lent:
+            raise RuntimeError(f"{what} must not be called inside slow_weights(), leave the block first")
+
+    def _refuse_sparse(self) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None and p.grad.is_sparse:
+                    raise RuntimeError("RangerLite does not support sparse gradients, use torch.optim.SparseAdam")
+
+    def _init_group(  # type: ignore[override]
+        self,
+        group: dict[str, Any],
+        params_with_grad: list[Tensor],
+        grads: list[Tensor],
+        exp_avgs: list[Tensor],
+        exp_avg_sqs: list[Tensor],
+        state_steps: list[Tensor],
+        cached_params: list[Tensor],
+        cached_exp_avgs: list[Tensor],
+    ) -> bool:
+        has_complex = super()._init_group(  # type: ignore[no-untyped-call]
+            group, params_with_grad, grads, exp_avgs, exp_avg_sqs, state_steps
+        )
+        for p in params_with_grad:
+            state = self.state[p]
+            if "cached_params" not in state:
+                source = p if group["differentiable"] else p.detach()
+                state["cached_params"] = source.clone(memory_format=torch.preserve_format)
+            cached_params.append(state["cached_params"])
+            if group["lookahead_momentum"] == "pullback":
+                if "cached_exp_avg" not in state:
+                    state["cached_exp_avg"] = state["exp_avg"].detach().clone(memory_format=torch.preserve_format)
+                cached_exp_avgs.append(state["cached_exp_avg"])
+        return bool(has_complex)
