@@ -1,0 +1,92 @@
+"""What a stream of losses or rewards says, in numbers that do not depend on its unit.
+
+For the n-th finite value L, with b = 0.9 and δ = 1e-4 unless set otherwise:
+
+    E ← b E + (1-b) L,  E₁ = L                            (1)  moving average
+    D ← D + max(1-b, 1/n) (|L - E₋| - D)                  (2)  mean absolute deviation; E₋ is E before (1)
+    S = max(|E₋|, D, 1e-12);  g = (E₋ - E)/S              (3)  relative improvement
+    up if g > δ, down if g < -δ, else flat                (4)  verdict; the first value is flat
+    cv² = Var/S², at most 100                             (5)  Var ← b (Var + (1-b) (L - E₋)²)
+
+S follows the level of the values, or their spread where the level is near zero, so (3) is defined for negative values
+and for values that cross zero. For rewards larger is better: g changes its sign. We carry √Var and form it with
+``hypot``, and count a value beyond ±1e300 as 1e300: no finite input overflows. Averages
+move by (1-b) (L - E), the same number, and one that equal values leave to the bit.
+
+Source: the adaptive-optimizer method, equations 1-5; the variance is West's incremental one (Finch 2009, eq. 143).
+"""
+
+from math import hypot, sqrt
+
+LARGEST = 1e300
+SMALLEST_SCALE = 1e-12
+LARGEST_CV2 = 100.0
+SETTINGS = ("beta", "delta", "sign")
+SLOW = 0.99  # the b of the reward's centre, equation (17) of ``rules``
+
+
+class Statistics:
+    """Running statistics of one stream; all state is in plain numbers."""
+
+    def __init__(self, beta: float, delta: float, *, larger_is_better: bool) -> None:
+        self.beta = beta
+        self.delta = delta
+        self.sign = -1.0 if larger_is_better else 1.0
+        self.n = 0
+        self.average = 0.0
+        self.deviation = 0.0
+        self.sd = 0.0
+        self.cv2 = 0.0
+        self.verdict = 0
+        self.first = 0.0
+        self.latest = 0.0
+        self.typical = 0.0  # moving average of |L|, the newest not yet in it
+
+    def update(self, value: float) -> None:
+        """Take in one finite value."""
+        value = min(max(value, -LARGEST), LARGEST)
+        self.n += 1
+        if self.n == 1:
+            self.average = self.first = self.latest = value  # (1)
+            self.typical = abs(value)
+            return
+        b, before = self.beta, self.average
+        difference = value - before
+        self.average = before + (1 - b) * difference  # (1)
+        self.deviation += max(1 - b, 1 / self.n) * (abs(difference) - self.deviation)  # (2)
+        scale = max(abs(before), self.deviation, SMALLEST_SCALE)  # (3)
+        gain = self.sign * (before - self.average) / scale  # (3)
+        self.verdict = 1 if gain > self.delta else -1 if gain < -self.delta else 0  # (4)
+        self.sd = sqrt(b) * hypot(self.sd, sqrt(1 - b) * difference)  # (5)
+        cv = self.sd / scale
+        self.cv2 = min(cv * cv, LARGEST_CV2)  # (5)
+        self.typical = b * self.typical + (1 - b) * abs(self.latest) if self.n > 2 else self.typical
+        self.latest = value
+
+    def state_dict(self) -> dict[str, float]:
+        """The running numbers, without the settings."""
+        return {name: value for name, value in vars(self).items() if name not in SETTINGS}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Continue from ``state``, as ``state_dict`` returned it."""
+        for name in self.state_dict():
+            setattr(self, name, state[name])
+
+
+class RewardStatistics(Statistics):
+    """The same for rewards, with the slow centre and spread that ``scaling`` compares with."""
+
+    def __init__(self, beta: float, delta: float) -> None:
+        super().__init__(beta, delta, larger_is_better=True)
+        self.center = 0.0
+        self.spread = 0.0
+
+    def update(self, value: float) -> None:
+        """Take in one finite reward."""
+        super().update(value)
+        value = self.latest
+        if self.n == 1:
+            self.center = value
+            return
+        self.spread += max(1 - SLOW, 1 / self.n) * (abs(value - self.center) - self.spread)
+        self.center += (1 - SLOW) * (value - self.center)

@@ -1,0 +1,186 @@
+"""The rules: each maps a factor and what the losses or rewards say to the next factor.
+
+A factor multiplies a rate (lr, weight decay) or a horizon 1/(1-μ) (momentum, betas, alpha). With verdict, E and cv²
+from equations (1) to (5), λ = ``noise_weight``, k completed steps, T = ``cycle_length``, r = ``cycle_floor``:
+
+    M ← 1.02 M up, 0.96 M down, 0.999 M flat                       (6)  lr ``trend``
+    V = 1/(1 + λ cv²)                                              (7)  lr, reward ``variance``
+    C = r + (1-r) (1 + cos(π min(k,T)/T))/2                        (8)  lr ``cosine``
+    C as in (8), k from the last restart, T ← cycle_mult T         (9)  lr ``cosine_restart``
+    H ← 1.02 H up, 0.96 H down                                     (10) momentum, betas[0] ``relative``
+    H = E_ref/E, held where either is not positive                 (11) momentum ``inverse``
+    H = 1/(2s), s = |L|/(|L| + A), A the average of earlier |L|    (12) momentum ``normalized``
+    H = 1 + λ cv²                                                  (13) betas[1] ``variance``, alpha ``stable``
+    N ← 0.98 N up, 1.02 N down                                     (14) wd ``trend``
+    R ← 1.02 R up, 0.96 R down                                     (15) reward ``trend``
+    R = 1 + (R̄ - c)/s                                              (16) reward ``scaling``
+    c = average of rewards with b = 0.99, s = max(4 avg |R - c|, 1e-12)  (17)  where c, s are not given
+
+Down outweighs up twice in (6): balanced factors drive the rate to the edge of stability and keep it there.
+
+Source: the rules' names are those of the AdaptiveOptimizer README (theoryjames1-glitch), the equations this package's.
+"""
+
+from collections.abc import Callable
+from math import cos, floor, inf, log, pi
+from typing import NamedTuple, cast
+
+from adaptive_optimizer._settings import Settings
+
+UP, DOWN, FLAT = 1.02, 0.96, 0.999
+
+
+class Signal(NamedTuple):
+    """What the stream that drives a rule says; of losses, or of rewards for a reward rule."""
+
+    verdict: int  # 1 improving, -1 worsening, 0 neither
+    cv2: float  # variance over scale squared, no unit, in [0, 100]
+    latest: float  # L, the newest value
+    average: float  # E
+    first: float  # the first E
+    typical: float  # A, moving average of earlier |L|
+    center: float  # c of (16); 0 for losses
+    span: float  # s of (16); 1 for losses
+    step: int  # k, completed steps
+    settings: Settings
+
+
+Rule = Callable[[float, Signal], float]
+
+
+def trend(value: float, signal: Signal) -> float:
+    """Grow the rate by 2 % after an improvement, shrink it by 4 % after the opposite."""
+    return value * (UP if signal.verdict > 0 else DOWN if signal.verdict < 0 else FLAT)  # (6)
+
+
+def variance(value: float, signal: Signal) -> float:
+    """Shrink the rate while the values are noisy; not cumulative."""
+    return 1 / (1 + signal.settings.noise_weight * signal.cv2)  # (7)
+
+
+def cosine(value: float, signal: Signal) -> float:
+    """Anneal once over ``cycle_length`` steps, then hold the floor."""
+    return _anneal(min(signal.step, signal.settings.cycle_length), signal.settings.cycle_length, signal.settings)  # (8)
+
+
+def cosine_restart(value: float, signal: Signal) -> float:
+    """Anneal again and again, each cycle ``cycle_mult`` times as long as the one before."""
+    start, length = _cycle(signal.step, signal.settings.cycle_length, signal.settings.cycle_mult)
+    return _anneal(signal.step - start, length, signal.settings)  # (9)
+
+
+def relative(value: float, signal: Signal) -> float:
+    """Lengthen the horizon by 2 % after an improvement, shorten it by 4 % after the opposite."""
+    return value * (UP if signal.verdict > 0 else DOWN if signal.verdict < 0 else 1.0)  # (10)
+
+
+def inverse(value: float, signal: Signal) -> float:
+    """Lengthen the horizon as the loss falls: half the loss, twice the horizon."""
+    if signal.average <= 0 or signal.first <= 0:
+        return value
+    return signal.first / signal.average  # (11)
+
+
+def normalized(value: float, signal: Signal) -> float:
+    """Shorten the horizon where a loss stands out against the earlier ones."""
+    size = abs(signal.latest)
+    if size == 0:
+        return 1.0 if signal.typical == 0 else inf
+    return (1 + signal.typical / size) / 2  # (12)
+
+
+def stable(value: float, signal: Signal) -> float:
+    """Lengthen the horizon while the values are noisy; never below its base."""
+    return 1 + signal.settings.noise_weight * signal.cv2  # (13)
+
+
+def opposite_trend(value: float, signal: Signal) -> float:
+    """Decay less after an improvement, more after the opposite."""
+    return value * (0.98 if signal.verdict > 0 else 1.02 if signal.verdict < 0 else 1.0)  # (14)
+
+
+def reward_trend(value: float, signal: Signal) -> float:
+    """Grow by 2 % when the reward rises, shrink by 4 % when it falls."""
+    return value * (UP if signal.verdict > 0 else DOWN if signal.verdict < 0 else 1.0)  # (15)
+
+
+def scaling(value: float, signal: Signal) -> float:
+    """Follow the reward's distance from its centre, in units of its span."""
+    return 1 + (signal.average - signal.center) / signal.span  # (16)
+
+
+def _anneal(step: float, length: float, settings: Settings) -> float:
+    r = settings.cycle_floor
+    return r + (1 - r) * (1 + cos(pi * step / length)) / 2  # (8)
+
+
+def _cycle(step: int, length: float, mult: float) -> tuple[float, float]:
+    """Start and length of the cycle that ``step`` lies in, without walking through the earlier ones."""
+    if mult == 1:
+        return step - step % length, length
+    index = max(0, floor(log(1 + step * (mult - 1) / length, mult)) - 1)
+    while True:
+        start, this = length * (mult**index - 1) / (mult - 1), length * mult**index
+        if step < start + this:
+            return start, this
+        index += 1
+
+
+RULES: dict[str, dict[str, Rule]] = {
+    "lr": {"trend": trend, "variance": variance, "cosine": cosine, "cosine_restart": cosine_restart},
+    "momentum": {"relative": relative, "inverse": inverse, "normalized": normalized},
+    "beta1": {"relative": relative},
+    "beta2": {"variance": stable},
+    "alpha": {"stable": stable},
+    "wd": {"trend": opposite_trend},
+    "reward": {"scaling": scaling, "trend": reward_trend, "variance": variance},
+}
+
+
+def register_rule(name: str, function: Rule, *, knob: str | None = None) -> None:
+    """Make ``function`` known as ``name``, as ``lr_rule="name"`` or ``"trend+name"``.
+
+    Args:
+        name: letters, digits and underscores; not one that the knob has already.
+        function: takes the factor of the last loss (1 at first) and a ``Signal``, returns the next factor, which is
+            clamped like the built-in ones. It should be pure: its state is the factor, which checkpoints hold.
+        knob: one of ``RULES``; None makes the rule known for every knob.
+
+    Raises:
+        TypeError: ``function`` cannot be called.
+        ValueError: the name is taken or not a name, or the knob is unknown.
+    """
+    if not callable(function):
+        raise TypeError(f"function must be callable as function(value, signal), got {function!r}")
+    if not name.isidentifier() or name == "none":
+        raise ValueError(f"name must be made of letters, digits and underscores and not be 'none', got {name!r}")
+    if knob is not None and knob not in RULES:
+        raise ValueError(f"knob must be one of {', '.join(RULES)}, got {knob!r}")
+    knobs = list(RULES) if knob is None else [knob]
+    taken = [each for each in knobs if name in RULES[each]]
+    if taken:
+        raise ValueError(f"name must be new, but {', '.join(taken)} has a rule {name!r} already; choose another name")
+    for each in knobs:
+        RULES[each][name] = function
+
+
+def chosen(knob: str, rule: object, *, argument: str, combine: bool = False) -> dict[str, Rule]:
+    """The rules that ``rule`` names, ``"a+b"`` where ``combine``; in one order, however they were written.
+
+    Raises:
+        TypeError: ``rule`` is neither a name, a callable nor None.
+        ValueError: a part is unknown, twice there or empty.
+    """
+    if rule is None or rule == "none":
+        return {}
+    if callable(rule):
+        return {getattr(rule, "__name__", type(rule).__name__): cast(Rule, rule)}
+    if not isinstance(rule, str):
+        raise TypeError(f"{argument} must be a name, a callable or None, got {rule!r} of type {type(rule).__name__}")
+    parts = [part.strip() for part in rule.split("+")]
+    allowed = ", ".join(repr(name) for name in RULES[knob])
+    if (len(parts) > 1 and not combine) or len(set(parts)) < len(parts) or not set(parts) <= RULES[knob].keys():
+        how = "one or more of" if combine else "one of"
+        joined = ", joined by '+' and each at most once" if combine else ""
+        raise ValueError(f"{argument} must be None, a callable, or {how} {allowed}{joined}; got {rule!r}")
+    return {name: function for name, function in RULES[knob].items() if name in parts}
