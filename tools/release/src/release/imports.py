@@ -1,0 +1,117 @@
+"""Who may import whom: the house's table, judged on each file's syntax tree.
+
+packages/*/src         torch, the standard library, itself, what it declares; extras inside integrations/,
+                       or at the moment of use; trainers inside integrations/ alone
+packages/*/tests       that, its extras, the test kit
+packages/*/examples    its public names, torch, published libraries
+tools/testkit          torch, pytest, the standard library
+tools/bench, docs      the packages' public names, torch, published libraries
+tools/release          what it declares
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from release.workspace import Member, Workspace
+
+TRAINERS = {"accelerate", "lightning", "pytorch_lightning", "transformers"}
+# torch brings it on the platforms that have it.
+WITH_TORCH = {"torch", "triton"}
+TESTING = {"hypothesis", "pytest"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import: ``a.b.c`` for ``from a.b import c`` too; ``lazy`` where it waits inside a function."""
+
+    name: str
+    line: int
+    lazy: bool
+
+    @property
+    def top(self) -> str:
+        """The module that a distribution brings."""
+        return self.name.partition(".")[0]
+
+
+def faults(workspace: Workspace, path: str) -> list[str]:
+    """Judge one file, given relative to the root; each fault starts with path and line."""
+    tree = ast.parse((workspace.root / path).read_text(encoding="utf-8"), path)
+    owner = next((member for member in workspace.members.values() if path.startswith(f"{member.path}/")), None)
+    wrong: list[str] = []
+    for found in _imports(tree, lazy=False):
+        if found.top not in sys.stdlib_module_names:
+            reason = _reason(workspace, owner, path, found)
+            wrong += [f"{path}:{found.line}: {found.name}: {reason}"] if reason else []
+    return wrong
+
+
+def _imports(node: ast.AST, *, lazy: bool) -> Iterator[Import]:
+    if isinstance(node, ast.Import):
+        yield from (Import(alias.name, node.lineno, lazy) for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.level == 0:
+        yield from (Import(f"{node.module}.{alias.name}", node.lineno, lazy) for alias in node.names)
+    inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or _for_types(node)
+    for child in ast.iter_child_nodes(node):
+        yield from _imports(child, lazy=inside)
+
+
+def _for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def _reason(workspace: Workspace, owner: Member | None, path: str, found: Import) -> str | None:
+    """Say why an import is refused; None where it is allowed."""
+    ours = {member.module: member for member in workspace.members.values()}
+    if owner is not None and found.top == owner.module:
+        return None
+    if owner is not None and owner.published and not path.startswith(f"{owner.path}/examples/"):
+        in_tests = path.startswith(f"{owner.path}/tests/")
+        if found.top in ours:
+            return None if in_tests and found.top == "testkit" else "packages never import each other, nor the tools"
+        return _test_reason(owner, path, found) if in_tests else _source_reason(owner, path, found)
+    if found.top in ours:
+        return _user_reason(owner, ours[found.top], found)
+    if owner is not None and owner.name == "testkit" and found.top not in WITH_TORCH | TESTING:
+        return "the test kit imports torch, pytest and the standard library"
+    return None
+
+
+def _source_reason(owner: Member, path: str, found: Import) -> str | None:
+    extras = {_module(line.name) for lines in owner.extras.values() for line in lines}
+    if found.top in WITH_TORCH | {_module(line.name) for line in owner.requires}:
+        return None
+    if found.top not in extras:
+        return "a package imports torch, the standard library, itself and what it declares"
+    if "integrations" in path.split("/"):
+        return None
+    if found.top in TRAINERS:
+        return "a trainer is imported inside integrations/ alone"
+    return None if found.lazy else "an extra is imported inside integrations/, or inside the function that needs it"
+
+
+def _test_reason(owner: Member, path: str, found: Import) -> str | None:
+    declared = {_module(line.name) for lines in [owner.requires, *owner.extras.values()] for line in lines}
+    if found.top in declared | WITH_TORCH | TESTING or _is_beside(owner, path, found.top):
+        return None
+    return "a package's tests import it, the test kit, pytest, torch and its extras"
+
+
+def _is_beside(owner: Member, path: str, top: str) -> bool:
+    folder = (owner.root / path).parent
+    return any((folder / name).exists() for name in (f"{top}.py", top))
+
+
+def _user_reason(owner: Member | None, used: Member, found: Import) -> str | None:
+    if owner is not None and owner.name in ("testkit", "release"):
+        return f"{owner.name} knows no other member"
+    if not used.published:
+        return None if owner is None else "bench and examples use the packages, not the tools"
+    private = any(part.startswith("_") and not part.endswith("__") for part in found.name.split("."))
+    return "only public names are used outside a package" if private else None
+
+
+def _module(dist: str) -> str:
+    return dist.lower().replace("-", "_")

@@ -1,0 +1,115 @@
+"""Run commands: each one is printed first, and a dry run runs only those that read."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from release.exits import Exit, Refusal
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Where commands run by default, and whether those that write run at all."""
+
+    root: Path
+    dry_run: bool = False
+
+    def query(self, *command: str | Path, cwd: Path | None = None) -> str:
+        """Run a command that only reads, in a dry run too; return its standard output.
+
+        Raises:
+            Refusal: it failed.
+        """
+        done = self._start(command, cwd, {}, capture=True)
+        if done.returncode:
+            raise Refusal(Exit.COMMAND, f"`{said(command)}` failed: {tail(done.stderr)}")
+        return done.stdout
+
+    def succeeds(self, *command: str | Path, cwd: Path | None = None) -> bool:
+        """Run a command that only reads; tell whether it exited with 0."""
+        return self._start(command, cwd, {}, capture=True).returncode == 0
+
+    def run(
+        self,
+        *command: str | Path,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        code: Exit = Exit.COMMAND,
+        why: str = "",
+    ) -> None:
+        """Run a command that writes or takes long; in a dry run only print it.
+
+        Raises:
+            Refusal: it failed, with ``code`` and ``why``.
+        """
+        if self.run_status(*command, cwd=cwd, env=env):
+            raise Refusal(code, why or f"`{said(command)}` failed: its output is above")
+
+    def run_status(self, *command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> int:
+        """Run like ``run``; return the exit status, 0 in a dry run."""
+        if self.dry_run:
+            self._say(command, cwd, env or {})
+            return 0
+        return self._start(command, cwd, env or {}, capture=False).returncode
+
+    def _start(
+        self, command: tuple[str | Path, ...], cwd: Path | None, env: Mapping[str, str], *, capture: bool
+    ) -> subprocess.CompletedProcess[str]:
+        self._say(command, cwd, env)
+        try:
+            return subprocess.run(
+                [str(part) for part in command],
+                cwd=cwd or self.root,
+                env={**os.environ, **env},
+                stdout=subprocess.PIPE if capture else sys.stderr.fileno(),
+                stderr=subprocess.PIPE if capture else None,
+                text=True,
+                check=False,
+            )
+        except OSError as error:
+            raise Refusal(Exit.COMMAND, f"`{command[0]}` does not run: {error.strerror}") from error
+
+    def _say(self, command: tuple[str | Path, ...], cwd: Path | None, env: Mapping[str, str]) -> None:
+        settings = "".join(f"{name}={shlex.quote(value)} " for name, value in env.items())
+        place = "" if cwd in (None, self.root) else f"(in {cwd}) "
+        tell(f"$ {place}{settings}{said(command)}")
+
+
+def said(command: tuple[str | Path, ...]) -> str:
+    """Write the command as one would type it; a program of an environment by its name alone."""
+    program = Path(command[0]).name if Path(command[0]).parent == Path(sys.executable).parent else str(command[0])
+    return shlex.join([program, *(str(part) for part in command[1:])])
+
+
+def tell(line: str) -> None:
+    """Print a line of progress on standard error; standard output is for results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def tail(output: str) -> str:
+    """Return the last line that says something."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "it said nothing"
+
+
+def program(name: str) -> str:
+    """Find a program: beside this Python first, then on PATH.
+
+    Raises:
+        Refusal: it is in neither place.
+    """
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise Refusal(Exit.COMMAND, f"`{name}` is not installed; run this through `uv run --group lint`")
+    return found
+
+
+def uv() -> str:
+    """Find uv: the one that runs us, or the one on PATH."""
+    return os.environ.get("UV") or program("uv")
