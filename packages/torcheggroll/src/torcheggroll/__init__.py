@@ -1,1 +1,25 @@
 """EGGROLL: low-rank evolution strategies for any PyTorch module, with a factored forward."""
+
+from importlib.metadata import version
+
+from ._diagnostics import Diagnostics
+from ._population import MemberSpec, Population
+from .es import (
+    TorchEggrollES,
+    compute_es_gradient,
+    generate_lora_noise,
+    generate_noise_for_shapes,
+    generate_standard_noise,
+)
+
+__version__ = version("torcheggroll")
+__all__ = [
+    "Diagnostics",
+    "MemberSpec",
+    "Population",
+    "TorchEggrollES",
+    "compute_es_gradient",
+    "generate_lora_noise",
+    "generate_noise_for_shapes",
+    "generate_standard_noise",
+]

@@ -1,0 +1,163 @@
+"""Catch every use of a perturbed parameter, wherever in the model it happens.
+
+A parameter is known by identity, not by the module that owns it: ``F.linear(x, w)``, tied weights, the packed
+projection of attention and bare parameters are all seen. An op of the library gets the factors; any other op gets
+the parameter materialised, for that member only.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from ._noise import Delta
+
+
+class Perturbed(NamedTuple):
+    """A parameter, or a view of one, and how a member's differs from it."""
+
+    name: str
+    value: Tensor
+    delta: Delta
+
+    def full(self) -> Tensor:
+        """Give this member's parameter itself, in the parameter's dtype."""
+        left, right, dense = self.delta
+        if left is not None and right is not None:
+            dense = (left @ right.transpose(-1, -2)).reshape(self.value.shape)
+        assert dense is not None
+        return (self.value.to(dense.dtype) + dense).to(self.value.dtype)
+
+    def transposed(self, value: Tensor) -> "Perturbed":
+        """Give the transposed matrix: (A Bᵀ)ᵀ = B Aᵀ."""
+        left, right, dense = self.delta
+        return Perturbed(self.name, value, Delta(right, left, None if dense is None else dense.transpose(-1, -2)))
+
+    def rows(self, value: Tensor, first: int) -> "Perturbed":
+        """Give some of the first dimension's entries: rows of A, or of the dense perturbation."""
+        left, right, dense = self.delta
+        at = slice(first, first + len(value))
+        return Perturbed(
+            self.name,
+            value,
+            Delta(None if left is None else left[at], right, None if dense is None else dense[at]),
+        )
+
+
+Rule = Callable[..., Any]
+METADATA: frozenset[Any] = frozenset(
+    [
+        getattr(Tensor, name).__get__
+        for name in ("shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_leaf", "is_cuda", "is_cpu",
+                     "is_sparse", "is_nested", "is_quantized", "is_meta", "grad", "is_mps", "is_xpu", "grad_fn",
+                     "itemsize", "names")
+        if hasattr(getattr(Tensor, name, None), "__get__")
+    ]
+    + [
+        getattr(Tensor, name)
+        for name in ("size", "dim", "numel", "stride", "is_contiguous", "is_floating_point", "is_complex",
+                     "storage_offset", "element_size", "get_device", "__len__", "nelement", "ndimension", "is_pinned")
+    ]
+    + [torch.is_floating_point, torch.is_complex, torch.numel]
+)  # fmt: skip
+
+
+class Catcher(TorchFunctionMode):
+    """Hands each op that uses a perturbed parameter to its rule.
+
+    Args:
+        parameters: what this member's parameters are.
+        rules: op to rule; a rule gets the catcher and the op's arguments, and gives NotImplemented to decline.
+        always: ops whose rule applies whatever the arguments.
+        warned: names of ops that were warned about, to warn once.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Perturbed],
+        rules: dict[Any, Rule],
+        always: dict[Any, Rule],
+        warned: set[str],
+    ) -> None:
+        super().__init__()
+        self._known = {id(p.value): p for p in parameters}
+        self._rules = rules
+        self._always = always
+        self._warned = warned
+        self.largest = 0  # bytes of the largest tensor that an op gave
+
+    def find(self, value: object) -> Perturbed | None:
+        """Look a parameter, or a view of one, up."""
+        return self._known.get(id(value))
+
+    def remember(self, view: Perturbed) -> Tensor:
+        """Know a view from now on; its tensor is kept, so that its identity stays its own."""
+        self._known[id(view.value)] = view
+        return view.value
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Catch one op."""
+        kwargs = kwargs or {}
+        always = self._always.get(func)
+        if always is not None:
+            out = always(self, *args, **kwargs)
+        elif func in METADATA or not self._uses(args, kwargs):
+            out = func(*args, **kwargs)
+        else:
+            out = self._caught(func, args, kwargs)
+        if isinstance(out, Tensor):
+            self.largest = max(self.largest, out.numel() * out.element_size())
+        return out
+
+    def _uses(self, args: Any, kwargs: Any) -> bool:
+        known = self._known
+        for value in (*args, *kwargs.values()):
+            if id(value) in known or (isinstance(value, tuple | list) and any(id(v) in known for v in value)):
+                return True
+        return False
+
+    def _caught(self, func: Any, args: Any, kwargs: Any) -> Any:
+        rule = self._rules.get(func)
+        if rule is not None:
+            out = rule(self, *args, **kwargs)
+            if out is not NotImplemented:
+                return out
+        return self.materialised(func, args, kwargs)
+
+    def materialised(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Call ``func`` with this member's parameters formed in full, and say so once per op."""
+        return func(
+            *[self._swap(func, value) for value in args],
+            **{name: self._swap(func, value) for name, value in kwargs.items()},
+        )
+
+    def _swap(self, func: Any, value: Any) -> Any:
+        if isinstance(value, tuple | list):
+            return type(value)(self._swap(func, v) for v in value) if type(value) in (tuple, list) else value
+        known = self.find(value)
+        if known is None:
+            return value
+        if known.delta.left is not None:
+            self.warn(func, known.name)
+        return known.full()
+
+    def warn(self, func: Any, parameter: str) -> None:
+        """Say once that an op has no rule."""
+        name = op_name(func)
+        if name not in self._warned:
+            self._warned.add(name)
+            warnings.warn(
+                f"torcheggroll has no factored rule for {name}, which uses {parameter!r}: the parameter is "
+                "materialised there, for each member; results are the same, memory and time grow",
+                stacklevel=6,
+            )
+
+
+def op_name(func: Any) -> str:
+    """Name an op for people: ``einsum``, ``mul``, ``T``."""
+    name = getattr(func, "__name__", str(func))
+    owner = getattr(func, "__self__", None)
+    return str(getattr(owner, "__name__", name)) if name == "__get__" else name

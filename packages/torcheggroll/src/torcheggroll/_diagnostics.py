@@ -1,0 +1,71 @@
+"""What each step tells about itself.
+
+    signal   = rms((s₂ₖ - s₂ₖ₊₁)/2) / std((s₂ₖ + s₂ₖ₊₁)/2)            (1)
+    regime   = σ√d                                                    (2)  the paper asks for σ = o(1/√d)
+    ratio    = ‖what the weights moved by‖ / ‖weights‖                (3)
+
+Where (1) is far below one, members differ by curvature or by chance and not by slope: σ is too large, or the batch too
+small.
+
+Source: Sarkar et al. 2025 (EGGROLL), section 5, https://arxiv.org/abs/2511.16652
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._measured import NAN
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """One step; fitness statistics leave out members without a fitness."""
+
+    epoch: int
+    engine: str
+    sigma: float
+    lr: float
+    fitness_mean: float
+    fitness_max: float
+    fitness_min: float
+    fitness_std: float
+    counted: int
+    dropped: int
+    pair_signal: float
+    update_norm: float
+    weight_norm: float
+    update_ratio: float
+    sigma_root_d: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give plain numbers and strings, ready for JSON."""
+        return asdict(self)
+
+
+def pair_signal(s: Tensor, counted: Tensor, antithetic: bool) -> float:
+    """Compare what the sign of a perturbation changes with what its size changes; NaN without whole pairs."""
+    if not antithetic:
+        return NAN
+    kept = s[counted]
+    kept = kept.mean(1) if kept.dim() == 2 else kept
+    if len(kept) < 4:
+        return NAN
+    odd, even = (kept[0::2] - kept[1::2]) / 2, (kept[0::2] + kept[1::2]) / 2
+    deviation = float(even.std())
+    return float(odd.square().mean().sqrt()) / deviation if deviation else NAN  # (1)
+
+
+def fitness_statistics(s: Tensor) -> dict[str, float]:
+    """Give mean, maximum, minimum and deviation of the finite fitnesses."""
+    s = s.mean(1) if s.dim() == 2 else s
+    s = s[torch.isfinite(s)]
+    if len(s) == 0:
+        return dict.fromkeys(("fitness_mean", "fitness_max", "fitness_min", "fitness_std"), NAN)
+    return {
+        "fitness_mean": float(s.mean()),
+        "fitness_max": float(s.max()),
+        "fitness_min": float(s.min()),
+        "fitness_std": float(s.std()) if len(s) > 1 else 0.0,
+    }

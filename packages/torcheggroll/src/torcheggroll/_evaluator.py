@@ -1,0 +1,164 @@
+"""Evaluate members in chunks that fit in memory, by the engine that suits the model."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import _engines
+from ._engines import Evolved, Task
+from ._noise import Delta, Members, Noise, perturbed_shape
+from ._tree import join, map_tensors, tensors_of
+
+ENGINES = ("auto", "vmap", "fold", "loop")
+_BUDGET = 32 << 20  # bytes: activations of a chunk that still live in a shared cache
+_LIVE = 4  # tensors of the largest size that are alive at once, roughly
+_AGREE = 1e-3  # relative difference between engines that is rounding and no misunderstanding
+
+
+class Evaluator:
+    """Runs a task on members of the population.
+
+    Args:
+        model: evaluated in eval mode; modes are restored.
+        parameters: the evolved ones.
+        rank: of the perturbation of a matrix.
+        engine: one of ``ENGINES``.
+        chunk_size: members at a time, or None for ``memory_budget``.
+        memory_budget: bytes for a chunk's activations and factors.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: Sequence[Evolved],
+        rank: int,
+        engine: str,
+        chunk_size: int | None,
+        memory_budget: int | None,
+    ) -> None:
+        self.model = model
+        self.parameters = list(parameters)
+        self.set_rank(rank)
+        self.engine = engine
+        self.chunk_size = chunk_size
+        self.memory_budget = memory_budget
+        self.chosen: str | None = None if engine == "auto" else engine
+        self.warned: set[str] = set()
+        self.last = self.chosen or "loop"
+        self._largest = 0
+
+    def set_rank(self, rank: int) -> None:
+        """Say how each parameter is perturbed."""
+        self.shapes = [perturbed_shape(tuple(p.value.shape), rank) for p in self.parameters]
+
+    def deltas(self, noise: Noise, epoch: int, sigma: float, members: Members) -> list[Delta]:
+        """Draw the perturbations of some members."""
+        return [
+            noise.delta(epoch, j, members, shape, sigma, precise_dtype(p.value.dtype))
+            for j, (p, shape) in enumerate(zip(self.parameters, self.shapes, strict=True))
+        ]
+
+    def run(
+        self, task: Task, draw: Callable[[list[int]], list[Delta]], members: list[int], one_by_one: bool = False
+    ) -> Any:
+        """Evaluate ``members``, given in ascending order.
+
+        Args:
+            task: what to ask of each.
+            draw: gives the perturbations of some members.
+            members: their indices.
+            one_by_one: the task may look at numbers, so only the loop will do unless another engine was asked for.
+
+        Returns:
+            The results joined, members in front: tensors, or a list of whatever each member gave.
+        """
+        with _engines.evaluation_mode(self.model):
+            engine = "loop" if self.engine == "auto" and one_by_one else self.chosen or self._probe(task, draw, members)
+            self.last = engine
+            results: list[Any] = []
+            at = 0
+            while at < len(members):
+                chunk = members[at : at + self._chunk(engine, len(members) if at else min(2, len(members)))]
+                results.append(self._run_chunk(engine, task, draw(chunk), chunk))
+                at += len(chunk)
+        if engine == "loop":
+            return _stacked([value for result in results for value in result])
+        return join(torch.cat, results) if len(results) > 1 else results[0]
+
+    def _run_chunk(self, engine: str, task: Task, deltas: list[Delta], chunk: list[int]) -> Any:
+        if engine == "loop":
+            return _engines.run_loop(self.parameters, deltas, task, chunk, self.warned)
+        out, largest = _engines.run_vmap(self.parameters, deltas, task, chunk, self.warned)
+        self._largest = max(self._largest, largest)
+        return out
+
+    def _chunk(self, engine: str, first: int) -> int:
+        """Say how many members to take; before anything was measured, ``first``."""
+        if self.chunk_size is not None:
+            return self.chunk_size
+        if not self._largest:
+            return 16 if engine == "loop" else first
+        factors = 4 * sum(shape.numbers for shape in self.shapes)
+        size = (self.memory_budget or _BUDGET) // (_LIVE * self._largest + 2 * factors)
+        return max(2 * (size // 2), 2)
+
+    def _probe(self, task: Task, draw: Callable[[list[int]], list[Delta]], members: list[int]) -> str:
+        """Try two members with each engine, against the loop; the first that agrees is chosen."""
+        two = members[:2]
+        deltas = draw(two)
+        want = tensors_of(_stacked(_engines.run_loop(self.parameters, deltas, task, two, self.warned)))
+        reason = ""
+        for engine in ("vmap",):
+            try:
+                got = tensors_of(self._run_chunk(engine, task, deltas, two))
+            except Exception as error:
+                reason = reason or f"{type(error).__name__}: {error}".splitlines()[0]
+                continue
+            if len(got) == len(want) and all(_agree(g, w) for g, w in zip(got, want, strict=True)):
+                self.chosen = engine
+                return engine
+            reason = reason or f"the fitness by {engine} is not that of the loop"
+        warnings.warn(f"torcheggroll evaluates one member after the other, since {reason}", stacklevel=6)
+        self.chosen = "loop"
+        return "loop"
+
+
+def precise_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Give the dtype of factors and estimates: float32, or float64 for float64 parameters."""
+    return torch.float64 if dtype in (torch.float64, torch.complex128) else torch.float32
+
+
+def _agree(got: Tensor, want: Tensor) -> bool:
+    if got.shape != want.shape:
+        return False
+    tolerance = _AGREE if want.dtype in (torch.float32, torch.float64) else 0.1
+    scale = want.double().abs().nan_to_num(0, 0, 0).max() if want.numel() else 0.0
+    return torch.allclose(got.double(), want.double(), rtol=tolerance, atol=float(tolerance * scale), equal_nan=True)
+
+
+def _stacked(results: list[Any]) -> Any:
+    """Join what the loop gave, where it is tensors."""
+    if any(not tensors_of(result) for result in results):
+        return results
+    return join(torch.stack, results)
+
+
+def sliced(tree: Any, population: int, name: str) -> list[Tensor]:
+    """List the tensors of ``tree``, of which each member gets its own slice."""
+    tensors = tensors_of(tree)
+    for tensor in tensors:
+        if tensor.dim() == 0 or tensor.shape[0] != population:
+            raise ValueError(
+                f"per-member {name} must have the population, {population}, in front, got shape {tuple(tensor.shape)}; "
+                "stack one slice per member, or share it with per_member=False"
+            )
+    return tensors
+
+
+def refill(tree: Any, tensors: list[Tensor]) -> Any:
+    """Put other tensors in the place of a tree's own."""
+    given = iter(tensors)
+    return map_tensors(lambda _: next(given), tree)

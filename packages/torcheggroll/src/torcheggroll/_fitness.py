@@ -1,0 +1,123 @@
+"""Fitness shaping: from what was measured to the weight of each member.
+
+    zscore    fᵢ = (sᵢ - mean s)/std s          (1)  std unbiased, as releases 0.1 and 0.2
+    centered  fᵢ = sᵢ - mean s                  (2)
+    rank      fᵢ = rankᵢ/(N - 1) - ½            (3)  equal fitnesses share their mean rank
+    sign      f₂ₖ = ½ sign(s₂ₖ - s₂ₖ₊₁) = -f₂ₖ₊₁  (4)
+    group     fᵢ = (sᵢ - mean of its group)/std s  (5)  std over the whole population
+    question  fᵢ = mean_q (s_iq - mean_i s_iq)/std s  (6)  s: population × questions
+    raw       fᵢ = sᵢ                           (7)
+
+Statistics are taken over the members that count, in float64; equal fitnesses give zeros, and so no update.
+
+Source: Sarkar et al. 2025 (EGGROLL), sections 6.3 and H.2, table 15, https://arxiv.org/abs/2511.16652; Salimans et al.
+2017, https://arxiv.org/abs/1703.03864 (centred ranks)
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Shaping = Callable[[Tensor], Tensor]
+_TINY = 1e-8  # a smaller deviation counts as none, as in 0.1 and 0.2
+
+
+def _divide(f: Tensor, s: Tensor) -> Tensor:
+    deviation = s.std() if s.numel() > 1 else s.new_zeros(())
+    return f / deviation if float(deviation) > _TINY else f
+
+
+def zscore(s: Tensor) -> Tensor:
+    """Take off the mean and divide by the deviation."""
+    return _divide(s - s.mean(), s)  # (1)
+
+
+def centered(s: Tensor) -> Tensor:
+    """Take off the mean."""
+    return s - s.mean()  # (2)
+
+
+def rank(s: Tensor) -> Tensor:
+    """Replace each fitness by its rank, from -½ to ½."""
+    values, inverse, counts = torch.unique(s, return_inverse=True, return_counts=True)
+    last = counts.cumsum(0)
+    mean_rank = (last - counts + last - 1).to(s.dtype) / 2
+    return mean_rank[inverse] / max(len(s) - 1, 1) - 0.5  # (3)
+
+
+def sign(s: Tensor) -> Tensor:
+    """Ask of each pair only which of the two is better; members 2k and 2k + 1 are neighbours."""
+    better = torch.sign(s[0::2] - s[1::2]) / 2
+    return torch.stack([better, -better], 1).flatten()  # (4)
+
+
+def group(s: Tensor, groups: Tensor) -> Tensor:
+    """Take off the mean of the member's group, and divide by the deviation of all."""
+    number = int(groups.max()) + 1
+    total = s.new_zeros(number).index_add_(0, groups, s)
+    count = s.new_zeros(number).index_add_(0, groups, torch.ones_like(s)).clamp_(min=1)
+    return _divide(s - (total / count)[groups], s)  # (5)
+
+
+def question(s: Tensor) -> Tensor:
+    """Take off each question's mean, divide by the deviation of all, and average the questions."""
+    return _divide(s - s.mean(0), s).mean(1)  # (6)
+
+
+def raw(s: Tensor) -> Tensor:
+    """Leave the fitness as it is."""
+    return s  # (7)
+
+
+SHAPINGS: dict[str, Shaping] = {
+    "zscore": zscore,
+    "centered": centered,
+    "rank": rank,
+    "sign": sign,
+    "question": question,
+    "raw": raw,
+}
+
+
+def shape_fitness(s: Tensor, shaping: str | Shaping, antithetic: bool, group_size: int | None) -> tuple[Tensor, Tensor]:
+    """Turn fitnesses into weights, leaving out every pair with a member that has none.
+
+    Args:
+        s: ``(N,)``, or ``(N, questions)``, float64; NaN and infinity mean that the member has no fitness.
+        shaping: a name of this module, or a function of the counted members' fitnesses.
+        antithetic: members 2k and 2k + 1 stand or fall together.
+        group_size: members per group, for ``"group"``.
+
+    Returns:
+        The weights ``(N,)``, zero where a member does not count, and which members count.
+
+    Raises:
+        ValueError: the callable gave something else than one finite weight per member.
+    """
+    counted = torch.isfinite(s) if s.dim() == 1 else torch.isfinite(s).all(1)
+    if antithetic:
+        counted = counted.view(-1, 2).all(1).repeat_interleave(2)
+    f = s.new_zeros(len(s))
+    kept = s[counted]
+    if kept.dim() == 2 and shaping != "question" and isinstance(shaping, str):
+        kept = kept.mean(1)
+    if kept.numel() == 0 or float(kept.max() - kept.min()) == 0 and shaping != "raw":
+        return f, counted
+    if shaping == "group":
+        f[counted] = group(kept, (torch.arange(len(s)) // (group_size or len(s)))[counted])
+    elif isinstance(shaping, str):
+        f[counted] = SHAPINGS[shaping](kept)
+    else:
+        f[counted] = _checked(shaping(kept), kept)
+    return f, counted
+
+
+def _checked(weights: Tensor, kept: Tensor) -> Tensor:
+    weights = torch.as_tensor(weights, dtype=kept.dtype, device=kept.device)
+    if weights.shape != kept.shape[:1] or not bool(torch.isfinite(weights).all()):
+        raise ValueError(
+            f"the fitness callable must return one finite weight per member, shape ({len(kept)},), "
+            f"got {tuple(weights.shape)}: {weights}"
+        )
+    return weights

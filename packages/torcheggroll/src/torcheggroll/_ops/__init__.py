@@ -1,0 +1,1 @@
+"""The op library: each op once, for any number of members."""

@@ -1,0 +1,62 @@
+"""A linear layer whose weight and bias differ from member to member.
+
+    x (W + σE)ᵀ + b + σe = x Wᵀ + b + (σ/√r) (x B) Aᵀ + σe          (1)
+                         = x Wᵀ + b + [x B, 1] [(σ/√r) A, σe]ᵀ      (2)  one thin product for both
+
+The base product is the population's where the members share x.
+
+Source: Sarkar et al. 2025 (EGGROLL), section 4.2, https://arxiv.org/abs/2511.16652
+"""
+
+import torch
+from torch import Tensor
+
+from ._products import affine, thin_shared
+
+
+def linear(
+    x: Tensor,
+    shared: bool,
+    weight: Tensor,
+    bias: Tensor | None,
+    left: Tensor | None,
+    right: Tensor | None,
+    bias_delta: Tensor | None,
+) -> Tensor:
+    """Evaluate all members.
+
+    Args:
+        x: ``(members, ..., n)``, or ``(..., n)`` when ``shared``.
+        shared: whether all members see one ``x``.
+        weight: ``(m, n)``.
+        bias: ``(m,)``.
+        left: ``(members, m, r)``, with σ and sign.
+        right: ``(members, n, r)``.
+        bias_delta: ``(members, m)``, with σ and sign.
+
+    Returns:
+        ``(members, ..., m)``, in the dtype of ``x``.
+    """
+    given = left if left is not None else bias_delta
+    assert given is not None
+    members, m, n = len(given), weight.shape[0], x.shape[-1]
+    lead = x.shape[:-1] if shared else x.shape[1:-1]
+    flat = x.reshape(-1, n)
+    base = affine(flat, weight, bias)
+    precise = base if base.dtype == given.dtype else base.to(given.dtype)
+    precise = precise.unsqueeze(0).expand(members, -1, -1) if shared else precise.view(members, -1, m)
+    rows = precise.shape[1]
+    if left is None or right is None:
+        assert bias_delta is not None
+        out = precise + bias_delta.unsqueeze(1)
+    else:
+        thin = flat.to(given.dtype)
+        h = thin_shared(thin, right) if shared else torch.bmm(thin.view(members, rows, n), right)
+        if bias_delta is not None:
+            h = torch.cat([h, h.new_ones(members, rows, 1)], 2)  # (2)
+            left = torch.cat([left, bias_delta.unsqueeze(2)], 2)
+        if shared:
+            out = torch.baddbmm(precise, h, left.transpose(1, 2))  # (2)
+        else:
+            out = precise.baddbmm_(h, left.transpose(1, 2))  # (2)
+    return out.to(x.dtype).view(members, *lead, m)

@@ -1,0 +1,269 @@
+"""Which op goes to which implementation: the table behind the catcher, one member at a time.
+
+A rule reads the arguments of torch's own function; what it does not cover it declines, with NotImplemented.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ._catch import Catcher, Perturbed, Rule
+from ._noise import Delta
+from ._ops.convolution import convolution
+from ._ops.embedding import embedding
+from ._ops.linear import linear
+from ._ops.normalization import normalization
+from ._ops.per_member import Attention, Call, PerMember
+
+_NONE = Delta(None, None, None)
+
+
+def apply(call: Call, x: Tensor, *tensors: Tensor | None) -> Tensor:
+    """Evaluate an op of the library for the member at hand; vmap makes it all of them."""
+    return PerMember.apply(call, x, *tensors)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _dense(found: Perturbed | None) -> Tensor | None:
+    """Give the perturbation of a scale or shift in full."""
+    if found is None:
+        return None
+    left, right, dense = found.delta
+    if left is not None and right is not None:
+        return (left @ right.transpose(-1, -2)).reshape(found.value.shape)
+    return dense
+
+
+def linear_rule(catch: Catcher, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
+    """``F.linear``."""
+    if catch.find(input) is not None or weight.dim() != 2:
+        return NotImplemented
+    found, shift = catch.find(weight), catch.find(bias)
+    delta = found.delta if found else _NONE
+    if delta.dense is not None:
+        return NotImplemented
+    plain = Call(linear, 2, {})
+    return apply(plain, input, weight, bias, delta.left, delta.right, shift.delta.dense if shift else None)
+
+
+def matmul_rule(catch: Catcher, input: Tensor, other: Tensor) -> Any:
+    """``x @ w`` and ``w @ x`` for a matrix w."""
+    right, left = catch.find(other), catch.find(input)
+    if right is not None and left is None and other.dim() == 2 and right.delta.left is not None:
+        flipped = right.transposed(other.t())
+        return apply(Call(linear, 2, {}), input, flipped.value, None, flipped.delta.left, flipped.delta.right, None)
+    if left is not None and right is None and input.dim() == 2 and left.delta.left is not None and other.dim() < 3:
+        x = other if other.dim() == 1 else other.t()
+        out = apply(Call(linear, 2, {}), x, input, None, left.delta.left, left.delta.right, None)
+        return out if other.dim() == 1 else out.t()
+    return NotImplemented
+
+
+def rmatmul_rule(catch: Catcher, input: Tensor, other: Tensor) -> Any:
+    """``Tensor.__rmatmul__``: the arguments come the other way round."""
+    return matmul_rule(catch, other, input)
+
+
+def addmm_rule(catch: Catcher, input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
+    """``addmm(bias, x, w)``, as in the Conv1D of Transformers."""
+    found, shift = catch.find(mat2), catch.find(input)
+    if beta != 1 or alpha != 1 or catch.find(mat1) is not None or input.dim() != 1:
+        return NotImplemented
+    if found is not None and found.delta.left is None:
+        return NotImplemented
+    delta = found.transposed(mat2.t()).delta if found else _NONE
+    tensors = (mat2.t(), input, delta.left, delta.right, shift.delta.dense if shift else None)
+    return apply(Call(linear, 2, {}), mat1, *tensors)
+
+
+def embedding_rule(
+    catch: Catcher,
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Any:
+    """``F.embedding``; a ``max_norm`` writes into the table and is declined."""
+    found = catch.find(weight)
+    if found is None or found.delta.left is None or max_norm is not None:
+        return NotImplemented
+    return apply(Call(embedding, 1, {}), input, weight, found.delta.left, found.delta.right)
+
+
+def convolution_rule(base: Callable[..., Tensor], dims: int) -> Rule:
+    """Make the rule of ``F.conv1d``, ``F.conv2d`` or ``F.conv3d``."""
+
+    def rule(
+        catch: Catcher,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Any:
+        if catch.find(input) is not None:
+            return NotImplemented
+        found, shift = catch.find(weight), catch.find(bias)
+        delta = found.delta if found else _NONE
+        if delta.dense is not None:
+            return NotImplemented
+        settings = {"stride": stride, "padding": padding, "dilation": dilation}
+        call = Call(convolution, 2, {"base": base, "groups": groups, "settings": settings})
+        x = input if input.dim() == dims + 2 else input.unsqueeze(0)
+        out = apply(call, x, weight, bias, delta.left, delta.right, shift.delta.dense if shift else None)
+        return out if x is input else out.squeeze(0)
+
+    return rule
+
+
+def _normalization(
+    catch: Catcher,
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    normalize: Callable[[Tensor], Tensor],
+    channel_first: bool,
+) -> Any:
+    if catch.find(x) is not None:
+        return NotImplemented
+    deltas = _dense(catch.find(weight)), _dense(catch.find(bias))
+    options = {"normalize": normalize, "channel_first": channel_first}
+    return apply(Call(normalization, 2, options), x, weight, bias, *deltas)
+
+
+def layer_norm_rule(
+    catch: Catcher,
+    input: Tensor,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
+) -> Any:
+    """``F.layer_norm``."""
+    return _normalization(
+        catch, input, weight, bias, lambda x: F.layer_norm(x, normalized_shape, None, None, eps), False
+    )
+
+
+def rms_norm_rule(
+    catch: Catcher, input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
+) -> Any:
+    """``F.rms_norm``."""
+    return _normalization(catch, input, weight, None, lambda x: F.rms_norm(x, normalized_shape, None, eps), False)
+
+
+def group_norm_rule(
+    catch: Catcher,
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Any:
+    """``F.group_norm``."""
+    return _normalization(catch, input, weight, bias, lambda x: F.group_norm(x, num_groups, None, None, eps), True)
+
+
+def batch_norm_rule(
+    catch: Catcher,
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """``F.batch_norm`` with running statistics; those of a batch would mix the members."""
+    if training:
+        return NotImplemented
+    return _normalization(
+        catch, input, weight, bias, lambda x: F.batch_norm(x, running_mean, running_var, None, None, False, 0.0, eps),
+        True,
+    )  # fmt: skip
+
+
+def transpose_rule(catch: Catcher, input: Tensor, *dims: Any, **named: Any) -> Any:
+    """``w.t()``, ``w.T``, ``w.mT`` and ``w.transpose(0, 1)``: a view whose factors change places."""
+    found = catch.find(input)
+    given = {d % 2 for d in (*dims, *named.values()) if isinstance(d, int)}
+    if found is None or input.dim() != 2 or (given and given != {0, 1}):
+        return NotImplemented
+    return catch.remember(found.transposed(torch.transpose(input, 0, 1)))
+
+
+def same_rule(catch: Catcher, input: Tensor, *_: Any, **__: Any) -> Any:
+    """``detach``, ``data``, ``contiguous``: the parameter under another identity."""
+    found = catch.find(input)
+    if found is None:
+        return NotImplemented
+    return catch.remember(Perturbed(found.name, input.detach().view_as(input), found.delta))
+
+
+def split_rule(func: Any) -> Rule:
+    """Make the rule of ``split`` or ``chunk`` along the first dimension, as attention does with packed projections."""
+
+    def rule(catch: Catcher, input: Tensor, sections: Any, dim: int = 0) -> Any:
+        found = catch.find(input)
+        if found is None or dim != 0 or input.dim() > 2:
+            return NotImplemented
+        pieces, first = [], 0
+        for piece in func(input, sections):
+            pieces.append(catch.remember(found.rows(piece, first)))
+            first += len(piece)
+        return tuple(pieces)
+
+    return rule
+
+
+def attention_rule(
+    catch: Catcher,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """``F.scaled_dot_product_attention``, whether or not a parameter takes part."""
+    if dropout_p or any(catch.find(t) is not None for t in (query, key, value, attn_mask)):
+        named = {"attn_mask": attn_mask, "dropout_p": dropout_p, "is_causal": is_causal, "scale": scale}
+        return catch.materialised(F.scaled_dot_product_attention, (query, key, value), named)
+    return Attention.apply(query, key, value, attn_mask, is_causal, scale, enable_gqa)  # type: ignore[no-untyped-call]
+
+
+RULES: dict[Any, Rule] = {
+    F.linear: linear_rule,
+    F.embedding: embedding_rule,
+    F.conv1d: convolution_rule(F.conv1d, 1),
+    F.conv2d: convolution_rule(F.conv2d, 2),
+    F.conv3d: convolution_rule(F.conv3d, 3),
+    F.layer_norm: layer_norm_rule,
+    F.rms_norm: rms_norm_rule,
+    F.group_norm: group_norm_rule,
+    F.batch_norm: batch_norm_rule,
+    torch.addmm: addmm_rule,
+    Tensor.addmm: addmm_rule,
+    **dict.fromkeys(
+        [torch.matmul, torch.mm, torch.mv, Tensor.matmul, Tensor.mm, Tensor.mv, Tensor.__matmul__], matmul_rule
+    ),
+    Tensor.__rmatmul__: rmatmul_rule,
+    **dict.fromkeys(
+        [torch.t, torch.transpose, Tensor.t, Tensor.transpose, Tensor.T.__get__, Tensor.mT.__get__], transpose_rule
+    ),
+    **dict.fromkeys([torch.detach, Tensor.detach, Tensor.data.__get__, Tensor.contiguous], same_rule),
+    **dict.fromkeys([torch.chunk, Tensor.chunk], split_rule(torch.chunk)),
+    **dict.fromkeys([torch.split, Tensor.split], split_rule(torch.split)),
+}
+ALWAYS: dict[Any, Rule] = {F.scaled_dot_product_attention: attention_rule}

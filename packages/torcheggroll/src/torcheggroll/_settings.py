@@ -1,0 +1,80 @@
+"""The hyper-parameters of the optimizer, checked together."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ._checks import check, check_integer
+from ._distributions import DISTRIBUTIONS
+from ._evaluator import ENGINES
+from ._fitness import SHAPINGS
+
+SCALES = ("hyperscale", "paper", "unbiased")
+
+
+class Settings(NamedTuple):
+    """What a user may choose; ``check_settings`` says what each must be."""
+
+    pop_size: int
+    sigma: float
+    rank: int
+    antithetic: bool
+    fitness: str | Callable[[Tensor], Tensor]
+    scale: str
+    engine: str
+    chunk_size: int | None
+    memory_budget: int | None
+    noise: str
+    noise_reuse: int
+    group_size: int | None
+    weight_decay: float
+    max_update_norm: float | None
+
+
+def check_settings(s: Settings) -> None:
+    """Refuse what no run can use.
+
+    Raises:
+        ValueError: a wrong value.
+        TypeError: a wrong kind of value.
+    """
+    check_integer("pop_size", s.pop_size, "[1, inf)")
+    check_integer("rank", s.rank, "[1, inf)")
+    check("sigma", s.sigma, "[0, inf)")
+    check("weight_decay", s.weight_decay, "[0, inf)")
+    check_integer("noise_reuse", s.noise_reuse, "[0, inf)")
+    for name in ("chunk_size", "memory_budget", "group_size"):
+        value = getattr(s, name)
+        if value is not None:
+            check_integer(name, value, "[1, inf)")
+    if s.max_update_norm is not None:
+        check("max_update_norm", s.max_update_norm, "(0, inf)")
+    if s.antithetic and s.pop_size % 2:
+        raise ValueError(
+            "pop_size must be even when using antithetic sampling, "
+            f"got {s.pop_size}; use {s.pop_size + 1}, or pass antithetic=False"
+        )
+    _check_choices(s)
+
+
+def _check_choices(s: Settings) -> None:
+    shapings = (*SHAPINGS, "group")
+    for name, value, known in (
+        ("scale", s.scale, SCALES),
+        ("engine", s.engine, ENGINES),
+        ("noise", s.noise, tuple(DISTRIBUTIONS)),
+        ("fitness", s.fitness, shapings),
+    ):
+        if value not in known and not (name == "fitness" and callable(value)):
+            raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    if s.scale == "unbiased" and not s.sigma > 0:
+        raise ValueError(f"sigma must be in (0, inf) when scale='unbiased', got {s.sigma!r}; it divides the estimate")
+    if s.fitness == "sign" and not s.antithetic:
+        raise ValueError("fitness='sign' compares the two members of a pair; pass antithetic=True")
+    if (s.fitness == "group") != (s.group_size is not None):
+        raise ValueError(
+            f"group_size must be given with fitness='group' and only then, got {s.group_size} with {s.fitness!r}"
+        )
+    if s.group_size is not None and s.pop_size % s.group_size:
+        raise ValueError(f"group_size must divide pop_size, got {s.group_size} for {s.pop_size}")

@@ -1,0 +1,209 @@
+"""The machinery behind the public class: draw, shape, estimate, move, report."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ._diagnostics import Diagnostics, fitness_statistics, pair_signal
+from ._engines import Evolved, Task
+from ._estimate import estimate, pair_weights, scale_of
+from ._evaluator import Evaluator, precise_dtype, refill, sliced
+from ._fitness import Shaping, shape_fitness
+from ._noise import Delta, Members, Noise, Shape
+from ._ops._products import full
+from ._population import MemberSpec
+from ._settings import Settings, check_settings
+from ._updater import Updater
+
+
+class Strategy:
+    """State of a run; ``TorchEggrollES`` sets it up and gives it its public methods."""
+
+    model: nn.Module
+    device: torch.device
+    parameters: list[Evolved]
+    param_names: list[str]
+    param_shapes: list[tuple[int, ...]]
+    param_dtypes: list[torch.dtype]
+    pop_size: int
+    sigma: float
+    rank: int
+    normalize_fitness: bool
+    antithetic: bool
+    fast_noise: bool
+    fitness: str | Shaping | None
+    scale: str
+    noise: str
+    noise_reuse: int
+    group_size: int | None
+    weight_decay: float
+    max_update_norm: float | None
+    seed: int
+    epoch: int
+    sigma_schedule: Callable[[int], float] | None
+    evaluator: Evaluator
+    updater: Updater
+    diagnostics: Diagnostics | None
+    callbacks: list[Callable[[Diagnostics], object]]
+    _pending: dict[int, Any] | None
+
+    def settings(self) -> Settings:
+        """Collect the hyper-parameters as they are now."""
+        default = "zscore" if self.normalize_fitness else "centered"
+        return Settings(
+            self.pop_size,
+            self.sigma,
+            self.rank,
+            self.antithetic,
+            default if self.fitness is None else self.fitness,
+            self.scale,
+            self.evaluator.engine,
+            self.evaluator.chunk_size,
+            self.evaluator.memory_budget,
+            self.noise,
+            self.noise_reuse,
+            self.group_size,
+            self.weight_decay,
+            self.max_update_norm,
+        )
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """How each parameter is perturbed, at the rank of now."""
+        return self.evaluator.shapes
+
+    def _check(self) -> None:
+        check_settings(self.settings())
+        self.evaluator.set_rank(self.rank)
+
+    def _follow_schedule(self) -> None:
+        if self.sigma_schedule is not None:
+            self.sigma = float(self.sigma_schedule(self.epoch))
+
+    def discard_population(self) -> None:
+        """Close an open population without an update."""
+        self._pending = None
+
+    def _draw_epoch(self, epoch: int) -> int:
+        return epoch // self.noise_reuse if self.noise_reuse else 0
+
+    def _draw(self, members: list[int], spec: MemberSpec | None = None) -> list[Delta]:
+        seed, epoch, sigma = self.seed, self.epoch, self.sigma
+        if spec is not None:
+            seed, epoch = spec.seed, spec.epoch
+            sigma = self.sigma if self.sigma_schedule is None else float(self.sigma_schedule(epoch))
+        chosen = Members(members, self.antithetic, self.device)
+        return self.evaluator.deltas(Noise(seed, self.noise), self._draw_epoch(epoch), sigma, chosen)
+
+    def _spec(self, member: int | MemberSpec) -> MemberSpec:
+        spec = MemberSpec(self.seed, self.epoch, member) if isinstance(member, int) else member
+        if not 0 <= spec.index < self.pop_size:
+            raise ValueError(f"member must be in [0, {self.pop_size}), got {spec.index}")
+        return spec
+
+    def _check_specs(self, fitnesses: Mapping[Any, Any]) -> None:
+        for member in fitnesses:
+            if isinstance(member, MemberSpec) and (member.seed, member.epoch) != (self.seed, self.epoch):
+                raise ValueError(
+                    f"fitness must be of this population, seed {self.seed} and epoch {self.epoch}, got {member}; "
+                    "drop results that came too late"
+                )
+
+    def _loss_task(self, inputs: Any, loss_fn: Callable[[Any, Any], Any], targets: Any, per_member: bool | str) -> Task:
+        if per_member not in (True, False, "inputs", "targets"):
+            raise ValueError(f"per_member must be True, False, 'inputs' or 'targets', got {per_member!r}")
+        own_inputs = sliced(inputs, self.pop_size, "inputs") if per_member in (True, "inputs") else []
+        own_targets = sliced(targets, self.pop_size, "targets") if per_member in (True, "targets") else []
+
+        def call(data: list[Any]) -> Any:
+            x = refill(inputs, data[: len(own_inputs)]) if own_inputs else inputs
+            y = refill(targets, data[len(own_inputs) :]) if own_targets else targets
+            return -loss_fn(call_model(self.model, x), y)
+
+        return Task(call, [*own_inputs, *own_targets])
+
+    def _dense(self, members: list[int]) -> dict[str, Tensor]:
+        """Form some members in full: name to ``(members, *shape)``, with everything that is not evolved."""
+        deltas = dict(zip(self.param_names, self._draw(members), strict=True))
+        out: dict[str, Tensor] = {}
+        for name, value in (*self.model.named_parameters(), *self.model.named_buffers()):
+            if name in deltas:
+                precise = value.detach().to(precise_dtype(value.dtype))
+                out[name] = (precise + full(tuple(value.shape), *deltas[name])).to(value.dtype)
+            else:
+                out[name] = value.detach().unsqueeze(0).expand(len(members), *value.shape)
+        return out
+
+    def _finish(self, s: Tensor) -> float:
+        """Shape the fitness, move the weights, close the epoch."""
+        if len(s) != self.pop_size:
+            raise ValueError(f"Expected {self.pop_size} fitness scores, got {len(s)}")
+        settings = self.settings()
+        if settings.fitness == "question" and s.dim() == 1:
+            s = s.unsqueeze(1)
+        f, counted = shape_fitness(s, settings.fitness, self.antithetic, self.group_size)
+        number = int(counted.sum())
+        norms = self._move(f, number) if number else {}
+        statistics = fitness_statistics(s)
+        norm = {name: float(value) for name, value in norms.items()}
+        weight = norm.get("weight_norm", 0.0)
+        self.diagnostics = Diagnostics(
+            epoch=self.epoch,
+            engine=self.evaluator.last,
+            sigma=float(self.sigma),
+            lr=float(self.updater.optimizer.param_groups[0]["lr"]),
+            counted=number,
+            dropped=self.pop_size - number,
+            pair_signal=pair_signal(s, counted, self.antithetic),
+            update_norm=norm.get("update_norm", 0.0),
+            weight_norm=weight,
+            update_ratio=norm.get("moved_norm", 0.0) / weight if weight else 0.0,
+            sigma_root_d=float(self.sigma) * sum(p.value.numel() for p in self.parameters) ** 0.5,
+            **statistics,
+        )
+        self.epoch += 1
+        self._pending = None
+        self._follow_schedule()
+        for callback in self.callbacks:
+            callback(self.diagnostics)
+        return statistics["fitness_mean"]
+
+    def _move(self, f: Tensor, number: int) -> dict[str, Tensor]:
+        factor = scale_of(self.scale, self.sigma, number) / number
+        weights = pair_weights(f, self.antithetic).to(self.device)
+        noise, epoch = Noise(self.seed, self.noise), self._draw_epoch(self.epoch)
+
+        def ascent(j: int) -> Tensor:
+            dtype = precise_dtype(self.parameters[j].value.dtype)
+            return estimate(noise, epoch, j, self.shapes[j], weights, factor, dtype)
+
+        with torch.no_grad():
+            return self.updater.apply(ascent, self.max_update_norm, self.weight_decay)
+
+
+def call_model(model: nn.Module, inputs: Any) -> Any:
+    """Call the model: a tuple holds its arguments, a dictionary its named ones."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+
+def selected(model: nn.Module, param_filter: Callable[[nn.Parameter, str], bool] | None) -> list[Evolved]:
+    """List what evolves; tied parameters once.
+
+    Raises:
+        ValueError: nothing is selected, or something can not be perturbed.
+    """
+    chosen = [
+        Evolved(name, p)
+        for name, p in model.named_parameters()
+        if p.requires_grad and (param_filter is None or param_filter(p, name))
+    ]
+    if not chosen:
+        raise ValueError("TorchEggrollES: no parameters selected for ES.")
+    for name, p in chosen:
+        if not p.is_floating_point() or p.layout != torch.strided:
+            raise ValueError(f"evolved parameters must be dense real floating-point tensors, got {name!r}: {p.dtype}")
+    return chosen

@@ -1,0 +1,157 @@
+"""Hand the direction of ascent, negated, to a torch optimizer.
+
+Weights in low precision have a float32 master copy that the optimizer moves; the model gets it rounded. With the plain
+SGD of our own each parameter is estimated, stepped and forgotten before the next.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+
+from ._engines import Evolved
+
+Factory = Callable[[list[nn.Parameter]], Optimizer]
+
+
+class Updater:
+    """Owns the optimizer, the masters and the scheduler.
+
+    Args:
+        parameters: the evolved ones.
+        lr: of the default optimizer, and of a class given as ``optimizer``.
+        optimizer: None for plain SGD, an optimizer class, a function of the parameters, or an optimizer.
+        lr_scheduler: None, a function of the optimizer, or a scheduler.
+    """
+
+    def __init__(self, parameters: Sequence[Evolved], lr: float, optimizer: Any, lr_scheduler: Any) -> None:
+        self._model = [p.value for p in parameters]
+        self.plain = optimizer is None
+        if isinstance(optimizer, Optimizer):
+            held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+            missing = [p.name for p in parameters if id(p.value) not in held]
+            if missing:
+                raise ValueError(f"optimizer must hold every evolved parameter, but lacks {missing}; add them to it")
+            self._masters = self._model
+            self.optimizer = optimizer
+        else:
+            self._masters = [_master(p) for p in self._model]
+            self.optimizer = _made(optimizer, self._masters, lr)
+        self.lr_scheduler = lr_scheduler(self.optimizer) if _is_factory(lr_scheduler) else lr_scheduler
+
+    def apply(self, ascent: Callable[[int], Tensor], limit: float | None, weight_decay: float) -> dict[str, Tensor]:
+        """Move the weights.
+
+        Args:
+            ascent: parameter's position to ΔW.
+            limit: largest norm of ΔW over all parameters, or None.
+            weight_decay: decoupled, times the learning rate.
+
+        Returns:
+            Norms: of ΔW, of the weights before, and of what the weights moved by.
+        """
+        for model, master in zip(self._model, self._masters, strict=True):
+            if master is not model:
+                master.data.copy_(torch.where(master.to(model.dtype) == model, master, model.to(master.dtype)))
+        before = [master.grad for master in self._masters]
+        try:
+            for master in self._masters:
+                master.grad = None
+            norms = self._stream(ascent) if self.plain and limit is None and not weight_decay else None
+            return norms or self._together(ascent, limit, weight_decay)
+        finally:
+            for master, grad in zip(self._masters, before, strict=True):
+                master.grad = grad
+            for model, master in zip(self._model, self._masters, strict=True):
+                if master is not model:
+                    model.data.copy_(master.data)
+            if self.lr_scheduler is not None:
+                self.lr_scheduler.step()
+
+    def _stream(self, ascent: Callable[[int], Tensor]) -> dict[str, Tensor]:
+        weights, updates = [], []
+        lr = self.optimizer.param_groups[0]["lr"]
+        for j, master in enumerate(self._masters):
+            weights.append(torch.linalg.vector_norm(master.detach()))
+            update = ascent(j)
+            updates.append(torch.linalg.vector_norm(update))
+            master.grad = update.neg_().to(master.dtype)
+            self.optimizer.step()
+            master.grad = None
+        norm = _total(updates)
+        return {"update_norm": norm, "weight_norm": _total(weights), "moved_norm": norm * lr}
+
+    def _together(self, ascent: Callable[[int], Tensor], limit: float | None, weight_decay: float) -> dict[str, Tensor]:
+        updates = [ascent(j) for j in range(len(self._masters))]
+        norm = _total([torch.linalg.vector_norm(update) for update in updates])
+        if limit is not None:
+            factor = (limit / norm.clamp(min=torch.finfo(norm.dtype).tiny)).clamp(max=1)
+            updates = [update.mul_(factor.to(update.dtype)) for update in updates]
+        start = [master.detach().clone() for master in self._masters]
+        for master, update in zip(self._masters, updates, strict=True):
+            master.grad = update.neg_().to(master.dtype)
+        if weight_decay:
+            self._decay(weight_decay)
+        self.optimizer.step()
+        moved = [torch.linalg.vector_norm(m.detach() - s) for m, s in zip(self._masters, start, strict=True)]
+        weight = _total([torch.linalg.vector_norm(s) for s in start])
+        return {"update_norm": norm, "weight_norm": weight, "moved_norm": _total(moved)}
+
+    @torch.no_grad()
+    def _decay(self, weight_decay: float) -> None:
+        ours = {id(master) for master in self._masters}
+        for group in self.optimizer.param_groups:
+            for p in group["params"]:
+                if id(p) in ours:
+                    p.mul_(1 - group["lr"] * weight_decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the optimizer's and the scheduler's state, and the masters that are not the model's own weights."""
+        scheduler = self.lr_scheduler
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "lr_scheduler": None if scheduler is None else scheduler.state_dict(),
+            "masters": [
+                None if master is model else master.detach().clone()
+                for model, master in zip(self._model, self._masters, strict=True)
+            ],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a state over."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.lr_scheduler is not None and state["lr_scheduler"] is not None:
+            self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+        for master, saved in zip(self._masters, state["masters"], strict=True):
+            if saved is not None:
+                master.data.copy_(saved)
+
+
+def _total(norms: list[Tensor]) -> Tensor:
+    return torch.linalg.vector_norm(torch.stack([norm.double() for norm in norms]))
+
+
+def _master(parameter: nn.Parameter) -> nn.Parameter:
+    if parameter.dtype in (torch.float32, torch.float64):
+        return parameter
+    return nn.Parameter(parameter.detach().to(torch.float32))
+
+
+def _made(optimizer: Any, masters: list[nn.Parameter], lr: float) -> Optimizer:
+    if optimizer is None:
+        return SGD(masters, lr=lr)
+    if not callable(optimizer):
+        raise TypeError(
+            f"optimizer must be an optimizer, its class, or a function of the parameters, got {optimizer!r}"
+        )
+    is_class = isinstance(optimizer, type) and issubclass(optimizer, Optimizer)
+    made = optimizer(masters, lr=lr) if is_class else optimizer(masters)
+    if not isinstance(made, Optimizer):
+        raise TypeError(f"optimizer(parameters) must give a torch.optim.Optimizer, got {made!r}")
+    return made
+
+
+def _is_factory(scheduler: Any) -> bool:
+    return callable(scheduler) and not hasattr(scheduler, "step") or isinstance(scheduler, type)

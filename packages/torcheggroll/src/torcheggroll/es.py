@@ -1,0 +1,323 @@
+"""EGGROLL as an optimizer: perturb, evaluate, and move towards what did better."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ._checkpoint import checkpoint, restore
+from ._checks import check, check_integer
+from ._engines import Task, evaluation_mode, one_member, perturbed_weights
+from ._evaluator import Evaluator, refill, sliced
+from ._export import lora_factors
+from ._measured import by_member, fitness_table
+from ._population import MemberSpec, Population
+from ._settings import check_settings
+from ._strategy import Strategy, call_model, selected
+from ._updater import Updater
+from .seeded_noise import (
+    compute_es_gradient,
+    generate_lora_noise,
+    generate_lora_noise_batched,
+    generate_noise_for_shapes,
+    generate_standard_noise,
+    generate_standard_noise_batched,
+)
+
+__all__ = [
+    "TorchEggrollES",
+    "compute_es_gradient",
+    "generate_lora_noise",
+    "generate_lora_noise_batched",
+    "generate_noise_for_shapes",
+    "generate_standard_noise",
+    "generate_standard_noise_batched",
+]
+
+
+class TorchEggrollES(Strategy):
+    """Evolution strategies with low-rank noise for any module.
+
+    Args:
+        model: moved to ``device``; evaluated in eval mode, and left in the mode it was in.
+        pop_size: members per step; even when ``antithetic``.
+        sigma: σ, the deviation of a perturbation's entry, in the parameters' unit.
+        lr: learning rate of the default optimizer; read ``scale`` for what it multiplies.
+        rank: r of the perturbation of a matrix; clipped to its smaller side.
+        device: None takes the model's.
+        param_filter: ``(parameter, name) -> bool``; parameters that need no gradient are never evolved.
+        normalize_fitness: z-score the fitness, or only take off its mean; ``fitness`` overrides it.
+        antithetic: members 2k and 2k + 1 are mirror images.
+        fast_noise: kept for callers of 0.1; noise is always fast, and never stored.
+        seed: of all noise; None takes ``torch.initial_seed()``, which follows ``torch.manual_seed``.
+        optimizer: None for SGD, a class of torch.optim, a function of the parameters, or an optimizer that holds them.
+        lr_scheduler: a function of the optimizer, or a scheduler; steps once per step.
+        sigma_schedule: ``epoch -> σ``.
+        weight_decay: decoupled, times the learning rate.
+        max_update_norm: the largest norm of the estimate over all parameters.
+        fitness: ``"zscore"``, ``"centered"``, ``"rank"``, ``"sign"``, ``"group"``, ``"question"``, ``"raw"``, or a
+            function of the counted members' fitness ``(n,)`` that gives a weight for each.
+        scale: ``"hyperscale"`` multiplies the mean of fᵢEᵢ by σ√N, as 0.1 and 0.2 did; ``"paper"`` by 1;
+            ``"unbiased"`` by 1/σ, which with raw fitness estimates the gradient.
+        engine: ``"auto"``, ``"vmap"``, ``"fold"`` or ``"loop"``.
+        chunk_size: members evaluated at once; the result does not depend on it.
+        memory_budget: bytes for a chunk, where ``chunk_size`` is None.
+        noise: ``"gaussian"``, ``"rademacher"`` or ``"uniform"``.
+        noise_reuse: epochs that share their noise; 0 never draws anew.
+        group_size: members per group for ``fitness="group"``.
+
+    Raises:
+        ValueError: a hyper-parameter lies outside its interval, or no parameter is selected.
+        TypeError: a hyper-parameter is of a wrong kind.
+
+    Source: Sarkar et al. 2025 (EGGROLL), https://arxiv.org/abs/2511.16652
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        pop_size: int = 32,
+        sigma: float = 0.02,
+        lr: float = 0.05,
+        rank: int = 4,
+        device: torch.device | str | None = None,
+        param_filter: Callable[[nn.Parameter, str], bool] | None = None,
+        normalize_fitness: bool = True,
+        antithetic: bool = True,
+        fast_noise: bool = True,
+        *,
+        seed: int | None = None,
+        optimizer: Any = None,
+        lr_scheduler: Any = None,
+        sigma_schedule: Callable[[int], float] | None = None,
+        weight_decay: float = 0.0,
+        max_update_norm: float | None = None,
+        fitness: str | Callable[[Tensor], Tensor] | None = None,
+        scale: str = "hyperscale",
+        engine: str = "auto",
+        chunk_size: int | None = None,
+        memory_budget: int | None = None,
+        noise: str = "gaussian",
+        noise_reuse: int = 1,
+        group_size: int | None = None,
+    ) -> None:
+        self.model = model
+        self.pop_size, self.sigma, self.rank = pop_size, sigma, rank
+        self.normalize_fitness, self.antithetic, self.fast_noise = normalize_fitness, antithetic, fast_noise
+        self.fitness, self.scale, self.group_size = fitness, scale, group_size
+        self.noise, self.noise_reuse = noise, noise_reuse
+        self.weight_decay, self.max_update_norm = weight_decay, max_update_norm
+        self.sigma_schedule, self.epoch = sigma_schedule, 0
+        self.seed = torch.initial_seed() if seed is None else seed
+        check_integer("seed", self.seed, "(-inf, inf)")
+        check("lr", lr, "[0, inf)")
+        self.parameters = selected(model, param_filter)
+        self.param_names = [p.name for p in self.parameters]
+        self.param_shapes = [tuple(p.value.shape) for p in self.parameters]
+        self.param_dtypes = [p.value.dtype for p in self.parameters]
+        self.evaluator = Evaluator(model, self.parameters, rank, engine, chunk_size, memory_budget)
+        self._follow_schedule()
+        check_settings(self.settings())
+        self.device = torch.device(device or self.parameters[0].value.device)
+        model.to(self.device)
+        self.updater = Updater(self.parameters, lr, optimizer, lr_scheduler)
+        self.diagnostics = None
+        self.callbacks = []
+        self._pending = None
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the optimizer's first group; writing it sets every group."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        check("lr", value, "[0, inf)")
+        for group in self.optimizer.param_groups:
+            group["lr"] = value
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer that takes the negated estimate as gradient."""
+        return self.updater.optimizer
+
+    @property
+    def lr_scheduler(self) -> Any:
+        """The scheduler of the optimizer, or None."""
+        return self.updater.lr_scheduler
+
+    @property
+    def base_params(self) -> dict[str, Tensor]:
+        """A copy of each evolved parameter, the centre of the population."""
+        return {p.name: p.value.detach().clone() for p in self.parameters}
+
+    def step(
+        self,
+        inputs: Any = None,
+        loss_fn: Callable[[Any, Any], Any] | None = None,
+        targets: Any = None,
+        *,
+        eval_fn: Callable[[nn.Module], Any] | None = None,
+        per_member: bool | str = False,
+    ) -> float:
+        """Evaluate the population and move the weights: ``step(eval_fn)`` or ``step(inputs, loss_fn, targets)``.
+
+        Args:
+            inputs: of the model: a tensor, a tuple of arguments, or a dictionary of named ones.
+            loss_fn: ``(outputs, targets) -> loss``, lower is better.
+            targets: handed to ``loss_fn``.
+            eval_fn: ``model -> fitness``, higher is better, called once per member; also accepted in the first place.
+            per_member: True where ``inputs`` and ``targets`` have one slice per member in front; ``"inputs"`` or
+                ``"targets"`` where only those have.
+
+        Returns:
+            The mean fitness over the members that have one.
+
+        Raises:
+            TypeError: neither form of the call.
+        """
+        if eval_fn is None and loss_fn is None and callable(inputs) and not isinstance(inputs, Tensor):
+            inputs, eval_fn = None, inputs
+        if eval_fn is not None and inputs is None and loss_fn is None:
+            fitness = eval_fn
+            task = Task(lambda _: fitness(self.model), [])
+        elif eval_fn is None and callable(loss_fn):
+            task = self._loss_task(inputs, loss_fn, targets, per_member)
+        else:
+            raise TypeError("call step(eval_fn) with a callable, or step(inputs, loss_fn, targets)")
+        self._check()
+        results = self.evaluator.run(task, self._draw, list(range(self.pop_size)), eval_fn is not None)
+        return self._finish(fitness_table(results))
+
+    def forward(self, inputs: Any, per_member: bool = False) -> Any:
+        """Evaluate the whole population of this epoch on ``inputs``; nothing is updated.
+
+        Args:
+            inputs: of the model: a tensor, a tuple of arguments, or a dictionary of named ones.
+            per_member: every tensor has one slice per member in front.
+
+        Returns:
+            The model's outputs, with ``(pop_size, ...)`` in front of every tensor.
+        """
+        self._check()
+        data = sliced(inputs, self.pop_size, "inputs") if per_member else []
+        task = Task(lambda own: call_model(self.model, refill(inputs, own) if per_member else inputs), data)
+        return self.evaluator.run(task, self._draw, list(range(self.pop_size)))
+
+    def ask(self) -> Population[MemberSpec]:
+        """Open this epoch's population; evaluate its members anywhere, in any order, and ``tell`` what they got."""
+        self._check()
+        self._pending = {}
+        return Population(self.pop_size, lambda i: MemberSpec(self.seed, self.epoch, i))
+
+    def tell(self, fitnesses: Any, *, partial: bool = False) -> float | None:
+        """Take the fitness of the members, higher is better, and move the weights.
+
+        Args:
+            fitnesses: one per member in order, ``(N,)`` or ``(N, evaluations)``, or a dictionary from index or
+                MemberSpec to a number or several. What is missing, None, NaN or infinite drops its pair.
+            partial: only remember them; a later call completes the population.
+
+        Returns:
+            The mean fitness, or None when ``partial``.
+
+        Raises:
+            RuntimeError: no population is open.
+            ValueError: the number of fitnesses is not that of the members, or a spec is of another epoch or seed.
+        """
+        if self._pending is None:
+            raise RuntimeError("Call prepare_population() first, or ask(): no population is open")
+        if isinstance(fitnesses, Mapping):
+            self._check_specs(fitnesses)
+            given = by_member(fitnesses, self.pop_size)
+            found = {i: value for i, value in enumerate(given) if value is not None}
+        else:
+            if len(fitnesses) != self.pop_size:
+                raise ValueError(f"Expected {self.pop_size} fitness scores, got {len(fitnesses)}")
+            found = dict(enumerate(fitnesses))
+        together = {**self._pending, **found}
+        table = fitness_table([together.get(i) for i in range(self.pop_size)])
+        if partial:
+            self._pending = together
+            return None
+        return self._finish(table)
+
+    @contextmanager
+    def member(self, member: int | MemberSpec) -> Iterator[nn.Module]:
+        """Let the model be one member inside the ``with``; afterwards its weights are what they were, to the bit.
+
+        Args:
+            member: an index of this epoch's population, or a spec of any epoch.
+        """
+        spec = self._spec(member)
+        deltas = one_member(self._draw([spec.index], spec), 0)
+        with evaluation_mode(self.model), perturbed_weights(self.parameters, deltas, self.evaluator.warned):
+            yield self.model
+
+    def export_lora(self, member: int | MemberSpec) -> dict[str, Tensor]:
+        """Give a member as low-rank factors in PEFT's layout, for a LoRA scale of 1.
+
+        Args:
+            member: an index of this epoch's population, or a spec of any epoch.
+
+        Returns:
+            Names of PEFT to tensors; parameters without factors, such as biases, come in full.
+        """
+        spec = self._spec(member)
+        return lora_factors(self.model, self.parameters, one_member(self._draw([spec.index], spec), 0))
+
+    def prepare_population(self) -> Population[dict[str, Tensor]]:
+        """Open this epoch's population as dense parameters, each member made when it is asked for.
+
+        Returns:
+            A sequence of dictionaries for ``torch.func.functional_call``, buffers and other parameters included.
+        """
+        self.ask()
+        return Population(self.pop_size, lambda i: {name: value[0] for name, value in self._dense([i]).items()})
+
+    def get_stacked_params(self) -> dict[str, Tensor]:
+        """Give the open population as dense tensors ``(pop_size, *shape)``; this holds every member at once.
+
+        Raises:
+            RuntimeError: no population is open.
+        """
+        if self._pending is None:
+            raise RuntimeError("Call prepare_population() first")
+        return self._dense(list(range(self.pop_size)))
+
+    def apply_fitness_scores(self, fitnesses: Tensor | Sequence[float]) -> float:
+        """Take the fitness of each member of ``prepare_population()``, and move the weights.
+
+        Args:
+            fitnesses: ``(pop_size,)``, higher is better; a tensor or a list.
+
+        Returns:
+            The mean fitness.
+
+        Raises:
+            RuntimeError: no population is open.
+            ValueError: the number of fitnesses is wrong.
+        """
+        mean = self.tell(fitnesses)
+        assert mean is not None
+        return mean
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give everything that a run needs to go on to the bit: tensors, numbers, strings, lists and dictionaries."""
+        return checkpoint(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over weights, settings, optimizer and noise of a checkpoint, those of 0.2.0 included.
+
+        Raises:
+            KeyError: something is missing.
+            ValueError: the checkpoint is of other parameters; nothing is written then.
+        """
+        restore(self, state)
+
+    def __repr__(self) -> str:
+        """Show every setting."""
+        chosen = {**self.settings()._asdict(), "lr": self.lr, "seed": self.seed, "optimizer": self.optimizer}
+        return f"TorchEggrollES({', '.join(f'{name}={value!r}' for name, value in chosen.items())})"
