@@ -5,12 +5,64 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, help=__doc__)
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Train real models on real data with all five methods beside tuned baselines, and report what was measured.",
+)
+Workers = Annotated[int, typer.Option(min=0, help="Processes; 0 is one per core.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of records and report; default outputs/bench/<profile>.")]
+Plain = Annotated[bool, typer.Option(help="Lines instead of the live table.")]
+ExecutorName = Annotated[str, typer.Option("--executor", help="local or ray.")]
 
 
-@app.callback()
-def main_callback() -> None:
-    """Train real models on real data with all five methods beside tuned baselines, and report what was measured."""
+@app.callback(invoke_without_command=True)
+def main_callback(context: typer.Context) -> None:
+    """Run the quick profile when no command is given."""
+    if context.invoked_subcommand is None:
+        run_command()
+
+
+@app.command("run")
+def run_command(
+    profile: Annotated[str, typer.Option(help="smoke, quick, full or paper.")] = "quick",
+    methods: Annotated[str, typer.Option(help="Only these, separated by commas; the references always run.")] = "",
+    workloads: Annotated[str, typer.Option(help="Only these, separated by commas.")] = "",
+    workers: Workers = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    executor: ExecutorName = "local",
+    out: Out = None,
+    plain: Plain = False,
+) -> None:
+    """Tune every method alike, run the final seeds, write records.jsonl, summary.csv and report.html."""
+    from bench.commands import run_profile
+
+    raise typer.Exit(run_profile(profile, _names(methods), _names(workloads), workers, device, executor, out, plain))
+
+
+@app.command("report")
+def report_command(
+    records: Annotated[list[Path], typer.Argument(help="Record files, .jsonl or .jsonl.gz.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("outputs/bench/report"),
+) -> None:
+    """Write summary.csv, report.html and the figures from records alone."""
+    from bench.commands import write_report
+
+    raise typer.Exit(write_report(records, out))
+
+
+@app.command("replay")
+def replay_command(
+    run: Annotated[str, typer.Argument(help="A run's id (its first digits are enough).")],
+    records: Annotated[
+        list[Path] | None, typer.Option(help="Where to look; default every file under outputs/bench.")
+    ] = None,
+) -> None:
+    """Make one recorded run again and compare its curve to the bit."""
+    from bench.commands import replay
+
+    raise typer.Exit(replay(run, records or []))
 
 
 @app.command("speed")
@@ -20,17 +72,50 @@ def speed_command(
     records: Annotated[Path | None, typer.Option(help="Append JSON lines to this file.")] = None,
 ) -> None:
     """Time every package beside its peers: ratios within one process, peak memory, percent of pure inference."""
-    from rich.console import Console
+    from bench.commands import speed
 
-    from bench.speed.run import run_all
-    from bench.speed.table import show
+    raise typer.Exit(speed(package, device, records))
 
-    console = Console()
-    broken = 0
-    for rows in run_all(package, device, records):
-        show(console, rows)
-        broken += sum(row.holds is False for row in rows)
-    console.print(f"{broken} bars do not hold" if broken else "every bar that was measured holds")
+
+@app.command("compare")
+def compare_command(
+    task: Annotated[Path, typer.Argument(help="A Python file with a function task(seed).")],
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of one run.")] = 300,
+    batch: Annotated[int, typer.Option(min=1, help="Samples per step.")] = 64,
+    methods: Annotated[str, typer.Option(help="Only these, separated by commas; AdamW always runs.")] = "",
+    seeds: Annotated[int, typer.Option(min=2, help="Final seeds.")] = 5,
+    trials: Annotated[int, typer.Option(min=1, max=8, help="Settings tried per method.")] = 4,
+    workers: Workers = 0,
+    out: Out = None,
+    plain: Plain = False,
+) -> None:
+    """Put your own task through the same protocol."""
+    from bench.commands import compare
+
+    raise typer.Exit(compare(task, steps, batch, _names(methods), seeds, trials, workers, out, plain))
+
+
+@app.command("list")
+def list_command() -> None:
+    """Show profiles, workloads and methods."""
+    from bench.commands import show_lists
+
+    show_lists()
+
+
+@app.command("fix")
+def fix_command(
+    records: Annotated[list[Path], typer.Argument(help="Record files of a complete profile.")],
+    what: Annotated[str, typer.Option(help="targets, costs, or both.")] = "both",
+) -> None:
+    """For maintainers: fix targets and run costs in the repository from records of the tuned references."""
+    from bench.fixing import fix
+
+    raise typer.Exit(fix(records, what))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def main() -> None:

@@ -1,0 +1,61 @@
+"""What an executor tells, and what it must be able to do."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from bench.records import Run
+from bench.train import Job
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """A run is under way."""
+
+    job: Job
+    share: float
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run is finished; its record is complete."""
+
+    job: Job
+    run: Run
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A run's process died, killed or out of memory."""
+
+    job: Job
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A run raised an error."""
+
+    job: Job
+    reason: str
+
+
+Event = Advanced | Done | Lost | Failed
+
+
+class Executor(Protocol):
+    """Runs jobs somewhere."""
+
+    slots: int
+
+    def submit(self, job: Job) -> None:
+        """Start a job; call it only while fewer than ``slots`` are under way."""
+        ...
+
+    def wait(self, seconds: float) -> list[Event]:
+        """What happened, after at most ``seconds``."""
+        ...
+
+    def close(self) -> None:
+        """End everything, finished or not."""
+        ...

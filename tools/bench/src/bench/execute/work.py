@@ -1,0 +1,36 @@
+"""What a worker does with a job, wherever the worker lives."""
+
+import os
+from collections.abc import Callable
+
+from bench.records import Run
+from bench.train import Job, execute
+from bench.workloads.base import Workload
+from bench.workloads.table import WORKLOADS
+
+
+def workload_of(job: Job) -> Workload:
+    """The workload of a job: from the table, or from the user's file."""
+    if job.task_path:
+        from bench.compare import load_task
+
+        return load_task(job.task_path, job.config.budget)
+    return WORKLOADS[job.config.workload]
+
+
+def warm_up() -> None:
+    """Import and touch what the first run would otherwise be charged for."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import torch
+
+    torch.set_num_threads(1)
+    model = torch.nn.Linear(4, 4)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    torch.nn.functional.cross_entropy(torch.ones(2, 4), torch.tensor([0, 1]))
+
+
+def work(job: Job, report: Callable[[float, float | None], None] = lambda share, value: None) -> Run:
+    """Do one job."""
+    return execute(job, workload_of(job), report)

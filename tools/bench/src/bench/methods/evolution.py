@@ -1,0 +1,117 @@
+"""Evolution strategies: TorchEggrollES, and the dense one of OpenAI, which no package offers on its own.
+
+    θ ← θ + Adam(ĝ),  ĝ = (1 / (N σ)) Σᵢ Fᵢ εᵢ,  εᵢ ~ N(0, I) in antithetic pairs,  F the centred ranks   (1)
+
+Salimans et al. 2017, Algorithm 2 and section 2.1, https://arxiv.org/abs/1703.03864
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.methods.driver import EvolutionDriver, Fitness
+from bench.methods.method import Method, Params, Setting
+
+POPULATION = 64
+
+
+def centred_ranks(fitness: Tensor) -> Tensor:
+    """Ranks from -½ to ½, equal fitness sharing its mean rank."""
+    below = (fitness[:, None] > fitness[None, :]).sum(1).float()
+    equal = (fitness[:, None] == fitness[None, :]).sum(1).float()
+    return (below + (equal - 1) / 2) / (len(fitness) - 1) - 0.5
+
+
+class OpenAIES(EvolutionDriver):
+    """Dense Gaussian noise, centred ranks, Adam."""
+
+    population = POPULATION
+
+    def __init__(self, model: nn.Module, lr: float, sigma: float, seed: int) -> None:
+        self._named = dict(model.named_parameters())
+        self._adam = torch.optim.Adam(self._named.values(), lr=lr, maximize=True)
+        self._sigma = sigma
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def generation(self, fitness: Fitness, number: int) -> float:
+        """One generation of (1)."""
+        half = self.population // 2
+        noise = {name: torch.randn(half, *p.shape, generator=self._generator) for name, p in self._named.items()}
+        noise = {name: torch.cat([draw, -draw]) for name, draw in noise.items()}
+        with torch.no_grad():
+            scores = fitness({name: p + self._sigma * noise[name] for name, p in self._named.items()}, number)
+            ranks = centred_ranks(scores)
+            for name, p in self._named.items():
+                p.grad = torch.tensordot(ranks, noise[name], 1) / (self.population * self._sigma)  # (1)
+        self._adam.step()
+        return scores.mean().item()
+
+    def state_bytes(self) -> int:
+        """Adam's moments."""
+        return sum(v.numel() * v.element_size() for state in self._adam.state.values() for v in state.values())
+
+
+def openai_es(model: nn.Module, params: Params, setting: Setting) -> EvolutionDriver:
+    """The dense baseline."""
+    return OpenAIES(model, float(params["lr"]), float(params["sigma"]), setting.seed)
+
+
+class EggrollDriver(EvolutionDriver):
+    """TorchEggrollES through its ask-all, score-all form: the population as stacked parameters."""
+
+    population = POPULATION
+
+    def __init__(self, es: Any) -> None:
+        self._es = es
+
+    def generation(self, fitness: Fitness, number: int) -> float:
+        """One generation."""
+        self._es.prepare_population()
+        with torch.no_grad():
+            scores = fitness(self._es.get_stacked_params(), number)
+        self._es.apply_fitness_scores(scores)
+        return scores.mean().item()
+
+
+def eggroll(model: nn.Module, params: Params, setting: Setting) -> EvolutionDriver:
+    """TorchEggrollES with rank 4."""
+    from torcheggroll import TorchEggrollES
+
+    es = TorchEggrollES(
+        model,
+        pop_size=POPULATION,
+        sigma=float(params["sigma"]),
+        lr=float(params["lr"]),
+        rank=4,
+        device=torch.device("cpu"),
+        seed=setting.seed,
+    )
+    return EggrollDriver(es)
+
+
+EVOLUTION = [
+    Method(
+        "openai-es",
+        "OpenAI-ES (dense)",
+        "bench",
+        "es",
+        openai_es,
+        (0.01, 0.03, 0.1, 0.3),
+        ("sigma", 0.1, 0.05),
+        {"lr": 0.01, "sigma": 0.02},
+        cosine=False,
+    ),
+    Method(
+        "torcheggroll",
+        "TorchEggrollES",
+        "torcheggroll",
+        "es",
+        eggroll,
+        (0.03, 0.1, 0.3, 1.0),
+        ("sigma", 0.1, 0.05),
+        {"lr": 0.05, "sigma": 0.02},
+        ours=True,
+        cosine=False,
+    ),
+]

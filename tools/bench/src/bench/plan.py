@@ -1,0 +1,125 @@
+"""Which studies a profile means on this machine, and how long they will take."""
+
+import json
+import time
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from bench.methods.method import split_arm
+from bench.methods.table import METHODS, arms_of, importable
+from bench.profiles import Profile
+from bench.records import Family
+from bench.tuning import Study
+from bench.workloads.table import WORKLOADS
+
+STARTUP = 6.0  # seconds until the workers have imported torch
+UNKNOWN = 2.0  # CPU seconds of a run nobody has measured
+
+
+def studies(
+    profile: Profile, workloads: tuple[str, ...], methods: tuple[str, ...], device: str, workers: int
+) -> list[Study]:
+    """The studies of a profile, narrowed to what the user asked for.
+
+    Raises:
+        ValueError: a name is unknown, or nothing is left.
+    """
+    _refuse_unknown(workloads, WORKLOADS, "workload")
+    _refuse_unknown((split_arm(name)[0] for name in methods), METHODS, "method")
+    chosen = set(methods) or (set(profile.methods) if profile.methods is not None else None)
+    found: list[Study] = []
+    for name in workloads or profile.workloads:
+        workload = WORKLOADS[name]
+        if profile.name not in workload.budgets or not importable(workload):
+            continue
+        for family in workload.budgets[profile.name]:
+            arms = arms_of(workload, family, profile.cosine, chosen)
+            target = targets().get(f"{profile.name}/{name}/{family}")
+            found.append(Study(profile, workload, family, arms, device, target, workers))
+    if not found:
+        raise ValueError(f"profile {profile.name} has none of the workloads asked for; see bench list")
+    return found
+
+
+def left_out(profile: Profile) -> list[str]:
+    """Workloads of a profile that need an extra which is not installed."""
+    return [
+        f"{name} (needs bench[{WORKLOADS[name].extra}])"
+        for name in profile.workloads
+        if not importable(WORKLOADS[name])
+    ]
+
+
+def _refuse_unknown(names: Iterable[str], table: Iterable[str], kind: str) -> None:
+    known = list(table)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{kind} must be one of {', '.join(known)}, got {name!r}")
+
+
+@cache
+def _resource(name: str) -> dict[str, Any]:
+    return json.loads(resources.files("bench").joinpath(name).read_text(encoding="utf-8"))
+
+
+def targets() -> dict[str, float]:
+    """Validation values that a tuned AdamW (evolution: tuned OpenAI-ES) was seen to reach, by profile and workload."""
+    return _resource("targets.json")["targets"]
+
+
+def run_cost(profile: str, workload: str, family: Family, arm: str) -> float:
+    """CPU seconds of one run on the machine of ``costs.json``."""
+    costs = _resource("costs.json")["seconds"]
+    known = costs.get(f"{profile}/{workload}/{family}")
+    if known is not None:
+        return known.get(arm) or known.get(split_arm(arm)[0]) or max(known.values())
+    budgets = WORKLOADS[workload].budgets if workload in WORKLOADS else {}
+    for other, budget in budgets.items():
+        known = costs.get(f"{other}/{workload}/{family}")
+        if known is not None:
+            mine = budgets[profile][family]
+            ratio = mine.steps * mine.batch / (budget[family].steps * budget[family].batch)
+            return ratio * (known.get(arm) or known.get(split_arm(arm)[0]) or max(known.values()))
+    return UNKNOWN
+
+
+def cpu_seconds(study: Study, speed: float) -> float:
+    """CPU seconds a study takes on a machine that needs ``speed`` times as long as the one of ``costs.json``."""
+    runs = study.expected_runs()
+    return speed * sum(
+        count * run_cost(study.profile.name, study.workload.id, study.family, arm) for arm, count in runs.items()
+    )
+
+
+def speed_here() -> float:
+    """Return this machine's time for a fixed piece of work over that of the machine of ``costs.json``."""
+    return yardstick() / _resource("costs.json")["yardstick"]
+
+
+def yardstick() -> float:
+    """CPU seconds of a fixed piece of work like the bench's own: small layers, forwards and backwards."""
+    import torch
+
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 64))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        x = torch.randn(128, 64)
+    taken: list[float] = []
+    for _ in range(12):
+        begin = time.process_time()
+        for _ in range(30):
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+        taken.append(time.process_time() - begin)
+    return sorted(taken)[len(taken) // 3]
+
+
+def wall_seconds(found: list[Study], workers: int) -> float:
+    """The estimate announced before the start, on otherwise idle cores."""
+    speed = speed_here()
+    return STARTUP + sum(cpu_seconds(study, speed) for study in found) / workers

@@ -1,0 +1,207 @@
+"""What the user sees while it runs: one live table with the time left, or plain lines where there is no terminal."""
+
+import math
+import time
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from bench.engine import View
+from bench.execute.events import Advanced, Lost
+from bench.methods.method import split_arm
+from bench.methods.table import METHODS, title
+from bench.plan import cpu_seconds, run_cost
+from bench.records import Run, Selection
+from bench.train import Job
+from bench.tuning import Study
+
+
+def clock(seconds: float) -> str:
+    """``75`` is ``1:15``."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+class Remaining:
+    """The time left: what is left of the plan, at the pace seen so far."""
+
+    def __init__(self, studies: list[Study], speed: float, workers: int) -> None:
+        self._speed, self._workers = speed, workers
+        self.total = {self._name(study): cpu_seconds(study, speed) for study in studies}
+        self.done = dict.fromkeys(self.total, 0.0)
+        self._planned = self._taken = 0.0
+
+    @staticmethod
+    def _name(study: Study) -> str:
+        return f"{study.workload.id}/{study.family}"
+
+    def count(self, study: Study, job: Job, seconds: float | None) -> None:
+        """A run is done; ``seconds`` is its CPU time, None if it was found finished."""
+        planned = self._speed * run_cost(study.profile.name, study.workload.id, study.family, job.config.arm)
+        name = self._name(study)
+        self.done[name] = min(self.total[name], self.done[name] + planned)
+        if seconds is not None:
+            self._planned += planned
+            self._taken += seconds
+
+    def share(self) -> float:
+        """Share of the plan that is done."""
+        return sum(self.done.values()) / max(1e-9, sum(self.total.values()))
+
+    def seconds(self) -> float:
+        """Wall seconds left; the pace is trusted more the more of it was seen."""
+        trust = self._planned / (self._planned + 20)
+        pace = trust * (self._taken / self._planned) + 1 - trust if self._planned else 1.0
+        return pace * (sum(self.total.values()) - sum(self.done.values())) / self._workers
+
+
+class Lines(View):
+    """One line per finished run, and one per choice: for logs and pipes."""
+
+    def __init__(self, console: Console, remaining: Remaining, total_runs: int) -> None:
+        self.console, self.remaining = console, remaining
+        self._total, self._count = total_runs, 0
+        self._begin = time.monotonic()
+
+    def found(self, study: Study, job: Job, run: Run) -> None:
+        """Count it in silence."""
+        self._count += 1
+        self.remaining.count(study, job, None)
+
+    def finished(self, study: Study, job: Job, run: Run) -> None:
+        """One line."""
+        self._count += 1
+        self.remaining.count(study, job, run.cost.total_cpu)
+        outcome = "diverged" if run.value is None else f"{study.workload.metric} {run.value:.4g}"
+        setting = " ".join(f"{name}={value}" for name, value in job.config.params.items())
+        self.console.print(
+            f"[{self._count}/{self._total}] {study.workload.id} {title(job.config.arm)} {job.role} {setting} "
+            f"seed {job.config.seed}: {outcome}, {run.cost.total_cpu:.1f} s CPU, "
+            f"{clock(self.remaining.seconds())} left",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def selected(self, study: Study, selection: Selection) -> None:
+        """One line."""
+        note = ", on the edge of its grid" if selection.edge else ""
+        self.console.print(
+            f"  {study.workload.id}: {title(selection.arm)} tuned to {selection.chosen}{note}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def lost(self, event: Lost) -> None:
+        """Say it."""
+        self.console.print(f"a run was lost ({event.reason}) and is made again", markup=False)
+
+
+class Tally:
+    """What the live table shows of one arm of one study."""
+
+    def __init__(self) -> None:
+        self.tuned = 0
+        self.best: float | None = None
+        self.chosen = ""
+        self.final: list[float] = []
+        self.diverged = 0
+
+
+class LiveTable(View):
+    """The live table of the study under way."""
+
+    def __init__(self, console: Console, remaining: Remaining, total_runs: int) -> None:
+        self.remaining, self._total, self._count = remaining, total_runs, 0
+        self._tallies: dict[str, dict[str, Tally]] = {}
+        self._studies: dict[str, Study] = {}
+        self._current, self._begin = "", time.monotonic()
+        self._running: dict[str, Advanced] = {}
+        self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render)
+
+    def __enter__(self) -> "LiveTable":
+        """Take the screen."""
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Give it back, the last table standing."""
+        self._live.__exit__(None, None, None)
+
+    def _tally(self, study: Study, arm: str) -> Tally:
+        name = f"{study.workload.id}/{study.family}"
+        self._studies[name] = study
+        return self._tallies.setdefault(name, {arm: Tally() for arm in study.arms})[arm]
+
+    def found(self, study: Study, job: Job, run: Run) -> None:
+        """Count it."""
+        self._add(study, job, run, None)
+
+    def finished(self, study: Study, job: Job, run: Run) -> None:
+        """Count it, and show its study."""
+        self._current = f"{study.workload.id}/{study.family}"
+        self._running.pop(run.key, None)
+        self._add(study, job, run, run.cost.total_cpu)
+
+    def _add(self, study: Study, job: Job, run: Run, seconds: float | None) -> None:
+        self._count += 1
+        self.remaining.count(study, job, seconds)
+        tally = self._tally(study, job.config.arm)
+        if run.value is None:
+            tally.diverged += 1
+        elif job.role == "tune":
+            tally.tuned += 1
+            sign = 1 if study.workload.better == "higher" else -1
+            tally.best = run.value if tally.best is None else sign * max(sign * run.value, sign * tally.best)
+        elif job.role == "final" and run.test is not None:
+            tally.final.append(run.test)
+
+    def selected(self, study: Study, selection: Selection) -> None:
+        """Show what tuning chose."""
+        chosen = ", ".join(f"{name} {value}" for name, value in selection.chosen.items())
+        self._tally(study, selection.arm).chosen = chosen + (" (edge)" if selection.edge else "")
+
+    def advanced(self, event: Advanced) -> None:
+        """Remember how far a run is."""
+        self._running[event.job.config.key] = event
+
+    def lost(self, event: Lost) -> None:
+        """Say it above the table."""
+        self._running.pop(event.job.config.key, None)
+        self._live.console.print(f"a run was lost ({event.reason}) and is made again", markup=False)
+
+    def _render(self) -> Group:
+        share = self.remaining.share()
+        head = Text(
+            f"{self._count} of about {self._total} runs, {clock(time.monotonic() - self._begin)} gone, "
+            f"{clock(self.remaining.seconds())} left"
+        )
+        parts: list[Text | Table | ProgressBar] = [head, ProgressBar(total=1.0, completed=share, width=72)]
+        if self._current:
+            parts.append(self._arms(self._studies[self._current], self._tallies[self._current]))
+        for event in list(self._running.values())[-2:]:
+            value = "" if event.value is None else f", {event.value:.4g}"
+            parts.append(Text(f"  running: {title(event.job.config.arm)}, {event.share:.0%}{value}", style="dim"))
+        return Group(*parts)
+
+    def _arms(self, study: Study, tallies: dict[str, Tally]) -> Table:
+        table = Table(title=f"{study.name}: {study.workload.metric}, {study.workload.better} is better")
+        for name in ("method", "tuning runs", "best so far", "chosen", "final seeds", "test, mean"):
+            table.add_column(name, justify="left" if name in ("method", "chosen") else "right")
+        for arm, tally in tallies.items():
+            mean = math.fsum(tally.final) / len(tally.final) if tally.final else None
+            table.add_row(
+                title(arm),
+                str(tally.tuned) + (f" ({tally.diverged} diverged)" if tally.diverged else ""),
+                "" if tally.best is None else f"{tally.best:.4g}",
+                tally.chosen,
+                str(len(tally.final)),
+                "" if mean is None else f"{mean:.4g}",
+                style="bold" if METHODS[split_arm(arm)[0]].ours else "",
+            )
+        return table

@@ -1,0 +1,87 @@
+"""A call of `bench run` from its announcement to its last line."""
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+from rich.console import Console
+
+from bench import machine
+from bench.engine import Engine
+from bench.execute.events import Executor
+from bench.plan import cpu_seconds, speed_here, wall_seconds
+from bench.progress import Lines, LiveTable, Remaining, clock
+from bench.records import Session
+from bench.store import Store
+from bench.train import here
+from bench.tuning import Study
+
+
+class Interrupted(Exception):  # noqa: N818
+    """The user pressed Ctrl-C; everything finished is kept."""
+
+
+def run_session(
+    studies: list[Study], store: Store, make_executor: Callable[[], Executor], console: Console, live: bool
+) -> Session:
+    """Announce, run, record.
+
+    Raises:
+        Interrupted: Ctrl-C.
+    """
+    executor = make_executor()  # its processes import torch while this one plans
+    workers = executor.slots
+    speed, begin = speed_here(), time.monotonic()
+    estimate = wall_seconds(studies, workers)
+    runs = sum(sum(study.expected_runs().values()) for study in studies)
+    known = len(store.runs)
+    console.print(
+        f"about {runs} runs on {workers} processes of {machine.cores()} cores: {clock(estimate)} estimated"
+        + (f"; {known} runs are finished already" if known else ""),
+        highlight=False,
+    )
+    if machine.load() > machine.cores():
+        console.print(f"the machine is busy (load {machine.load():.1f}): it will take longer, wall times are flagged")
+    remaining = Remaining(studies, speed, workers)
+    view = LiveTable(console, remaining, runs) if live else Lines(console, remaining, runs)
+    engine = Engine(store, executor, view)
+    complete = False
+    try:
+        with view if isinstance(view, LiveTable) else nullcontext():
+            engine.run(studies)
+        complete = True
+    except KeyboardInterrupt:
+        raise Interrupted from None
+    finally:
+        executor.close()
+        session = Session(
+            profile=studies[0].profile.name,
+            estimate=round(estimate, 1),
+            wall=round(time.monotonic() - begin, 1),
+            cpu=round(sum(run.cost.total_cpu for run in store.runs.values()), 1),
+            workers=workers,
+            made=engine.made,
+            found=engine.found,
+            complete=complete,
+            machine=here(workers),
+        )
+        store.append(session)
+    return session
+
+
+def plan_seconds(studies: list[Study]) -> float:
+    """CPU seconds of the plan on this machine."""
+    speed = speed_here()
+    return sum(cpu_seconds(study, speed) for study in studies)
+
+
+def default_folder(profile: str) -> Path:
+    """Where a profile writes: ``outputs/bench/<profile>`` under the current folder."""
+    return Path("outputs") / "bench" / profile
+
+
+def is_live(plain: bool) -> bool:
+    """Whether to draw the live table."""
+    return not plain and sys.stdout.isatty()

@@ -1,0 +1,183 @@
+"""One workload's study: tune every arm alike, widen once for everyone, then run the final and the untuned seeds.
+
+A study is a generator. It yields the jobs it needs next and receives their runs; it never knows where they ran, or
+whether they were found finished in the record file.
+"""
+
+import math
+from collections.abc import Generator, Mapping
+from dataclasses import asdict, dataclass
+
+from bench.methods.method import Method, split_arm
+from bench.methods.table import METHODS
+from bench.profiles import Profile
+from bench.records import Config, Family, Role, Run, Selection, Trial, Value
+from bench.train import Job
+from bench.workloads.base import Workload
+
+Setting = dict[str, Value]
+Runs = Mapping[str, Run]
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a study asks for, and the choices it has just made."""
+
+    jobs: list[Job]
+    selections: list[Selection]
+
+
+@dataclass(frozen=True)
+class Study:
+    """One family of arms on one workload under one profile."""
+
+    profile: Profile
+    workload: Workload
+    family: Family
+    arms: list[str]
+    device: str = "cpu"
+    target: float | None = None
+    workers: int = 1
+    task_path: str = ""
+    task_digest: str = ""
+
+    @property
+    def name(self) -> str:
+        """What a progress line calls it."""
+        return f"{self.workload.title}" + (" (evolution)" if self.family == "es" else "")
+
+    def job(self, arm: str, params: Setting, seed: int, role: Role) -> Job:
+        """One run of this study."""
+        budget = self.workload.budgets[self.profile.name][self.family]
+        config = Config(
+            workload=self.workload.id,
+            family=self.family,
+            budget=asdict(budget),
+            arm=arm,
+            params=params,
+            seed=seed,
+            device=self.device,
+            data=self.workload.fingerprints(),
+            task=self.task_digest,
+        )
+        return Job(config, role, self.profile.name, self.target, self.workers, self.task_path)
+
+    def expected_runs(self) -> dict[str, int]:
+        """Runs per arm if everyone is widened, which is what nearly always happens."""
+        profile = self.profile
+        tuning = (profile.trials + profile.widen) * len(profile.tuning_seeds)
+        return dict.fromkeys(self.arms, tuning + len(profile.final_seeds) + len(profile.untuned_seeds))
+
+    def go(self) -> Generator[Need, Runs, None]:
+        """The whole protocol."""
+        settings = {arm: self._method(arm).trials(self.profile.trials, self.workload.rewards) for arm in self.arms}
+        runs = dict((yield Need(self._tuning_jobs(settings), [])))
+        tried = {arm: self._trials(arm, settings[arm], runs) for arm in self.arms}
+        widened = self.profile.widen and any(on_edge(self._ranked(trials)) for trials in tried.values())
+        if widened:
+            more = {arm: [one_more(self._ranked(trials))] for arm, trials in tried.items()}
+            runs.update((yield Need(self._tuning_jobs(more), [])))
+            tried = {arm: [*trials, *self._trials(arm, more[arm], runs)] for arm, trials in tried.items()}
+        selections = [self._select(arm, trials, widened) for arm, trials in tried.items()]
+        yield Need(self._final_jobs(selections), selections)
+
+    def _method(self, arm: str) -> Method:
+        return METHODS[split_arm(arm)[0]]
+
+    def _tuning_jobs(self, settings: Mapping[str, list[Setting]]) -> list[Job]:
+        """Setting by setting, arm by arm: the first results of all arms come first."""
+        longest = max(len(some) for some in settings.values())
+        return [
+            self.job(arm, some[i], seed, "tune")
+            for i in range(longest)
+            for arm, some in settings.items()
+            if i < len(some)
+            for seed in self.profile.tuning_seeds
+        ]
+
+    def _trials(self, arm: str, settings: list[Setting], runs: Runs) -> list[Trial]:
+        seeds = self.profile.tuning_seeds
+        return [
+            Trial(
+                params=setting, values=[runs[self.job(arm, setting, seed, "tune").config.key].value for seed in seeds]
+            )
+            for setting in settings
+        ]
+
+    def _ranked(self, trials: list[Trial]) -> list[Trial]:
+        return ranked(trials, self.workload.better)
+
+    def _select(self, arm: str, trials: list[Trial], widened: bool) -> Selection:
+        best_first = self._ranked(trials)
+        profile, budget = self.profile, self.workload.budgets[self.profile.name][self.family]
+        return Selection(
+            profile=profile.name,
+            workload=self.workload.id,
+            family=self.family,
+            arm=arm,
+            budget=asdict(budget),
+            better=self.workload.better,
+            trials=trials,
+            tuning_seeds=list(profile.tuning_seeds),
+            final_seeds=list(profile.final_seeds),
+            untuned_seeds=list(profile.untuned_seeds),
+            chosen=best_first[0].params,
+            untuned=self._method(arm).untuned_setting(self.workload.rewards),
+            widened=widened,
+            edge=on_edge(best_first),
+        )
+
+    def _final_jobs(self, selections: list[Selection]) -> list[Job]:
+        """Seed by seed, so that a run cut short still has pairs."""
+        jobs = {
+            job.config.key: job
+            for seed in self.profile.final_seeds
+            for selection in selections
+            for job in [self.job(selection.arm, selection.chosen, seed, "final")]
+        }
+        for seed in self.profile.untuned_seeds:
+            for selection in selections:
+                job = self.job(selection.arm, selection.untuned, seed, "untuned")
+                jobs.setdefault(job.config.key, job)
+        return list(jobs.values())
+
+
+def score(trial: Trial, better: str) -> float:
+    """Mean validation over the tuning seeds, higher is better; a divergence on any seed is the worst."""
+    if any(value is None for value in trial.values):
+        return -math.inf
+    mean = sum(value for value in trial.values if value is not None) / len(trial.values)
+    return mean if better == "higher" else -mean
+
+
+def ranked(trials: list[Trial], better: str) -> list[Trial]:
+    """Best first; of equals, the one tried first."""
+    return sorted(trials, key=lambda trial: -score(trial, better))
+
+
+def rates(trials: list[Trial]) -> list[float]:
+    """The learning rates tried, ascending."""
+    return sorted({float(trial.params["lr"]) for trial in trials})
+
+
+def on_edge(best_first: list[Trial]) -> bool:
+    """Whether the best learning rate is the lowest or the highest tried, of at least two."""
+    tried = rates(best_first)
+    return len(tried) > 1 and float(best_first[0].params["lr"]) in (tried[0], tried[-1])
+
+
+def one_more(best_first: list[Trial]) -> Setting:
+    """The additional trial: beyond the edge for a best on it, else between the best and its better neighbour."""
+    tried, best = rates(best_first), dict(best_first[0].params)
+    lr = float(best["lr"])
+    index = tried.index(lr)
+    if index == 0:
+        lr = tried[0] ** 2 / tried[1] if len(tried) > 1 else lr / 3
+    elif index == len(tried) - 1:
+        lr = tried[-1] ** 2 / tried[-2]
+    else:
+        beside = [
+            trial for trial in best_first[1:] if float(trial.params["lr"]) in (tried[index - 1], tried[index + 1])
+        ]
+        lr = math.sqrt(lr * float(beside[0].params["lr"]))
+    return {**best, "lr": float(f"{lr:.3g}")}

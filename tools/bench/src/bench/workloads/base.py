@@ -1,0 +1,103 @@
+"""What a workload is: a question, a budget per profile, and a task built from a seed.
+
+A seed fixes the initial weights, the order of batches and the label noise for every method: runs are pairs.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.data.source import Source
+from bench.data.splits import Ints
+from bench.records import Family
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a run is: optimizer steps (ES: generations), rows per step, evaluations along the way."""
+
+    steps: int
+    batch: int
+    evals: int
+
+
+@dataclass
+class GradientTask:
+    """A model, and the training loss of batch number i."""
+
+    model: nn.Module
+    loss: Callable[[int], Tensor]
+    validate: Callable[[], float]
+    test: Callable[[], float]
+    samples_per_step: int
+    reward: Callable[[], float | None] = lambda: None  # mean return of the episodes the last loss saw end
+    env_steps: Callable[[], int] = lambda: 0
+
+
+@dataclass
+class PopulationTask:
+    """A model, and the fitness (higher is better) of a whole population, stacked parameter by parameter."""
+
+    model: nn.Module
+    fitness: Callable[[Mapping[str, Tensor], int], Tensor]  # generation number last; returns one number per member
+    validate: Callable[[], float]
+    test: Callable[[], float]
+    samples_per_member: int
+    env_steps: Callable[[], int] = lambda: 0
+
+
+Task = GradientTask | PopulationTask
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One task of the benchmark."""
+
+    id: str
+    title: str
+    question: str  # what it can decide, in a sentence for the report
+    metric: str
+    better: Literal["higher", "lower"]
+    budgets: Mapping[str, Mapping[Family, Budget]]  # profile, then family
+    build: Callable[[Family, Budget, int, str], Task]  # family, budget, seed, device
+    sources: tuple[Source, ...] = ()
+    rewards: bool = False  # reward-driven: only methods that read a reward, and the reference, take part
+    only: Mapping[Family, tuple[str, ...]] = field(default_factory=dict[Family, tuple[str, ...]])
+    extra: str = ""  # the optional dependency it needs
+
+    def fingerprints(self) -> dict[str, str]:
+        """Checksums that enter the run's key."""
+        return {source.id: source.fingerprint() for source in self.sources}
+
+
+@contextmanager
+def seeded(seed: int) -> Generator[None]:
+    """Run the body with torch's CPU stream at ``seed`` and give the stream back as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def batches(rows: Ints, steps: int, batch: int, seed: int) -> Ints:
+    """Row numbers (steps, batch): passes over ``rows`` in an order that the seed alone decides."""
+    generator = np.random.Generator(np.random.PCG64([seed, 3]))
+    passes = -(-steps * batch // len(rows))
+    order = np.concatenate([generator.permutation(rows) for _ in range(passes)])
+    return order[: steps * batch].reshape(steps, batch)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Generator[None]:
+    """Evaluation mode without gradients, and the mode back as it was."""
+    was = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was)
