@@ -1,0 +1,30 @@
+"""What every controller here knows: how many arms there are, and how to refuse what is none."""
+
+import math
+from typing import Any
+
+from pulseopt._checks import check_integer
+from pulseopt._state import check_same
+
+
+class Arms:
+    """Arms numbered from 0."""
+
+    n_arms: int
+
+    def __init__(self, n_arms: int) -> None:
+        if n_arms <= 0:
+            raise ValueError("n_arms must be a positive integer.")
+        check_integer("n_arms", n_arms, "[1, inf)")
+        self.n_arms = n_arms
+
+    def _check_update(self, mode_id: int, reward: float) -> None:
+        """Refuse an arm that is none, and a reward that is no finite number."""
+        if not 0 <= mode_id < self.n_arms:
+            raise ValueError(f"mode_id must be in [0, {self.n_arms}), got {mode_id}.")
+        if not math.isfinite(reward):
+            raise ValueError("reward must be a finite float.")
+
+    def _check_settings(self, state_dict: dict[str, Any], names: tuple[str, ...]) -> None:
+        """Refuse a checkpoint of a controller that was built otherwise."""
+        check_same(self, {name: getattr(self, name) for name in names}, state_dict)

@@ -1,0 +1,100 @@
+"""Controllers that learn nothing: a random arm, or always the same."""
+
+import random
+from typing import Any
+
+from pulseopt._arms import Arms
+from pulseopt._random_state import decode, encode
+
+
+class RandomController(Arms):
+    """Every arm with the same probability, whatever it has earned.
+
+    Args:
+        n_arms: how many arms, at least 1.
+        random_seed: None takes fresh entropy.
+
+    Raises:
+        ValueError: ``n_arms`` is below 1.
+    """
+
+    def __init__(self, n_arms: int, random_seed: int | None = None) -> None:
+        super().__init__(n_arms)
+        self.random_seed = random_seed
+        self._rng = random.Random(random_seed)
+
+    def select_mode(self) -> int:
+        """Return an arm drawn uniformly."""
+        return self._rng.randrange(self.n_arms)
+
+    def update(self, mode_id: int, reward: float) -> None:
+        """Check the arm and the reward, and learn nothing from them.
+
+        Raises:
+            ValueError: ``mode_id`` is no arm, or ``reward`` is not finite.
+        """
+        self._check_update(mode_id, reward)
+
+    def get_state(self) -> dict[str, object]:
+        """Return the settings."""
+        return {"n_arms": self.n_arms, "random_seed": self.random_seed}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything the next choice depends on, as lists and numbers."""
+        return {**self.get_state(), "random_state": encode(self._rng)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where the saved controller stood.
+
+        Raises:
+            ValueError: it had another number of arms; nothing has been changed.
+        """
+        self._check_settings(state_dict, ("n_arms",))
+        self._rng = decode(state_dict["random_state"])
+        self.random_seed = state_dict["random_seed"]
+
+
+class FixedModeController(Arms):
+    """Always the same arm.
+
+    Args:
+        n_arms: how many arms, at least 1.
+        fixed_mode_id: the arm, in [0, n_arms).
+
+    Raises:
+        ValueError: an argument lies outside its range.
+    """
+
+    def __init__(self, n_arms: int, fixed_mode_id: int) -> None:
+        super().__init__(n_arms)
+        if not 0 <= fixed_mode_id < n_arms:
+            raise ValueError(f"fixed_mode_id must be in [0, {n_arms}), got {fixed_mode_id}.")
+        self.fixed_mode_id = fixed_mode_id
+
+    def select_mode(self) -> int:
+        """Return the arm."""
+        return self.fixed_mode_id
+
+    def update(self, mode_id: int, reward: float) -> None:
+        """Check the arm and the reward, and learn nothing from them.
+
+        Raises:
+            ValueError: ``mode_id`` is no arm, or ``reward`` is not finite.
+        """
+        self._check_update(mode_id, reward)
+
+    def get_state(self) -> dict[str, object]:
+        """Return the settings."""
+        return {"n_arms": self.n_arms, "fixed_mode_id": self.fixed_mode_id}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the settings; there is nothing else."""
+        return self.get_state()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Check that the saved controller played the same arm.
+
+        Raises:
+            ValueError: it did not.
+        """
+        self._check_settings(state_dict, ("n_arms", "fixed_mode_id"))
