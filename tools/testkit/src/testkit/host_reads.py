@@ -1,11 +1,11 @@
 """Host reads: where a program waits for the device to learn a number, a truth or a size."""
 
-import sys
+import inspect
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -21,8 +21,8 @@ READING_OPERATORS = frozenset(
     )
 )  # fmt: skip
 MASKING_OPERATORS = frozenset("aten::" + name for name in ("index", "index_put", "index_put_", "_index_put_impl_"))
-READING_METHODS: frozenset[Callable[..., Any]] = frozenset(
-    (Tensor.tolist, Tensor.numpy, Tensor.cpu, Tensor.__array__)
+READING_METHODS = frozenset(
+    cast("Callable[..., Any]", getattr(Tensor, name)) for name in ("tolist", "numpy", "cpu", "__array__")
 )  # they never reach the dispatcher where the tensor is on the CPU already
 
 
@@ -82,11 +82,11 @@ class _Watch:
         self.reads.append(HostRead(operator, _caller()))
 
 
-class _Operators(TorchDispatchMode):
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operator that runs, follows the device's tensors through it, and notes those that read."""
 
     def __init__(self, watch: _Watch) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # pyright: ignore[reportUnknownMemberType]
         self.watch = watch
 
     def __torch_dispatch__(
@@ -123,15 +123,15 @@ class _Methods(TorchFunctionMode):
 
 def _caller() -> str:
     """Return the file and line of the innermost frame that is neither in this file nor in torch, its optim apart."""
-    frame = sys._getframe(1)
+    frame = inspect.currentframe()
     torch_folder = Path(torch.__file__).parent
     inside, optimizers = (str(torch_folder), __file__), str(torch_folder / "optim")
-    while frame.f_back is not None:
+    while frame is not None and frame.f_back is not None:
         file = frame.f_code.co_filename
         if file.startswith(optimizers) or not file.startswith(inside):
             break
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+    return "an unknown line" if frame is None else f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
 
 
 @contextmanager

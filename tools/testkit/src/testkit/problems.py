@@ -50,8 +50,8 @@ class Rosenbrock(Problem):
 
     def loss(self, t: int) -> Tensor:
         """Return the loss; ``t`` plays no part."""
-        x, y = self.parameters[0]
-        return (1 - x) ** 2 + 100 * (y - x * x) ** 2
+        x, y = self.parameters[0].unbind()
+        return (1 - x).square() + 100 * (y - x * x).square()
 
 
 class LeastSquares(Problem):

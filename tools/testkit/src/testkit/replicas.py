@@ -9,9 +9,11 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,7 +44,7 @@ class Replicas:
         self.folder = tempfile.TemporaryDirectory(prefix="testkit-")
         meeting = (Path(self.folder.name) / "meeting").as_uri()
         self.lines: list[Connection] = []
-        self.processes: list[multiprocessing.process.BaseProcess] = []
+        self.processes: list[BaseProcess] = []
         for rank in range(WORLD):
             here, there = context.Pipe()
             process = context.Process(target=_serve, args=(rank, meeting, there), daemon=True)
@@ -61,7 +63,13 @@ class Replicas:
         for line in self.lines:
             line.send_bytes(order)
         deadline = time.monotonic() + SECONDS
-        return [_answer(line, deadline) for line in self.lines]
+        answers: dict[Connection, Trajectory] = {}
+        while len(answers) < WORLD:  # in the order they come: where one rank raised, the other waits for it in vain
+            ready = wait([line for line in self.lines if line not in answers], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise ReplicaError(f"a rank did not answer within {SECONDS} s")
+            answers |= {line: _answer(line) for line in cast("list[Connection]", ready)}
+        return [answers[line] for line in self.lines]
 
     def close(self) -> None:
         """End both ranks."""
@@ -102,9 +110,7 @@ def end_replicas() -> None:
         _running.cache_clear()
 
 
-def _answer(line: Connection, deadline: float) -> Trajectory:
-    if not line.poll(max(0.0, deadline - time.monotonic())):
-        raise ReplicaError(f"a rank did not answer within {SECONDS} s")
+def _answer(line: Connection) -> Trajectory:
     try:
         answer = line.recv_bytes()
     except EOFError:
@@ -162,7 +168,7 @@ def _train(case: Case, steps: int, rank: int) -> Trajectory:
             return loss.detach()
 
         if case.contract.closure == "needed":
-            optimizer.step(lambda closure=closure: float(closure()))
+            optimizer.step(cast("Callable[[], float]", closure))
         else:
             loss = closure()
             if case.contract.feed is not None:

@@ -1,13 +1,13 @@
 """Equality to the bit, of tensors and of whatever holds them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def difference(came: Any, expected: Any, where: str = "") -> str:
+def difference(came: object, expected: object, where: str = "") -> str:
     """Say where two values first differ; ``""`` where they are the same to the bit.
 
     Tensors are the same if their dtypes, shapes and bytes are: NaN equals NaN, and -0.0 is not 0.0.
@@ -20,10 +20,15 @@ def difference(came: Any, expected: Any, where: str = "") -> str:
     if isinstance(came, Tensor) and isinstance(expected, Tensor):
         return _tensors(came.detach(), expected.detach(), where)
     if isinstance(came, Mapping) and isinstance(expected, Mapping):
-        return _mappings(cast("Mapping[Any, Any]", came), cast("Mapping[Any, Any]", expected), where)
+        return _mappings(came, expected, where)  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(came, list | tuple) and isinstance(expected, list | tuple):
-        return _sequences(cast("Sequence[Any]", came), cast("Sequence[Any]", expected), where)
-    same = type(came) is type(expected) and (came == expected or (came != came and expected != expected))  # noqa: PLR0124
+        return _sequences(came, expected, where)  # pyright: ignore[reportUnknownArgumentType]
+    return _values(came, expected, where)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _values(came: object, expected: object, where: str) -> str:
+    both_nan = came != came and expected != expected
+    same = type(came) is type(expected) and (came == expected or both_nan)
     return "" if same else f"{where or 'the value'} is {came!r}, not {expected!r}"
 
 
@@ -43,7 +48,7 @@ def _bytes(tensor: Tensor) -> Tensor:
 
 
 def _head(tensor: Tensor) -> str:
-    values = [f"{value:.6g}" for value in tensor.reshape(-1)[:3].tolist()]
+    values = [f"{value.item():.6g}" for value in tensor.reshape(-1)[:3]]
     return f"[{', '.join(values)}{', …' if tensor.numel() > 3 else ''}]"
 
 

@@ -1,12 +1,15 @@
 """Checkpoints: a run stopped at any step and resumed is the run that was never stopped."""
 
 import io
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 from testkit import streams
 from testkit.case import Case, TrialCase
+from testkit.problems import quadratic
 from testkit.promises._promise import expect, promise
 from testkit.sameness import difference
 from testkit.trajectories import Trajectory, copies, parting, run
@@ -32,7 +35,19 @@ def _resume(trial: Trial, checkpoint: bytes) -> None:
 @promise
 def a_checkpoint_continues_to_the_bit(case: Case | TrialCase) -> None:
     """A checkpoint of any step, read with ``weights_only=True`` under another global seed, continues to the bit."""
-    trial = case.start()
+    if isinstance(case, TrialCase):
+        _check(case, case.start)
+        return
+    for dtype in case.contract.dtypes:
+        _check(case, partial(_start, case, dtype))
+
+
+def _start(case: Case, dtype: torch.dtype) -> Trial:
+    return case.start(quadratic(dtype=dtype))
+
+
+def _check(case: Case | TrialCase, start: Callable[[], Trial]) -> None:
+    trial = start()
     checkpoints, positions = [_save(trial)], [torch.get_rng_state()]
     unbroken: Trajectory = []
     for t in range(STEPS):
@@ -41,7 +56,7 @@ def a_checkpoint_continues_to_the_bit(case: Case | TrialCase) -> None:
         positions.append(torch.get_rng_state())
     for t in range(STEPS):
         streams.seed(1000 + t)
-        resumed = case.start()
+        resumed = start()
         _resume(resumed, checkpoints[t])
         if case.contract.draws_from_global_stream:
             torch.set_rng_state(positions[t])

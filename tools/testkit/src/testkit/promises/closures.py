@@ -1,5 +1,7 @@
 """Closures: called once, with gradients enabled, before the step; what it returns is returned."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -18,11 +20,11 @@ class _Closure:
         self.grad_enabled: list[bool] = []
         self.losses: list[Tensor] = []
 
-    def __call__(self) -> Tensor:
+    def __call__(self) -> float:
         self.grad_enabled.append(torch.is_grad_enabled())
         with torch.enable_grad():
             self.losses.append(self.trial.problem.backward(self.t))
-        return self.losses[-1]
+        return cast("float", self.losses[-1])  # torch's annotation; its own optimizers take and return the tensor
 
 
 @promise
@@ -37,7 +39,7 @@ def the_closure_is_called_once(case: Case) -> None:
         if case.contract.feed is not None:
             case.contract.feed(trial.optimizer, trial.problem.backward(t))
         with torch.set_grad_enabled(t % 2 == 0):
-            returned = trial.optimizer.step(closure)
+            returned = cast("Tensor | float | None", trial.optimizer.step(closure))
         calls = len(closure.losses)
         once = calls >= 1 if case.contract.closure == "needed" else calls == 1
         expect(once, "the closure to be called once", f"it was called {calls} times")
@@ -50,8 +52,8 @@ def the_closure_is_called_once(case: Case) -> None:
         expect(bool(case.contract.feed) or not where, "the step that follows a plain backward", where)
     if case.contract.closure == "once":
         plain.problem.backward(9)
-        returned = plain.optimizer.step()
-        expect(returned is None, "step without a closure to return None", f"it returned {returned!r}")
+        nothing = cast("object", plain.optimizer.step())
+        expect(nothing is None, "step without a closure to return None", f"it returned {nothing!r}")
 
 
 def _is_refused(case: Case) -> None:

@@ -48,11 +48,11 @@ def _in_the_update(trial: OptimizerTrial, t: int) -> None:
         trial.step(t)
 
 
-class _NoWriting(TorchDispatchMode):
+class _NoWriting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Raises when an operator is about to write to a parameter; a kernel that torch does not see goes unnoticed."""
 
     def __init__(self, parameter: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # pyright: ignore[reportUnknownMemberType]
         self.address = parameter.data_ptr()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:

@@ -1,5 +1,7 @@
 """Gradients: without one nothing moves, and the one that is there stays as backward left it."""
 
+from functools import partial
+
 from testkit.case import Case
 from testkit.promises._promise import expect, promise
 from testkit.sameness import difference
@@ -17,7 +19,7 @@ def no_gradient_no_change(case: Case) -> None:
             trial.parameters[index].grad = None
         before = copies(trial.parameters)
         if case.contract.closure == "needed":
-            trial.optimizer.step(lambda loss=loss: float(loss))
+            trial.optimizer.step(partial(float, loss))
         else:
             trial.apply(loss)
         for index in idle:

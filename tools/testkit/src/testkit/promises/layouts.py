@@ -1,5 +1,8 @@
 """Layouts: dtype, device, strides and storage survive, and shapes without extent are fine."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import Parameter
@@ -24,7 +27,7 @@ def _laid_out(dtype: torch.dtype) -> list[Tensor]:
     ]
 
 
-def _shape_of(tensor: Tensor) -> tuple[object, ...]:
+def _layout(tensor: Tensor) -> tuple[object, ...]:
     return tensor.dtype, tensor.device, tuple(tensor.shape), tensor.stride(), tensor.data_ptr()
 
 
@@ -33,14 +36,14 @@ def dtype_device_and_strides_survive(case: Case) -> None:
     """Parameters of any dtype and layout keep both, and their storage, and go where contiguous ones go."""
     for dtype in case.contract.dtypes:
         parameters = _laid_out(dtype)
-        contiguous = [Parameter(parameter.detach().clone(memory_format=torch.contiguous_format)) for parameter in parameters]
-        before = [_shape_of(parameter) for parameter in parameters]
+        contiguous = [Parameter(p.detach().clone(memory_format=torch.contiguous_format)) for p in parameters]
+        before = [_layout(parameter) for parameter in parameters]
         trial, plain = case.start(MovingQuadratic(parameters)), case.start(MovingQuadratic(contiguous))
         run(trial, range(STEPS))
         run(plain, range(STEPS))
         for index, (parameter, described) in enumerate(zip(parameters, before, strict=True)):
-            now = _shape_of(parameter)
-            expect(now == described, f"parameter {index} to keep dtype, device, strides, storage: {described}", f"{now}")
+            now = _layout(parameter)
+            expect(now == described, f"parameter {index} to keep its layout, {described}", f"it has {now}")
             finite = bool(parameter.isfinite().all())
             expect(finite, f"finite {dtype} parameters", f"parameter {index} is {parameter.detach().reshape(-1)[:4]}")
         _state_lives_with_the_parameters(trial.optimizer.state, dtype)
@@ -48,19 +51,17 @@ def dtype_device_and_strides_survive(case: Case) -> None:
             _close(parameters, contiguous)
 
 
-def _state_lives_with_the_parameters(state: dict[Tensor, object], dtype: torch.dtype) -> None:
+def _state_lives_with_the_parameters(state: Mapping[Tensor, Mapping[str, Any]], dtype: torch.dtype) -> None:
     for parameter, entries in state.items():
-        if not isinstance(entries, dict):
-            continue
         for name, value in entries.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape and parameter.numel() > 1:
                 here = value.device == parameter.device
                 expect(here, f"state {name!r} of a {dtype} parameter on {parameter.device}", f"it is on {value.device}")
 
 
-def _close(came: list[Tensor], expected: list[Tensor]) -> None:
+def _close(came: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
     for index, (a, b) in enumerate(zip(came, expected, strict=True)):
-        near = torch.allclose(a, b, rtol=4 * torch.finfo(a.dtype).eps, atol=4 * torch.finfo(a.dtype).eps)
+        near = torch.allclose(a, b, rtol=8 * torch.finfo(a.dtype).eps, atol=8 * torch.finfo(a.dtype).eps)
         gap = float((a.detach().double() - b.detach().double()).abs().max())
         expect(near, f"parameter {index} ({a.dtype}) where its contiguous copy is", f"they are {gap:.3g} apart")
 
@@ -77,6 +78,6 @@ def scalars_and_empty_parameters_are_fine(case: Case) -> None:
     for index, (parameter, shape) in enumerate(zip(problem.parameters, shapes, strict=True)):
         came = tuple(parameter.shape)
         expect(came == shape, f"parameter {index} to keep the shape {shape}", f"it has {came}")
-        expect(bool(parameter.isfinite().all()), "finite parameters", f"that of shape {shape} is {parameter.tolist()}")
+        expect(bool(parameter.isfinite().all()), "finite parameters", f"that of shape {shape} is {parameter.detach()}")
         moved = parameter.numel() == 0 or not torch.equal(parameter, initial(shape, index))
         expect(moved, f"the parameter of shape {shape} to be trained", "it did not move")

@@ -43,7 +43,8 @@ def _trial(case: Case, rates: list[Any]) -> OptimizerTrial:
 def _scheduled(trial: OptimizerTrial, name: str) -> tuple[Trajectory, list[list[float]]]:
     """Run under a scheduler; return the trajectory and the rates that were in the groups before each step."""
     scheduler = SCHEDULERS[name](trial.optimizer)
-    trajectory, rates = [], []
+    trajectory: Trajectory = []
+    rates: list[list[float]] = []
     for t in range(STEPS):
         rates.append([float(group["lr"]) for group in trial.optimizer.param_groups])
         trial.step(t)
@@ -56,10 +57,10 @@ def _by_the_book(name: str, rates: list[float]) -> list[list[float]]:
     """Return the rates that the scheduler gives an optimizer of torch's own."""
     optimizer = SGD([{"params": [Parameter(torch.zeros(1))], "lr": rate} for rate in rates], lr=1.0)
     scheduler = SCHEDULERS[name](optimizer)
-    book = []
+    book: list[list[float]] = []
     for _ in range(STEPS):
         book.append([float(group["lr"]) for group in optimizer.param_groups])
-        optimizer.step()
+        optimizer.step()  # pyright: ignore[reportUnknownMemberType]
         scheduler.step()
     return book
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,17 +24,17 @@ class _Setting:
 
     def __init__(self, case: Case, name: str) -> None:
         self.case = case
-        self.name, index = re.fullmatch(r"(\w+)(?:\[(\d+)\])?", name).groups()  # type: ignore[union-attr]
-        self.index = None if index is None else int(index)
+        self.name, _, index = name.rstrip("]").partition("[")
+        self.index = int(index) if index else None
         group = case.make(_parameters()).param_groups[0]
         self.of_groups = self.name in group
-        self.current = group[self.name] if self.of_groups else case.settings.get(self.name)
+        self.current: Any = group[self.name] if self.of_groups else case.settings.get(self.name)
 
     def holding(self, value: Any) -> dict[str, Any]:
         """Return the setting with ``value`` in its place."""
         if self.index is None:
             return {self.name: value}
-        entries = list(self.current)
+        entries: list[Any] = list(self.current)
         entries[self.index] = value
         return {self.name: tuple(entries)}
 
@@ -67,7 +68,7 @@ def documented_intervals_are_enforced(case: Case) -> None:
         setting = _Setting(case, name)
         for value, inside in probes(interval, integer=name in case.contract.integers):
             for way, attempt in setting.ways().items():
-                _try(f"{name}={value!r} {way}", setting.name, interval, inside, lambda a=attempt, v=value: a(v))
+                _try(f"{name}={value!r} {way}", setting.name, interval, inside, partial(attempt, value))
 
 
 def _try(what: str, name: str, interval: str, inside: bool, attempt: Callable[[], object]) -> None:
