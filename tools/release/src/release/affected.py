@@ -54,12 +54,16 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def print_affected(
     base: Annotated[str | None, typer.Option(help="Compare with this commit; origin/main or main by default.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Compare with nothing: print every package.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, for a workflow's matrix.")] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Print the packages that differ from where this branch left BASE, one a line."""
     workspace = find(Path.cwd())
-    names = affected(changed(Repository(Shell(workspace.root, dry_run)), base), workspace)
+    if everything:
+        names = list(workspace.packages)
+    else:
+        names = affected(changed(Repository(Shell(workspace.root, dry_run)), base), workspace)
     print(json.dumps(names) if as_json else "\n".join(names))
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from release import building, bumping, checking, floors, listing, planning, publishing, rehearsing
+from release import building, bumping, changelog, checking, floors, listing, planning, publishing, rehearsing
 from release.repository import Repository
 from release.running import DryRun, Name, run_app
 from release.shell import Shell
@@ -55,6 +55,15 @@ def bump(name: Name, size: Size, dry_run: DryRun = False) -> None:
     workspace = find(Path.cwd())
     today = datetime.now(UTC).date()
     print(bumping.bump(workspace.package(name), size, today, Shell(workspace.root, dry_run)))
+
+
+@app.command()
+def notes(name: Name, dry_run: DryRun = False) -> None:
+    """Print what the changelog says of the present version, for the release page. Writes nothing."""
+    workspace = find(Path.cwd())
+    member = workspace.package(name)
+    planning.changelog_says(member)
+    print(changelog.sections(member.changelog.read_text(encoding="utf-8"))[1].body)
 
 
 @app.command()

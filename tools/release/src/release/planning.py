@@ -52,7 +52,7 @@ def plan(workspace: Workspace, repository: Repository, name: str | None, tag: st
         raise Refusal(
             Exit.UNKNOWN_TAG, f"the tag {tag} must be in the repository; leave --tag out to plan before it is"
         )
-    _changelog_says(member)
+    changelog_says(member)
     _clean(repository)
     _on_main(repository)
     earlier = _above_earlier(workspace, repository, member, known)
@@ -75,7 +75,8 @@ def _member(workspace: Workspace, name: str | None, tag: str | None) -> Member:
     return member
 
 
-def _changelog_says(member: Member) -> None:
+def changelog_says(member: Member) -> None:
+    """Refuse a changelog that is not valid or does not end at the package's version."""
     if not member.changelog.exists():
         raise Refusal(Exit.CHANGELOG, f"{member.path}/CHANGELOG.md must exist")
     wrong = changelog.faults(member.changelog.read_text(encoding="utf-8"), member.version)

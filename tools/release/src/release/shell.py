@@ -66,7 +66,7 @@ class Shell:
                 [str(part) for part in command],
                 cwd=cwd or self.root,
                 env={**os.environ, **env},
-                stdout=subprocess.PIPE if capture else sys.stderr.fileno(),
+                stdout=subprocess.PIPE if capture else 2,
                 stderr=subprocess.PIPE if capture else None,
                 text=True,
                 check=False,
