@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-
-from release import affected, check, cli
+from release import affected, building, check, cli
+from release.building import Built
 from release.repository import Repository
 from release.shell import Shell
-from release.workspace import Workspace
+from release.workspace import Workspace, find
 
 ROOT = """
 [tool.uv]
@@ -181,11 +181,27 @@ def template(tmp_path_factory: pytest.TempPathFactory, _identity) -> Path:
     return tree.root
 
 
+@pytest.fixture(scope="session")
+def repository_root() -> Path:
+    """The workspace that these tests belong to."""
+    return find(Path(__file__)).root
+
+
 @pytest.fixture
 def tree(template: Path, tmp_path: Path) -> Tree:
     """A fresh copy of the workspace on its first commit."""
     shutil.copytree(template, tmp_path / "repo")
     return Tree(tmp_path / "repo")
+
+
+@pytest.fixture(scope="session")
+def built(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Wheel and sdist of alpha, really built."""
+    workspace = Workspace(template)
+    target = tmp_path_factory.mktemp("dist") / "alpha"
+    made = building.build(workspace, workspace.package("alpha"), Shell(template), target)
+    assert made is not None
+    return made
 
 
 @pytest.fixture

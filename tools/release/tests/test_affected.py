@@ -2,7 +2,6 @@ import json
 import subprocess
 
 import pytest
-
 from release.affected import affected
 
 BOTH = ["alpha", "alpha-beta"]

@@ -1,5 +1,4 @@
 import pytest
-
 from release import changelog
 from release.exits import Exit
 

@@ -2,7 +2,6 @@ from datetime import date
 
 import pytest
 from packaging.version import Version
-
 from release import changelog
 
 GOOD = """# Changelog

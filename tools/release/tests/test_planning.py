@@ -1,7 +1,6 @@
 import subprocess
 
 import pytest
-
 from release.exits import Exit
 
 FIXED = "## [Unreleased]\n\n### Fixed\n\n- A thing.\n"

@@ -1,6 +1,5 @@
 import pytest
 from packaging.version import Version
-
 from release import tags
 from release.exits import Exit, Refusal
 

@@ -39,7 +39,7 @@ def build(workspace: Workspace, member: Member, shell: Shell, target: Path) -> B
         shell.run(*command, copy / member.path, "--out-dir", second, env=settings)
         if shell.dry_run:
             return None
-        _same(first, second)
+        refuse_different(first, second)
         _hold_what_git_tracks(member, _files(first), tracked)
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
@@ -89,7 +89,8 @@ def _files(folder: Path) -> Built:
     return Built(next(folder.glob("*.whl")), next(folder.glob("*.tar.gz")))
 
 
-def _same(first: Path, second: Path) -> None:
+def refuse_different(first: Path, second: Path) -> None:
+    """Refuse two folders whose wheels or sdists are not the same to the bit; print the hashes."""
     for one in _files(first):
         hashes = [digest(one), digest(second / one.name) if (second / one.name).exists() else "absent"]
         tell(f"{one.name}: sha256 {hashes[0]} from the checkout, {hashes[1]} from a copy")

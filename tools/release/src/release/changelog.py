@@ -34,7 +34,7 @@ class Section:
 def sections(text: str) -> list[Section]:
     """Read the sections, newest first."""
     heads = list(HEADING.finditer(text))
-    ends = [head.start() for head in heads[1:]] + [len(text)]
+    ends = [head.start() for head in heads[1:]] + [len(text)] * bool(heads)
     return [
         Section(head["label"], head["day"], text[head.end() : end].strip())
         for head, end in zip(heads, ends, strict=True)

@@ -15,6 +15,7 @@ IMPORT_ALL = """
 import importlib, pkgutil, re, sys
 from importlib import metadata
 dist, module = sys.argv[1:]
+before = set(sys.modules)
 package = importlib.import_module(module)
 for found in pkgutil.walk_packages(package.__path__, module + "."):
     if ".integrations" not in found.name and not found.name.endswith(".__main__"):
@@ -31,7 +32,7 @@ while waiting:
             continue
         waiting += [re.match(r"[\\w.-]+", line)[0] for line in lines if "extra ==" not in line]
 owners = metadata.packages_distributions()
-tops = {name.partition(".")[0] for name in list(sys.modules)}
+tops = {name.partition(".")[0] for name in set(sys.modules) - before}
 loaded = {plain(owner) for top in tops for owner in owners.get(top, [])}
 print(f"{module} and its modules load {len(loaded)} distributions, all declared: {loaded <= declared}")
 sys.exit(", ".join(sorted(loaded - declared)))

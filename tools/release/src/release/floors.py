@@ -49,7 +49,7 @@ def try_floors(workspace: Workspace, member: Member, shell: Shell, python: str) 
         wheel = f"{files.wheel if files else member.name}[dev]"
         env.install("--resolution", "lowest-direct", wheel)
         if not shell.dry_run:
-            _compare(member, python, wanted, installed(env, list(wanted)))
+            compare(member, python, wanted, installed(env, list(wanted)))
         env.test(files.sdist if files else None, member.name)
     tell(f"{member.name} passes its tests at its floors on Python {python}")
 
@@ -60,7 +60,12 @@ def installed(env: Environment, names: list[str]) -> dict[str, Version]:
     return {name: Version(text) for name, text in answer.items()}
 
 
-def _compare(member: Member, python: str, wanted: dict[str, Version], got: dict[str, Version]) -> None:
+def compare(member: Member, python: str, wanted: dict[str, Version], got: dict[str, Version]) -> None:
+    """Print what came beside what is declared.
+
+    Raises:
+        Refusal: something higher than the lowest came.
+    """
     for name, floor in wanted.items():
         print(f"{member.name} on Python {python}: {name} {got[name]}, declared >={floor}")
     higher = [name for name, floor in wanted.items() if got[name].release[:3] != _padded(floor)]

@@ -24,13 +24,18 @@ def rehearse(workspace: Workspace, member: Member, shell: Shell, versions: list[
         files = building.build(workspace, member, shell, scratch / "dist")
         (scratch / "index").mkdir()
         with loopback(scratch / "index", shell) as address:
-            _upload(files, address, shell)
+            upload(files, address, shell)
             for version in versions:
                 _install_and_test(workspace, member, shell, scratch / f"py{version}", version, address, files)
                 tell(f"{member.name} {member.version} installs by name and passes its tests on Python {version}")
 
 
-def _upload(files: Built | None, address: str, shell: Shell) -> None:
+def upload(files: Built | None, address: str, shell: Shell) -> None:
+    """Upload the wheel, be refused a second time, resume with the sdist.
+
+    Raises:
+        Refusal: the index took the second upload, or refused another.
+    """
     paths = [*files] if files else [Path("*.whl"), Path("*.tar.gz")]
     upload = [*publishing.command(address, check=False), "--username", "u", "--password", "p"]
     shell.run(*upload, "--dry-run", *paths, code=Exit.INDEX)

@@ -1,0 +1,86 @@
+import pytest
+from release import imports
+
+SRC = "packages/alpha/src/alpha/x.py"
+INTEGRATION = "packages/alpha/src/alpha/integrations/x.py"
+TESTS = "packages/alpha/tests/test_x.py"
+EXAMPLE = "packages/alpha/examples/x.py"
+LAZY = "def f():\n    "
+TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
+
+ALLOWED = [
+    (SRC, "import torch, math, os.path\nfrom collections import abc"),
+    (SRC, "from alpha._scale import scale\nfrom . import _checks"),
+    (SRC, LAZY + "import matplotlib.pyplot"),
+    (SRC, TYPES + "import matplotlib.pyplot"),
+    (INTEGRATION, "import lightning"),
+    (TESTS, "import alpha, pytest, torch, hypothesis, testkit, lightning"),
+    (TESTS, "from alpha._scale import scale"),
+    (EXAMPLE, "import alpha, torch, numpy, gymnasium"),
+    ("docs/x.py", "import alpha\nfrom alphabeta import scale"),
+    ("tools/bench/src/bench/x.py", "import alpha, numpy, bench"),
+    ("tools/testkit/src/testkit/x.py", "import torch, pytest"),
+]
+REFUSED = [
+    (SRC, "import alphabeta", "packages never import each other"),
+    (SRC, "from alphabeta import scale", "packages never import each other"),
+    (SRC, LAZY + "from alphabeta import scale", "packages never import each other"),
+    (SRC, "import testkit", "packages never import each other"),
+    (SRC, "import kit", "packages never import each other"),
+    (SRC, "import numpy", "what it declares"),
+    (SRC, LAZY + "import numpy", "what it declares"),
+    (SRC, "import pytest", "inside integrations/"),
+    (SRC, "import lightning", "a trainer"),
+    (SRC, LAZY + "import lightning", "a trainer"),
+    (SRC, "import matplotlib.pyplot", "inside the function that needs it"),
+    (INTEGRATION, "import numpy", "what it declares"),
+    (TESTS, "import alphabeta", "packages never import each other"),
+    (TESTS, "import bench", "packages never import each other"),
+    (TESTS, "import scipy", "a package's tests"),
+    (EXAMPLE, "from alpha_beta import x\nfrom alphabeta._scale import scale", "public names"),
+    ("docs/x.py", "from alpha._scale import scale", "public names"),
+    ("tools/bench/src/bench/x.py", "from alpha import _scale", "public names"),
+    ("tools/bench/src/bench/x.py", "import kit", "not the tools"),
+    ("tools/testkit/src/testkit/x.py", "import alpha", "testkit knows no other member"),
+    ("tools/testkit/src/testkit/x.py", "import numpy", "the test kit imports"),
+    ("tools/release/src/release/x.py", "import alpha", "release knows no other member"),
+]
+
+
+@pytest.fixture
+def house(tree):
+    """The example workspace with the real tools' names."""
+    config = (tree.root / "tools/kit/pyproject.toml").read_text()
+    for name in ("testkit", "bench", "release"):
+        text = config.replace('name = "kit"', f'name = "{name}"').replace("src/kit", f"src/{name}")
+        tree.write(f"tools/{name}/pyproject.toml", text)
+    return tree
+
+
+@pytest.mark.parametrize(("path", "text"), ALLOWED)
+def test_what_the_table_allows_passes(house, path, text):
+    house.write(path, text)
+    assert imports.faults(house.workspace, path) == []
+
+
+@pytest.mark.parametrize(("path", "text", "said"), REFUSED)
+def test_a_planted_violation_is_found_with_its_place(house, path, text, said):
+    house.write(path, text)
+    faults = imports.faults(house.workspace, path)
+    assert len(faults) == 1, faults
+    assert said in faults[0]
+    assert faults[0].startswith(f"{path}:{len(text.splitlines())}: ")
+
+
+def test_a_file_beside_the_test_may_be_imported(house):
+    house.write("packages/alpha/tests/oracle.py", "")
+    house.write(TESTS, "import oracle")
+    assert imports.faults(house.workspace, TESTS) == []
+
+
+def test_check_fails_on_a_planted_violation(house, run):
+    assert run("check", "--only", "boundaries").code == 0
+    house.write(SRC, "import alphabeta")
+    outcome = run("check", "--only", "boundaries")
+    assert outcome.code == 1
+    assert f"{SRC}:1: alphabeta: packages never import each other" in outcome.out
