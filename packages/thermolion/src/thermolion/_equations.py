@@ -1,0 +1,128 @@
+"""ThermoLion: a sign step where the gradient is noisy, an adaptive step where it is clear, and noise that cools.
+
+Per tensor, from m = v = 0 and T = 1, with gradient g:
+
+    T ← τ T                                       (1)  temperature
+    m ← β1 m + (1 - β1) g                         (2)
+    v ← β2 v + (1 - β2) g²                        (3)
+    a = m / (√v + ε)                              (4)  variance-normalised step; no bias correction
+    q = tanh(|a|)                                 (5)  signal-to-noise gate
+    s = sign(m) (1 + ½ [sign(m) sign(g)]₀¹)       (6)  Lion-style step; the bracket is clamped to [0, 1]
+    u = (1 - q) s + 2 q a                         (7)
+    if T > 0.01:  u ← u + (1 - q) σ ξ             (8)  σ = √(max(T · v̄, 0) + 1e-10),  ξ ~ N(0, I)
+    θ ← (1 - η λ) θ - η u                         (9)  decoupled weight decay first
+
+v̄ is the mean of v over the tensor, carried as v̄ ← β2 v̄ + (1 - β2) mean(g²), where an element whose square is not
+finite counts as zero: such an element spoils itself and no other.
+
+Ahmed Nebli, ThermoLion 0.1.0, https://github.com/ahmednebli/ThermoLion
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+COLD = 0.01  # at this temperature and below there is no noise
+
+
+class Coefficients(NamedTuple):
+    """What the equations take besides tensors."""
+
+    lr: float | Tensor  # η
+    beta1: float
+    beta2: float
+    weight_decay: float  # λ
+    eps: float  # ε
+
+
+def cool(temperature: float, decay: float) -> float:
+    """Return the temperature of the next step; the running product rounds as 0.1.0 rounded it."""
+    return decay * temperature  # (1)
+
+
+def sum_of_squares(g: Tensor) -> Tensor:
+    """Return Σ g², in float32 or wider, without the elements whose square is not finite."""
+    g = g.to(torch.promote_types(g.dtype, torch.float32))
+    return torch.nan_to_num(g * g, nan=0.0, posinf=0.0).sum()
+
+
+def follow_mean(v_mean: Tensor, mean_of_squares: Tensor, beta2: float) -> None:
+    """Carry v̄, the mean of v, to this step: equal to ``v.mean()`` after (3), up to rounding."""
+    v_mean.mul_(beta2).add_(mean_of_squares, alpha=1 - beta2)  # (3)
+
+
+def noise_scale(v_mean: Tensor, temperature: float | Tensor) -> Tensor:
+    """Return σ, a scalar on the device of ``v_mean``; zero once the temperature is cold."""
+    sigma = (temperature * v_mean).clamp(min=0).add(1e-10).sqrt()  # (8)
+    return torch.where(temperature > COLD, sigma, 0.0) if isinstance(temperature, Tensor) else sigma
+
+
+def update(theta: Tensor, g: Tensor, m: Tensor, v: Tensor, noise: Tensor | None, c: Coefficients) -> None:
+    """Reference path: one tensor at a time, one line per equation.
+
+    Args:
+        theta: θ, updated in place; all tensors are real, of its shape and dtype.
+        g: the gradient, left as it is.
+        m: first moment, updated in place.
+        v: second moment, updated in place.
+        noise: σ ξ, or None where the temperature is cold.
+        c: the coefficients.
+    """
+    m.mul_(c.beta1).add_(g, alpha=1 - c.beta1)  # (2)
+    v.mul_(c.beta2).addcmul_(g, g, value=1 - c.beta2)  # (3)
+    a = m / v.sqrt().add_(c.eps)  # (4)
+    q = a.abs().tanh_()  # (5)
+    sign = m.sign()
+    s = sign * (1 + 0.5 * (sign * g.sign()).clamp_(0, 1))  # (6)
+    u = (1 - q) * s + 2 * q * a  # (7)
+    if noise is not None:
+        u += (1 - q) * noise  # (8)
+    theta.mul_(1 - c.lr * c.weight_decay)  # (9)
+    if isinstance(c.lr, Tensor):
+        theta.sub_(c.lr * u)  # (9)
+    else:
+        theta.add_(u, alpha=-c.lr)  # (9)
+
+
+def update_lists(
+    thetas: list[Tensor],
+    grads: list[Tensor],
+    ms: list[Tensor],
+    vs: list[Tensor],
+    noises: list[Tensor] | None,
+    c: Coefficients,
+) -> None:
+    """Fast path: the same operations in the same order, each on the whole list at once."""
+    torch._foreach_mul_(ms, c.beta1)  # (2)
+    torch._foreach_add_(ms, grads, alpha=1 - c.beta1)  # (2)
+    torch._foreach_mul_(vs, c.beta2)  # (3)
+    torch._foreach_addcmul_(vs, grads, grads, value=1 - c.beta2)  # (3)
+    denominators = torch._foreach_sqrt(vs)
+    torch._foreach_add_(denominators, c.eps)
+    a = torch._foreach_div(ms, denominators)  # (4)
+    q = torch._foreach_abs(a)
+    torch._foreach_tanh_(q)  # (5)
+    signs = torch._foreach_sign(ms)
+    s = torch._foreach_sign(grads)
+    torch._foreach_mul_(s, signs)
+    torch._foreach_clamp_min_(s, 0)
+    torch._foreach_mul_(s, 0.5)
+    torch._foreach_add_(s, 1)
+    torch._foreach_mul_(s, signs)  # (6)
+    u = torch._foreach_mul(q, 2)
+    torch._foreach_mul_(u, a)
+    torch._foreach_neg_(q)
+    torch._foreach_add_(q, 1)  # 1 - q
+    torch._foreach_mul_(s, q)
+    torch._foreach_add_(u, s)  # (7)
+    if noises is not None:
+        torch._foreach_mul_(q, noises)
+        torch._foreach_add_(u, q)  # (8)
+    if isinstance(c.lr, Tensor):
+        torch._foreach_mul_(thetas, 1 - c.lr * c.weight_decay)  # (9)
+        torch._foreach_mul_(u, c.lr)
+        torch._foreach_sub_(thetas, u)  # (9)
+    else:
+        torch._foreach_mul_(thetas, 1 - c.lr * c.weight_decay)  # (9)
+        torch._foreach_add_(thetas, u, alpha=-c.lr)  # (9)
