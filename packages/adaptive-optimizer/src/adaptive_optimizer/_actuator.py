@@ -1,7 +1,7 @@
 """Writes what the controller decided into the parameter groups, and takes it back."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import inf
 from operator import is_
 from typing import Any
@@ -11,18 +11,20 @@ from torch.optim import Optimizer
 
 from adaptive_optimizer._controller import Controller
 from adaptive_optimizer._horizon import LIMITS, coefficient, compensation, movable
-from adaptive_optimizer._knobs import Group, Place, check_numbers, is_heavy_ball, lr_is_inert, places
+from adaptive_optimizer._knobs import Group, Place, check_numbers, is_heavy_ball, lr_is_inert, recompiles
 from adaptive_optimizer._transient import Transient
 
 
 class Actuator:
     """One optimizer's knobs: their base values, the values in use, and those used last."""
 
-    def __init__(self, optimizer: Optimizer, controller: Controller, moved: set[str]) -> None:
+    def __init__(
+        self, optimizer: Optimizer, controller: Controller, places: Mapping[str, Place], moved: set[str]
+    ) -> None:
         self.optimizer = optimizer
         self.controller = controller
-        self.places = places(optimizer)
-        self.moved = {knob: self.places[knob] for knob in sorted(moved & self.places.keys())}
+        self.places = places
+        self.moved = {knob: places[knob] for knob in sorted(moved)}
         settings = controller.settings
         self._compensates = settings.compensate_lr and "momentum" in self.moved and is_heavy_ball(optimizer)
         self._lr_moves = "lr" in self.moved or (self._compensates and "lr" in self.places)
@@ -68,18 +70,19 @@ class Actuator:
         groups = self.optimizer.param_groups
         return {knob: [self._base(place, group) for group in groups] for knob, place in self._averages}
 
-    def warn_of_inert(self) -> None:
-        """Say once which rules move nothing: on an lr that is ignored, on an average that is switched off."""
+    def warn(self) -> None:
+        """Say once what will not go as expected: rules that move nothing, values that cost a compilation each."""
         groups = self.optimizer.param_groups
         inert = ["lr"] if "lr" in self.moved and all(map(lr_is_inert, groups)) else []
         inert += [k for k, place in self._averages if not any(movable(place.get(group)) for group in groups)]
+        name = type(self.optimizer).__name__
         if inert:
-            warnings.warn(
-                f"the rule for {', '.join(inert)} has no effect now: {type(self.optimizer).__name__} does not use it "
-                f"with its present settings",
-                UserWarning,
-                stacklevel=3,
+            _warn(
+                f"the rule for {', '.join(inert)} has no effect now: {name} does not use it with its present settings"
             )
+        compiled = sorted(self.moved.keys() - {"lr"})
+        if compiled and recompiles(self.optimizer):
+            _warn(f"{name} compiles its step again for each new value of {', '.join(compiled)}; steer only its lr")
 
     def logged_lr(self) -> float | None:
         """The lr of group 0 that was used; None where it is a tensor, which only a wait for its device would tell."""
@@ -153,3 +156,7 @@ class Actuator:
     @staticmethod
     def _number(value: Any) -> Any:
         return value.item() if isinstance(value, Tensor) else value
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=4)

@@ -55,21 +55,25 @@ class Choice:
         """For each argument with a rule: the rule's name, parts joined by "+"."""
         return {ARGUMENTS[knob]: "+".join(rules) for knob, rules in self.rules.items() if rules}
 
-    def check_against(self, present: set[str], optimizer: str) -> None:
-        """Refuse a rule for a knob that the optimizer lacks.
+    def of_present(self, present: set[str], optimizer: str, *, strict: bool) -> "Choice":
+        """The choice without rules for knobs that the optimizer lacks.
 
         Args:
             present: the knobs it has.
             optimizer: its name, for the message.
+            strict: refuse such rules instead.
 
         Raises:
             ValueError: naming the rule, the optimizer and what it has.
         """
+        kept: dict[str, dict[str, Rule]] = {}
         for knob, rules in self.rules.items():
             needed = "lr" if knob == "reward" else knob
-            if rules and needed not in present:
+            kept[knob] = rules if needed in present else {}
+            if strict and rules and not kept[knob]:
                 has = ", ".join(sorted({KEYS[each] for each in present})) or "none that a rule moves"
                 raise ValueError(
                     f"{ARGUMENTS[knob]} must be None because {optimizer} has no {KEYS[needed]}, got "
                     f"{'+'.join(rules)!r} (it has: {has}); drop the rule, or pass strict=False to let it rest"
                 )
+        return Choice(kept)

@@ -5,6 +5,7 @@ A GradScaler that finds an overflow skips the step and tells nobody. What shows 
 before the first of these losses.
 """
 
+from copy import deepcopy
 from typing import Any
 
 from torch import Tensor
@@ -61,22 +62,22 @@ class Intake:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint between two steps needs."""
-        return {"waiting": list(self._waiting), "fed": self.fed}
+        return {"waiting": list(self._waiting), "fed": self.fed, "before": deepcopy(self._before)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state``; from an empty one as if no loss had come."""
         self.stepped()
         self._waiting = list(state.get("waiting", []))
         self.fed = bool(state.get("fed", False))
+        self._before = deepcopy(state.get("before"))
 
     def _feed(self, value: float) -> None:
+        before = self._before if self.fed else self._controller.snapshot()
         if self.fed:
             self._controller.settle()  # a second loss without a step between counts as a step for (19)
-        else:
-            self._before = self._controller.snapshot()
         self._actuator.restore()
         self._controller.feed_loss(value, self._actuator.bases())
-        self.fed, self.latest = True, value
+        self._before, self.fed, self.latest = before, True, value
         self._actuator.apply()
 
     def _forget(self) -> None:

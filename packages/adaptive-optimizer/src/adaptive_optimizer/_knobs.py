@@ -74,6 +74,11 @@ def lr_is_inert(group: Mapping[str, Any]) -> bool:
     return group.get("lr") is None or bool(group.get("relative_step", False))
 
 
+def recompiles(optimizer: Optimizer) -> bool:
+    """Whether every new value of betas or weight decay costs a compilation, of seconds: torchao's step is compiled."""
+    return any(each.__module__.startswith("torchao.") for each in type(optimizer).__mro__)
+
+
 def is_heavy_ball(optimizer: Optimizer) -> bool:
     """Whether momentum adds gradients up, so that a longer memory makes larger steps, instead of averaging them."""
     accumulates = getattr(optimizer, "optimizer_name", None) in ("momentum", "lars")

@@ -19,6 +19,7 @@ from adaptive_optimizer._choice import Choice
 from adaptive_optimizer._controller import Controller
 from adaptive_optimizer._delegate import Delegate
 from adaptive_optimizer._intake import Intake
+from adaptive_optimizer._knobs import places
 from adaptive_optimizer._logs import Logs, Record, Writer
 from adaptive_optimizer._settings import Settings
 from adaptive_optimizer._signals import read
@@ -101,7 +102,14 @@ class AdaptiveOptimizer(Values, Delegate):
     ) -> None:
         super().__init__(optimizer)
         check_integer("log_limit", log_limit, "[0, inf)")
-        self._choice = Choice.of(lr_rule, momentum_rule, betas_rule, alpha_rule, wd_rule, reward_rule)
+        self._asked = {
+            "lr_rule": lr_rule,
+            "momentum_rule": momentum_rule,
+            "betas_rule": betas_rule,
+            "alpha_rule": alpha_rule,
+            "wd_rule": wd_rule,
+            "reward_rule": reward_rule,
+        }
         self._settings = Settings(
             cycle_length,
             cycle_mult,
@@ -120,11 +128,12 @@ class AdaptiveOptimizer(Values, Delegate):
             on_nonfinite,
             average_ranks,
         )
+        knobs = places(optimizer)
+        asked = Choice.of(lr_rule, momentum_rule, betas_rule, alpha_rule, wd_rule, reward_rule)
+        self._choice = asked.of_present(set(knobs), type(optimizer).__name__, strict=strict)
         self._controller = Controller(self._choice.rules, self._settings)
-        self._actuator = Actuator(optimizer, self._controller, self._choice.knobs)
-        if strict:
-            self._choice.check_against(set(self._actuator.places), type(optimizer).__name__)
-        self._actuator.warn_of_inert()
+        self._actuator = Actuator(optimizer, self._controller, knobs, self._choice.knobs)
+        self._actuator.warn()
         self._strict = strict
         self._adapts = bool(self._actuator.moved)
         self._logs = Logs(log_limit, writer)
@@ -231,7 +240,8 @@ class AdaptiveOptimizer(Values, Delegate):
         self._base.load_state_dict({key: value for key, value in state_dict.items() if key != "adaptive"})
         self._controller.restore(controller.snapshot())
         self._actuator.used = deepcopy(adaptive.get("used", []))
-        self._intake.load_state_dict(adaptive.get("intake", {}))
+        same_rules = adaptive.get("rules") == self._choice.names
+        self._intake.load_state_dict(adaptive["intake"] if same_rules else {})
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -260,10 +270,9 @@ class AdaptiveOptimizer(Values, Delegate):
 
     def __repr__(self) -> str:
         """Every setting, and the wrapped optimizer."""
-        rules = {argument: repr(name) for argument, name in self._choice.names.items()}
-        settings = {name: repr(value) for name, value in asdict(self._settings).items()}
-        shown = {**rules, **settings, "strict": repr(self._strict), "log_limit": repr(self._logs.limit)}
-        return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in shown.items())}) around {self._base!r}"
+        settings = {**self._asked, **asdict(self._settings), "strict": self._strict, "log_limit": self._logs.limit}
+        shown = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        return f"{type(self).__name__}({shown}) around {self._base!r}"
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and deepcopy, with base values in the groups; ``step`` writes the adapted ones again."""

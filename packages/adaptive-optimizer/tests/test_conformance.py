@@ -1,0 +1,60 @@
+"""The promises that every optimizer of the workspace keeps."""
+
+import pytest
+from adaptive_optimizer import AdaptiveOptimizer
+from torch.optim import SGD, AdamW
+
+testkit = pytest.importorskip("testkit", reason="needs the workspace's test kit")
+
+RULES = {
+    "lr_rule": "trend+variance+cosine_restart",
+    "wd_rule": "trend",
+    "reward_rule": "trend+scaling+variance",
+    "cycle_length": 3,
+}
+SETTINGS = {
+    "cycle_length": "[1, inf)",
+    "cycle_mult": "[1, inf)",
+    "cycle_floor": "[0, 1]",
+    "loss_beta": "[0, 1)",
+    "min_rel_improve": "[0, inf)",
+    "noise_weight": "[0, inf)",
+    "min_lr": "[0, inf)",
+    "beta_warmup": "[0, inf)",
+    "accumulate": "[1, inf)",
+    "log_limit": "[0, inf)",
+}
+INTEGERS = ("cycle_length", "beta_warmup", "accumulate", "log_limit")
+
+
+def adamw(params, *, lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1, **rules):
+    return AdaptiveOptimizer(AdamW(params, lr=lr, betas=betas, weight_decay=weight_decay), **rules)
+
+
+def sgd(params, *, lr=1e-2, momentum=0.9, **rules):
+    return AdaptiveOptimizer(SGD(params, lr=lr, momentum=momentum), **rules)
+
+
+def feed(opt, loss):
+    opt.step_loss(loss)
+    opt.step_reward(0.5)
+
+
+def contract(**facts):
+    return testkit.Contract(
+        **{"intervals": SETTINGS, "integers": INTEGERS, "feed": feed, "host_reads": 1, "shows": SETTINGS, **facts}
+    )
+
+
+CASES = [
+    testkit.Case("no rule", adamw, contract=contract(feed=None, host_reads=0)),
+    testkit.Case("every rule", adamw, contract=contract(), **RULES, betas_rule=("relative", "variance"), beta_warmup=2),
+    testkit.Case("momentum", sgd, contract=contract(sparse="supported"), **RULES, momentum_rule="normalized"),
+    testkit.Case("two losses a step", adamw, contract=contract(), **RULES, accumulate=2),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("promise", testkit.PROMISES, ids=lambda promise: promise.__name__)
+def test_keeps_its_promises(promise, case):
+    promise(case)
