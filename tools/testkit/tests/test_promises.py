@@ -24,7 +24,7 @@ SOUND = [
     Case("AdamW, lists", torch.optim.AdamW, foreach=True, contract=Contract(tensor_lr=False)),
     Case("SGD", torch.optim.SGD, lr=0.05, momentum=0.9, contract=Contract(sparse="supported")),
     Case("RAdam", torch.optim.RAdam),
-    Case("a lambda", lambda params, **settings: torch.optim.Adam(params, **settings), lr=0.02),
+    Case("a lambda", lambda params, **settings: torch.optim.Adam(params, eps=1e-6, **settings), lr=0.02),
     Case("checked", sound.Checked, contract=Contract(intervals=sound.INTERVALS, integers=("every",))),
     Case("wrapper", sound.driven, contract=DRIVEN),
 ]

@@ -1,10 +1,14 @@
 """The promises that every optimizer of the workspace keeps, as checks that a test can call."""
 
-from testkit.case import Case, TrialCase
-from testkit.contract import Contract
-from testkit.host_reads import HostReads, count_host_reads
-from testkit.promises import PROMISES, TRIAL_PROMISES
-from testkit.trial import OptimizerTrial, Trial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from testkit.case import Case, TrialCase
+    from testkit.contract import Contract
+    from testkit.host_reads import HostReads, count_host_reads
+    from testkit.promises import PROMISES, TRIAL_PROMISES
+    from testkit.trial import OptimizerTrial, Trial
 
 __all__ = [
     "PROMISES",
@@ -17,3 +21,22 @@ __all__ = [
     "TrialCase",
     "count_host_reads",
 ]
+
+_HOMES = {
+    "PROMISES": "testkit.promises",
+    "TRIAL_PROMISES": "testkit.promises",
+    "Case": "testkit.case",
+    "Contract": "testkit.contract",
+    "HostReads": "testkit.host_reads",
+    "OptimizerTrial": "testkit.trial",
+    "Trial": "testkit.trial",
+    "TrialCase": "testkit.case",
+    "count_host_reads": "testkit.host_reads",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use: pytest loads this package for its plugin, where nobody may want torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

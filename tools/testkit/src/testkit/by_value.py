@@ -6,6 +6,7 @@ import marshal
 import pickle
 import sys
 from functools import cache, reduce
+from pathlib import Path
 from types import CellType, FunctionType, ModuleType
 from typing import Any
 
@@ -23,7 +24,7 @@ class _Pickler(pickle.Pickler):
             return NotImplemented
         module = sys.modules.get(value.__module__)
         file = getattr(module, "__file__", None)
-        if file is None or ("<" not in value.__qualname__ and _origin(value.__module__) == file):
+        if file is None or ("<" not in value.__qualname__ and _importable(value.__module__, file)):
             return NotImplemented  # whoever imports the module by its name finds the same
         if "<" not in value.__qualname__:
             return _named, (value.__module__, file, value.__qualname__)
@@ -50,7 +51,7 @@ def _module(name: str, file: str) -> ModuleType:
     loaded = sys.modules.get(name)
     if loaded is not None and getattr(loaded, "__file__", None) == file:
         return loaded
-    if loaded is None and _origin(name) == file:
+    if loaded is None and _importable(name, file):
         return importlib.import_module(name)
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
@@ -62,9 +63,7 @@ def _module(name: str, file: str) -> ModuleType:
 
 
 @cache
-def _origin(name: str) -> str | None:
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        return None
-    return None if spec is None else spec.origin
+def _importable(name: str, file: str) -> bool:
+    """Say whether an import by name finds that file; pytest keeps modules under names that no import would find."""
+    stems = [Path(entry).resolve().joinpath(*name.split(".")) for entry in sys.path]
+    return any(file.startswith((f"{stem}.", f"{stem / '__init__'}.")) for stem in stems)

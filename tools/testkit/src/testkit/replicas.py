@@ -15,7 +15,7 @@ from functools import cache
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.distributed as dist
@@ -26,6 +26,9 @@ from testkit import by_value, streams
 from testkit.case import Case
 from testkit.problems import MovingQuadratic, initial
 from testkit.trajectories import Trajectory, copies
+
+if TYPE_CHECKING:  # not on every platform
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 WORLD = 2
 SECONDS = 120  # a rank that says nothing for so long is lost
@@ -40,7 +43,7 @@ class Replicas:
     """Two ranks that wait for cases to train."""
 
     def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         self.folder = tempfile.TemporaryDirectory(prefix="testkit-")
         meeting = (Path(self.folder.name) / "meeting").as_uri()
         self.lines: list[Connection] = []
@@ -79,6 +82,15 @@ class Replicas:
             process.terminate()
             process.join()
         self.folder.cleanup()
+
+
+def _context() -> "SpawnContext | ForkServerContext":
+    """Start ranks by a server that has imported torch once for both, where the platform has such; else one by one."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "testkit.replicas"])  # a first step imports torch._dynamo
+    return context
 
 
 @cache

@@ -27,8 +27,8 @@ def difference(came: object, expected: object, where: str = "") -> str:
 
 
 def _values(came: object, expected: object, where: str) -> str:
-    both_nan = came != came and expected != expected
-    same = type(came) is type(expected) and (came == expected or both_nan)
+    nan = isinstance(came, float) and isinstance(expected, float) and came != came and expected != expected
+    same = nan or (type(came) is type(expected) and came == expected)
     return "" if same else f"{where or 'the value'} is {came!r}, not {expected!r}"
 
 
