@@ -118,7 +118,8 @@ def SEM(lr=(1.0, 2.0), noise=(0.0,), lrc=..., nzc=None, L=2, **settings):  # noq
 SCOPE = {
     **{name: value for module in (controller, episode, modes, reward, scheduler, tracking, types, pulseopt)
        for name, value in vars(module).items() if not name.startswith("_")},
-    **{"C": C, "P": P, "sgd": sgd, "started": started, "summ": summ, "SEM": SEM, "torch": torch, "nan": nan, "inf": inf},
+    **{"C": C, "P": P, "sgd": sgd, "started": started, "summ": summ, "SEM": SEM},
+    **{"torch": torch, "nan": nan, "inf": inf},
     "seq": lambda call: call(),
 }  # fmt: skip
 # The specification says otherwise: "joint" is a mode now, and losses at or below zero have a reward.

@@ -1,7 +1,7 @@
 """What makes an optimizer run with a candidate of its own: a mode to set, noise streams, a checkpoint of both."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -33,7 +33,7 @@ class AdaptiveMode(Optimizer):
     built; settings of added groups are checked as well.
     """
 
-    INTERVALS: dict[str, str]
+    INTERVALS: ClassVar[dict[str, str]]
 
     _ready = False
     _mode = CandidateConfig("base")
@@ -59,7 +59,7 @@ class AdaptiveMode(Optimizer):
         check_mode(mode)
         self._mode = mode
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Step once with the mode's rate and noise, and return the closure's loss.
 
         Rates and gradients are their own again when it returns or raises. With a closure the noise is added to the
@@ -149,10 +149,9 @@ class AdaptiveMode(Optimizer):
 
     def _plain_step(self, closure: Callable[[], Any] | None) -> Any:
         """Run the step of the optimizer this class is mixed into, without running the hooks a second time."""
-        step = super().step  # the next class's: AdamW, SGD
-        function = getattr(step, "__func__", step)
-        if getattr(function, "hooked", False):  # torch hooks the class's step once such an optimizer has been built
-            return function.__wrapped__(self, closure)
+        step: Any = super().step  # the next class's: AdamW, SGD
+        if getattr(step, "hooked", False):  # torch hooks the class's step once such an optimizer has been built
+            return step.__func__.__wrapped__(self, closure)
         return step(closure)
 
     def _snapshot(self, all_params: bool) -> tuple[list[Tensor], list[Tensor]]:

@@ -18,7 +18,10 @@ _BUCKETS: dict[str, list[str]] = {
     "trend": TREND_CONTEXT_BUCKETS,
     "trend_phase": TREND_PHASE_CONTEXT_BUCKETS,
 }
-_REWARDS = {"log": LogOrRelativeReward, "relative": RelativeImprovementReward}
+_REWARDS: dict[str, type[LogOrRelativeReward] | type[RelativeImprovementReward]] = {
+    "log": LogOrRelativeReward,
+    "relative": RelativeImprovementReward,
+}
 _NOISE_SEED = 101  # added to the seed for the noise axis
 
 
@@ -35,7 +38,8 @@ def build_manager(
     """Return a manager with its controllers; ``settings`` go to its constructor."""
     controllers = build_controllers(len(lrs), len(noises), control_mode, structured_mode, context_mode, seed)
     modes = {"structured_control_mode": structured_mode, "context_mode": context_mode}
-    return StructuredEpisodeManager(lrs, noises, *controllers, reward_fn, **modes, **settings)
+    settings = {**modes, **settings}
+    return StructuredEpisodeManager(lrs, noises, controllers[0], controllers[1], reward_fn, **settings)
 
 
 def build_controller(arms: int, control_mode: str, context_mode: str, seed: int) -> BaseController | None:

@@ -1,5 +1,6 @@
 """The life of an episode: chosen, run for a number of steps, scored, learned from, logged."""
 
+import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -139,7 +140,7 @@ class EpisodeKeeper:
     @property
     def open_candidate(self) -> CandidateConfig | None:
         """The open episode's candidate, or None between episodes."""
-        return self._episode and self._episode.candidate
+        return None if self._episode is None else self._episode.candidate
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything the next step depends on, and the log, as plain values."""
@@ -170,8 +171,9 @@ class EpisodeKeeper:
         check_same(self, self._settings(), state_dict["settings"])
         episode = state_dict["episode"]
         if episode is not None:
-            episode = OpenEpisode(**{**episode, "candidate": CandidateConfig(**episode["candidate"])})
-            episode.losses, episode.update_norms = list(episode.losses), list(episode.update_norms)
+            fields: dict[str, Any] = {**episode, "candidate": CandidateConfig(**episode["candidate"])}
+            fields.update(losses=list(episode["losses"]), update_norms=list(episode["update_norms"]))
+            episode = OpenEpisode(**fields)
         self._log.load(state_dict["log"])
         if isinstance(self._reward_fn, Stateful):
             self._reward_fn.load_state_dict(state_dict["reward"])
@@ -193,8 +195,10 @@ class EpisodeKeeper:
         reward = self._reward_fn.compute(summary)
         if not math.isfinite(reward):
             raise ValueError(f"reward_fn.compute() must return a finite number, got {reward}; the episode is dropped")
-        details = getattr(self._reward_fn, "get_last_details", lambda: None)() or {}
-        summary = replace(summary, reward=reward, **{name: details.get(name) for name in REWARD_PARTS})
+        parts: dict[str, Any] = dict.fromkeys(REWARD_PARTS)
+        if hasattr(self._reward_fn, "get_last_details"):
+            parts.update({k: v for k, v in (self._reward_fn.get_last_details() or {}).items() if k in parts})
+        summary = replace(summary, reward=reward, **parts)
         chosen = self._learn(episode, summary, reward)
         row = {**chosen, **{column: getattr(summary, name) for column, name in SUMMARY_COLUMNS.items()}}
         self._log.append(row)
@@ -206,7 +210,7 @@ class EpisodeKeeper:
         losses, norms = episode.losses, episode.update_norms
         carried = self._average.value if self._reward_baseline == "ema" else None
         ema_start, ema_end = ema_ends(losses, self._ema_alpha, carried)
-        changes = [abs(new - old) for old, new in zip(losses, losses[1:], strict=False)]
+        changes = [abs(new - old) for old, new in itertools.pairwise(losses)]
         return EpisodeSummary(
             episode_index=episode.index,
             mode_id=episode.mode_id,

@@ -11,6 +11,8 @@ with parameter 0 of the next. (17) counts pairs diagonal by diagonal (Cantor 187
 takes a seed modulo 2³² on the CPU; no two streams meet while j + i stays below 65,000.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -52,7 +54,9 @@ class NoiseSource:
         if grad.is_sparse:
             grad = grad.coalesce()
             values = self.noisy(grad.values(), group, index, std, scale)
-            return torch.sparse_coo_tensor(grad.indices(), values, grad.shape, is_coalesced=True)
+            return torch.sparse_coo_tensor(  # pyright: ignore[reportUnknownMemberType]
+                grad.indices(), values, grad.shape, is_coalesced=True
+            )
         noise = self.draw(grad.shape, grad.dtype, grad.device, group, index).mul_(std)
         if scale is not None:
             noise.mul_(scale.to(noise.device, noise.dtype))
@@ -91,7 +95,7 @@ class NoiseSource:
         return generator
 
 
-def _placed_like(noise: Tensor, grad: Tensor) -> Tensor:
+def _placed_like(noise: Tensor, grad: Any) -> Tensor:
     """Return the part of the whole's noise that this rank's part of a sharded gradient gets."""
     placements = getattr(grad, "placements", None)
     if placements is None:
@@ -99,5 +103,6 @@ def _placed_like(noise: Tensor, grad: Tensor) -> Tensor:
     from torch.distributed.tensor import DTensor, Replicate  # needs a build with torch.distributed
 
     mesh = grad.device_mesh
-    whole = DTensor.from_local(noise, mesh, [Replicate()] * mesh.ndim, run_check=False)
-    return whole.redistribute(mesh, placements)
+    whole: Any = DTensor.from_local(noise, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    part: Tensor = whole.redistribute(mesh, placements)
+    return part

@@ -1,11 +1,16 @@
 """Ranks of `torch.distributed` that decide alike: one loss, one seed, one state for all of them."""
 
+# tolist() is not typed.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 import secrets
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from pulseopt._sums import plain_mean
 
 
 def together() -> bool:
@@ -35,11 +40,8 @@ def read_loss(loss: float | Tensor, average: bool, group: Any = None) -> float:
         mine = mine.double()
     parts = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
     dist.all_gather(parts, mine, group=group)
-    values: list[float] = torch.stack(parts).tolist()
-    total = 0.0
-    for value in values:  # in the order of the ranks: the same roundings everywhere
-        total += value
-    return total / len(values)
+    values: Any = torch.stack(parts).tolist()
+    return plain_mean(values)  # in the order of the ranks: the same roundings everywhere
 
 
 def check_loss(loss: object) -> None:

@@ -3,8 +3,16 @@
 |Δ| = √ Σ (θ' - θ)²    (18)  over all entries of all parameters
 """
 
+# torch's operations on lists are private by name only, and tolist() is not typed.
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from pulseopt._sums import plain_sum
 
 
 def copies(params: list[Tensor]) -> list[Tensor]:
@@ -19,7 +27,13 @@ def squared_moves(before: list[Tensor], params: list[Tensor]) -> list[Tensor]:
     torch._foreach_add_(before, now)
     torch._foreach_mul_(before, before)
     sums = [move.real.sum() if move.is_complex() else move.sum() for move in before]
-    return [part.full_tensor() if hasattr(part, "full_tensor") else part for part in sums]  # pyright: ignore
+    return [_whole(part) for part in sums]
+
+
+def _whole(part: Any) -> Tensor:
+    """Return a sum over all shards of a DTensor."""
+    whole: Tensor = part.full_tensor() if hasattr(part, "full_tensor") else part
+    return whole
 
 
 def norm(sums: list[Tensor]) -> float:
@@ -29,10 +43,7 @@ def norm(sums: list[Tensor]) -> float:
         by_device.setdefault(part.device, []).append(place)
     parts = [0.0] * len(sums)
     for places in by_device.values():
-        read = torch.stack([sums[place].double() for place in places]).tolist()
+        read: Any = torch.stack([sums[place].double() for place in places]).tolist()
         for place, value in zip(places, read, strict=True):
             parts[place] = value
-    total = 0.0
-    for part in parts:
-        total += part
-    return total**0.5  # (18)
+    return float(plain_sum(parts) ** 0.5)  # (18)

@@ -143,7 +143,7 @@ class StructuredEpisodeManager(EpisodeKeeper):
             modes = list(EPSILON_MODES)
             raise ValueError(f"context_trend_epsilon_mode must be one of {modes}, got {context_trend_epsilon_mode!r}")
         check_controllers(structured_control_mode, len(self._lrs), len(self._noises), lr_controller, noise_controller)
-        columns = CHOSEN_COLUMNS, () if context_mode == "none" else CONTEXT_COLUMNS
+        columns = list(CHOSEN_COLUMNS), [] if context_mode == "none" else list(CONTEXT_COLUMNS)
         super().__init__(reward_fn, episode_length, ema_alpha, eps, reward_baseline, columns, log_limit)
         self._lr_controller = lr_controller
         self._noise_controller = noise_controller

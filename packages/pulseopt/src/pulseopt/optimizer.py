@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -33,7 +33,12 @@ class AdaptiveModeAdamW(AdaptiveMode, torch.optim.AdamW):
     Source: Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
     """
 
-    INTERVALS = {"lr": "(0, inf)", "weight_decay": "[0, inf)", "betas": "[0, 1)", "eps": "(0, inf)"}
+    INTERVALS: ClassVar = {
+        "lr": "(0, inf)",
+        "weight_decay": "[0, inf)",
+        "betas": "[0, 1)",
+        "eps": "(0, inf)",
+    }
 
     def __init__(
         self,
@@ -77,7 +82,12 @@ class AdaptiveModeSGD(AdaptiveMode, torch.optim.SGD):
         ValueError: a setting lies outside its interval, in the defaults or in a group.
     """
 
-    INTERVALS = {"lr": "(0, inf)", "momentum": "[0, inf)", "weight_decay": "[0, inf)", "dampening": "[0, inf)"}
+    INTERVALS: ClassVar = {
+        "lr": "(0, inf)",
+        "momentum": "[0, inf)",
+        "weight_decay": "[0, inf)",
+        "dampening": "[0, inf)",
+    }
 
     def __init__(
         self,

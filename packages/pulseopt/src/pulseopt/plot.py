@@ -1,0 +1,63 @@
+"""Draw saved logs: ``python -m pulseopt.plot logs.jsonl out.png`` (extra ``plot``).
+
+Three panels: the episodes' rewards, the candidates over the steps, how often each was chosen.
+"""
+
+# matplotlib's types are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+
+def read_logs(path: str | Path) -> list[dict[str, Any]]:
+    """Return the episodes that `AEES.save_logs` wrote.
+
+    Raises:
+        ValueError: the file holds no episode, or a line that is none.
+    """
+    episodes: list[dict[str, Any]] = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        episode = json.loads(line)
+        if "episode_rewards" not in episode:
+            raise ValueError(f"line {number} of {path} must be an episode from AEES.save_logs(), got {line[:60]!r}")
+        episodes.append(episode)
+    if not episodes:
+        raise ValueError(f"{path} must hold at least one episode; call finalize() before save_logs()")
+    return episodes
+
+
+def draw(episodes: list[dict[str, Any]]) -> Any:
+    """Return a matplotlib figure of the three panels."""
+    from matplotlib.figure import Figure  # an extra, needed here only
+
+    names = [str(episode.get("selected_combined_names", episode.get("selected_mode_names"))) for episode in episodes]
+    ends = [int(episode["episode_end_steps"]) for episode in episodes]
+    arms = sorted(set(names))
+    figure = Figure(figsize=(9, 8), layout="constrained")
+    rewards, choices, counts = figure.subplots(3, 1)
+    rewards.axhline(0.0, color="0.8", linewidth=1)
+    rewards.plot(ends, [float(episode["episode_rewards"]) for episode in episodes], marker=".", linewidth=1)
+    rewards.set(xlabel="step", ylabel="reward of the episode")
+    choices.scatter(ends, [arms.index(name) for name in names], s=12)
+    choices.set(xlabel="step", ylabel="candidate", yticks=range(len(arms)), yticklabels=arms)
+    tally = Counter(names)
+    counts.barh(arms, [tally[arm] for arm in arms])
+    counts.set(xlabel="episodes", ylabel="candidate")
+    return figure
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read the command line, draw, save."""
+    parser = argparse.ArgumentParser(prog="python -m pulseopt.plot", description="Draw the logs of an AEES run.")
+    parser.add_argument("logs", type=Path, help="JSON lines, written by AEES.save_logs()")
+    parser.add_argument("picture", type=Path, help="file to write; its ending says the format")
+    options = parser.parse_args(arguments)
+    draw(read_logs(options.logs)).savefig(options.picture, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
