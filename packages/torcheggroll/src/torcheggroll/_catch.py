@@ -27,7 +27,7 @@ class Perturbed(NamedTuple):
         """Give this member's parameter itself, in the parameter's dtype."""
         left, right, dense = self.delta
         if left is not None and right is not None:
-            dense = (left @ right.transpose(-1, -2)).reshape(self.value.shape)
+            dense = (left.transpose(-1, -2) @ right).reshape(self.value.shape)
         assert dense is not None
         return (self.value.to(dense.dtype) + dense).to(self.value.dtype)
 
@@ -37,13 +37,13 @@ class Perturbed(NamedTuple):
         return Perturbed(self.name, value, Delta(right, left, None if dense is None else dense.transpose(-1, -2)))
 
     def rows(self, value: Tensor, first: int) -> "Perturbed":
-        """Give some of the first dimension's entries: rows of A, or of the dense perturbation."""
+        """Give some of the first dimension's entries: columns of Aᵀ, or of the dense perturbation."""
         left, right, dense = self.delta
         at = slice(first, first + len(value))
         return Perturbed(
             self.name,
             value,
-            Delta(None if left is None else left[at], right, None if dense is None else dense[at]),
+            Delta(None if left is None else left[..., at], right, None if dense is None else dense[at]),
         )
 
 

@@ -43,28 +43,34 @@ def mix_(z: Tensor, scratch: Tensor) -> Tensor:
     return z
 
 
-def keys(seed: int, epoch: int, parameter: int, pairs: Tensor) -> Tensor:
-    """Give the key of each pair.
+def start(seed: int, epoch: int, parameter: int) -> int:
+    """Give what a pair is added to, to make its key, as torch stores it."""
+    z = mix_integer(seed + _GAMMA)
+    z = mix_integer(z + epoch + _GAMMA)
+    return _signed(mix_integer(z + parameter + _GAMMA) + _GAMMA)
+
+
+def keys(starts: Tensor, pairs: Tensor) -> Tensor:
+    """Give the key of each pair for each parameter.
 
     Args:
-        seed: any integer; its lowest 64 bits count.
-        epoch: number of the draw.
-        parameter: position of the parameter.
-        pairs: ``(K,)`` int64.
+        starts: ``(P,)`` int64, ``start`` of each parameter.
+        pairs: ``(K,)`` int64 on the same device.
 
     Returns:
-        ``(K,)`` int64, on the device of ``pairs``.
+        ``(K, P)`` int64.
     """
-    start = mix_integer(seed + _GAMMA)
-    start = mix_integer(start + epoch + _GAMMA)
-    start = mix_integer(start + parameter + _GAMMA)
-    z = pairs + _signed(start + _GAMMA)
+    z = pairs.unsqueeze(1) + starts
     return mix_(z, torch.empty_like(z))  # (2)
 
 
-def words(key: Tensor, first: int, count: int) -> Tensor:
-    """Give words ``first`` to ``first + count - 1`` of each key's stream: ``(K, count)`` int64."""
-    j = torch.arange(first + 1, first + count + 1, device=key.device, dtype=torch.int64)
-    j *= _signed(_GAMMA)
-    z = key.unsqueeze(1) + j
+def steps(first: int, count: int, device: torch.device) -> Tensor:
+    """Give what is added to a key for words ``first`` to ``first + count - 1``."""
+    j = torch.arange(first + 1, first + count + 1, device=device, dtype=torch.int64)
+    return j.mul_(_signed(_GAMMA))
+
+
+def words(key: Tensor, step: Tensor) -> Tensor:
+    """Give the words of each stream: ``(K, 1)`` or ``(K, W)`` keys and ``(W,)`` steps give ``(K, W)`` int64."""
+    z = key + step
     return mix_(z, torch.empty_like(z))  # (3)

@@ -56,6 +56,6 @@ def estimate(
         if B is None:
             matrix += f @ A.reshape(len(f), -1)  # (1)
         else:
-            left = (A * f.view(-1, 1, 1)).transpose(0, 1).reshape(shape.rows, -1)
-            matrix.addmm_(left, B.transpose(1, 2).reshape(-1, shape.columns))  # (1)
+            left = (A * f.view(-1, 1, 1)).view(-1, shape.rows)
+            matrix.addmm_(left.t(), B.reshape(-1, shape.columns))  # (1)
     return total

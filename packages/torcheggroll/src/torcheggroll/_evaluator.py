@@ -56,10 +56,8 @@ class Evaluator:
 
     def deltas(self, noise: Noise, epoch: int, sigma: float, members: Members) -> list[Delta]:
         """Draw the perturbations of some members."""
-        return [
-            noise.delta(epoch, j, members, shape, sigma, precise_dtype(p.value.dtype))
-            for j, (p, shape) in enumerate(zip(self.parameters, self.shapes, strict=True))
-        ]
+        dtypes = [precise_dtype(p.value.dtype) for p in self.parameters]
+        return noise.deltas(epoch, members, self.shapes, sigma, dtypes)
 
     def run(
         self, task: Task, draw: Callable[[list[int]], list[Delta]], members: list[int], one_by_one: bool = False

@@ -33,7 +33,7 @@ def lora_factors(model: nn.Module, parameters: Sequence[Evolved], deltas: Sequen
         left, right, dense = delta
         name = f"{_PREFIX}{path}." if path else _PREFIX
         if left is None or right is None or leaf != "weight":
-            change = dense if left is None or right is None else (left @ right.mT).view(parameter.value.shape)
+            change = dense if left is None or right is None else (left.mT @ right).view(parameter.value.shape)
             assert change is not None
             out[_PREFIX + parameter.name] = (parameter.value.detach() + change).to(parameter.value.dtype)
         else:
@@ -42,11 +42,11 @@ def lora_factors(model: nn.Module, parameters: Sequence[Evolved], deltas: Sequen
 
 
 def _layout(module: nn.Module, name: str, left: Tensor, right: Tensor) -> dict[str, Tensor]:
-    A, B = right.mT.contiguous(), left.contiguous()  # (1)
+    A, B = right.contiguous(), left.mT.contiguous()  # (1)
     if isinstance(module, nn.Embedding):
-        return {f"{name}lora_embedding_A": left.mT.contiguous(), f"{name}lora_embedding_B": right.contiguous()}
+        return {f"{name}lora_embedding_A": left.contiguous(), f"{name}lora_embedding_B": right.mT.contiguous()}
     if type(module).__name__ == "Conv1D":
-        A, B = left.mT.contiguous(), right.contiguous()
+        A, B = left.contiguous(), right.mT.contiguous()
     if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         A = A.view(len(A), *module.weight.shape[1:])
         B = B.view(*B.shape, *[1] * (module.weight.dim() - 2))

@@ -9,13 +9,15 @@ A parameter with more than two dimensions counts as the matrix (first, all other
 Source: Sarkar et al. 2025 (EGGROLL), section 4.1, https://arxiv.org/abs/2511.16652
 """
 
+from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ._counter import keys, words
+from ._counter import keys, start, steps, words
 from ._distributions import DISTRIBUTIONS
 
 _BLOCK = 1 << 14  # words at a time: they and their copies stay in a core's cache
@@ -42,12 +44,17 @@ class Shape(NamedTuple):
         """How many random numbers one pair takes."""
         return self.rank * (self.rows + self.columns) if self.rank else prod(self.size)
 
+    def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Read Aᵀ ``(K, r, m)`` and Bᵀ ``(K, r, n)`` from the numbers of each pair."""
+        left, right = z.split([self.rank * self.rows, self.rank * self.columns], dim=1)
+        return left.unflatten(1, (self.rank, self.rows)), right.unflatten(1, (self.rank, self.columns))
+
 
 class Delta(NamedTuple):
-    """The perturbations of one parameter, one per member, σ and sign included: ``left @ rightᵀ``, or ``dense``."""
+    """The perturbations of one parameter, one per member, σ and sign included: ``leftᵀ @ right``, or ``dense``."""
 
-    left: Tensor | None  # (members, m, r): A times ±σ/√r
-    right: Tensor | None  # (members, n, r): B
+    left: Tensor | None  # (members, r, m): Aᵀ times ±σ/√r
+    right: Tensor | None  # (members, r, n): Bᵀ
     dense: Tensor | None  # (members, *size): ±σ z
 
 
@@ -70,47 +77,100 @@ class Noise:
         self.seed = seed
         self.distribution = distribution
 
-    def numbers(self, epoch: int, parameter: int, pairs: Tensor, count: int) -> Tensor:
-        """Draw ``count`` float32 numbers for each pair: ``(K, count)`` on the device of ``pairs``."""
+    def numbers(self, epoch: int, parameters: Sequence[int], counts: Sequence[int], pairs: Tensor) -> Tensor:
+        """Draw numbers for several parameters side by side.
+
+        Args:
+            epoch: number of the draw.
+            parameters: their positions.
+            counts: how many numbers each takes.
+            pairs: ``(K,)`` int64.
+
+        Returns:
+            ``(K, W)`` float32 on the device of ``pairs``; parameter j begins where ``columns_of`` says.
+        """
         per_word, read = DISTRIBUTIONS[self.distribution]
-        key = keys(self.seed, epoch, parameter, pairs)
-        wide = -(-count // per_word)
-        if len(pairs) * wide <= _BLOCK:
-            return read(words(key, 0, wide))[:, :count]
-        z = torch.empty(len(pairs), wide * per_word, device=pairs.device)
-        high, across = max(_BLOCK // wide, 1), min(wide, _BLOCK)
+        device = pairs.device
+        wide = [-(-count // per_word) for count in counts]
+        starts = torch.tensor([start(self.seed, epoch, j) for j in parameters], dtype=torch.int64).to(device)
+        key = keys(starts, pairs)
+        step, owner = _layout(tuple(wide), device)
+        if len(pairs) * len(step) <= _BLOCK:
+            return read(words(key.index_select(1, owner) if len(wide) > 1 else key, step))
+        z = torch.empty(len(pairs), len(step) * per_word, device=device)
+        high, across = max(_BLOCK // len(step), 1), min(len(step), _BLOCK)
         for top in range(0, len(pairs), high):
-            for first in range(0, wide, across):
-                block = read(words(key[top : top + high], first, min(across, wide - first)))
-                z[top : top + high, first * per_word : first * per_word + block.shape[1]] = block
-        return z[:, :count]
+            for left in range(0, len(step), across):
+                part = key[top : top + high]
+                if len(wide) > 1:
+                    part = part.index_select(1, owner[left : left + across])
+                block = read(words(part, step[left : left + across]))
+                z[top : top + high, left * per_word : left * per_word + block.shape[1]] = block
+        return z
+
+    def columns_of(self, counts: Sequence[int]) -> list[slice]:
+        """Say where each parameter's numbers are among those of ``numbers``."""
+        per_word = DISTRIBUTIONS[self.distribution].per_word
+        slices, left = [], 0
+        for count in counts:
+            slices.append(slice(left, left + count))
+            left += -(-count // per_word) * per_word
+        return slices
 
     def factors(
         self, epoch: int, parameter: int, pairs: Tensor, shape: Shape, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor | None]:
-        """Draw A ``(K, m, r)`` and B ``(K, n, r)``, or z ``(K, *size)`` and None, with unit variance."""
-        z = self.numbers(epoch, parameter, pairs, shape.numbers).to(dtype)
+        """Draw Aᵀ ``(K, r, m)`` and Bᵀ ``(K, r, n)``, or z ``(K, *size)`` and None, with unit variance."""
+        z = self.numbers(epoch, [parameter], [shape.numbers], pairs)[:, : shape.numbers].to(dtype)
         if not shape.rank:
             return z.reshape(len(pairs), *shape.size), None  # (2)
-        z = z.reshape(len(pairs), shape.rows + shape.columns, shape.rank)
-        return z[:, : shape.rows], z[:, shape.rows :]  # (1)
+        return shape.split(z)  # (1)
 
-    def delta(
+    def deltas(
         self,
         epoch: int,
-        parameter: int,
         members: "Members",
-        shape: Shape,
+        shapes: Sequence[Shape],
         sigma: float,
-        dtype: torch.dtype,
-    ) -> Delta:
-        """Draw the perturbations of one parameter for some members."""
-        A, B = self.factors(epoch, parameter, members.pairs, shape, dtype)
-        scale = sigma / shape.rank**0.5 if shape.rank else sigma
-        signed = members.spread(A, scale)  # (3)
-        if B is None:
-            return Delta(None, None, signed)
-        return Delta(signed, members.spread(B, None), None)
+        dtypes: Sequence[torch.dtype],
+    ) -> list[Delta]:
+        """Draw the perturbations of every parameter for some members, all in one go."""
+        counts = [shape.numbers for shape in shapes]
+        z = self.numbers(epoch, range(len(shapes)), counts, members.pairs)
+        plus, minus = _signed_scales(tuple(shapes), DISTRIBUTIONS[self.distribution].per_word, sigma, z.device)
+        z = members.spread(z, plus, minus)  # (3)
+        out: list[Delta] = []
+        for shape, columns, dtype in zip(shapes, self.columns_of(counts), dtypes, strict=True):
+            own = z[:, columns].to(dtype)
+            if shape.rank:
+                out.append(Delta(*shape.split(own), None))
+            else:
+                out.append(Delta(None, None, own.reshape(len(own), *shape.size)))
+        return out
+
+
+@lru_cache(maxsize=16)
+def _layout(wide: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Give the step and the parameter of each word, for parameters side by side."""
+    step = torch.cat([steps(0, count, device) for count in wide])
+    owner = torch.repeat_interleave(torch.arange(len(wide), device=device), torch.tensor(wide, device=device))
+    return step, owner
+
+
+@lru_cache(maxsize=4)
+def _signed_scales(
+    shapes: tuple[Shape, ...], per_word: int, sigma: float, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Give what each number is multiplied by: σ/√r in A, σ where dense, 1 in B; and the same for the mirror image."""
+    plus: list[Tensor] = []
+    for shape in shapes:
+        own = torch.ones(-(-shape.numbers // per_word) * per_word, device=device)
+        own[: shape.rows * shape.rank if shape.rank else None] = sigma / shape.rank**0.5 if shape.rank else sigma
+        plus.append(own)
+    minus = [own.clone() for own in plus]
+    for own, shape in zip(minus, shapes, strict=True):
+        own[: shape.rows * shape.rank if shape.rank else None] *= -1
+    return torch.cat(plus), torch.cat(minus)
 
 
 class Members:
@@ -123,29 +183,23 @@ class Members:
     """
 
     def __init__(self, indices: list[int], antithetic: bool, device: torch.device) -> None:
-        self.indices = indices
-        self.antithetic = antithetic
         self._mirrored = antithetic and _whole_pairs(indices)
         if self._mirrored:
             numbers = [i // 2 for i in indices[::2]]
         else:
             numbers = [i // 2 if antithetic else i for i in indices]
         self.pairs = torch.tensor(numbers, dtype=torch.int64, device=device)
-        signs = [-1.0 if antithetic and i % 2 else 1.0 for i in indices]
-        self._signs = torch.tensor(signs, dtype=torch.float64, device=device)
+        self._negative = [bool(antithetic and i % 2) for i in indices]
 
-    def __len__(self) -> int:
-        """Count the members."""
-        return len(self.indices)
-
-    def spread(self, z: Tensor, scale: float | None) -> Tensor:
-        """Give each member what its pair drew: times ``scale`` and its sign, or as it is without a scale."""
-        if scale is None:
-            return z.repeat_interleave(2, 0) if self._mirrored else z
+    def spread(self, z: Tensor, plus: Tensor, minus: Tensor) -> Tensor:
+        """Give each member what its pair drew, times ``plus`` or, for the mirror image, ``minus``."""
         if self._mirrored:
-            half = z * scale
-            return torch.stack([half, -half], 1).flatten(0, 1)
-        return z * (self._signs * scale).to(z.dtype).view(-1, *[1] * (z.dim() - 1))
+            out = z.new_empty(len(z), 2, z.shape[1])
+            torch.mul(z, plus, out=out[:, 0])
+            torch.mul(z, minus, out=out[:, 1])
+            return out.flatten(0, 1)
+        negative = torch.tensor(self._negative, device=z.device).unsqueeze(1)
+        return z * torch.where(negative, minus, plus)
 
 
 def _whole_pairs(indices: list[int]) -> bool:

@@ -32,7 +32,7 @@ def _dense(found: Perturbed | None) -> Tensor | None:
         return None
     left, right, dense = found.delta
     if left is not None and right is not None:
-        return (left @ right.transpose(-1, -2)).reshape(found.value.shape)
+        return (left.transpose(-1, -2) @ right).reshape(found.value.shape)
     return dense
 
 

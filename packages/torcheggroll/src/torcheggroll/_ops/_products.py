@@ -10,6 +10,7 @@ from torch import Tensor
 
 _FEW_ROWS = 8
 _FEW_COLUMNS = 16
+_SLOW_RANK = 4
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -22,13 +23,30 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def thin_shared(x: Tensor, right: Tensor) -> Tensor:
     """Give ``x B`` of every member for one ``x`` ``(rows, n)``: ``(members, rows, r)``, from one product."""
-    members, columns, rank = right.shape
-    rows, wide = x.shape[0], right.permute(1, 0, 2).reshape(columns, members * rank)
-    if wide.shape[1] < _FEW_COLUMNS:
-        wide = F.pad(wide, (0, _FEW_COLUMNS - wide.shape[1]))
+    members, rank, columns = right.shape
+    rows, wide = x.shape[0], right.reshape(members * rank, columns)
+    if wide.shape[0] < _FEW_COLUMNS:
+        wide = F.pad(wide, (0, 0, 0, _FEW_COLUMNS - wide.shape[0]))
     if rows < _FEW_ROWS:
         x = F.pad(x, (0, 0, 0, _FEW_ROWS - rows))
-    return (x @ wide)[:rows, : members * rank].view(rows, members, rank).permute(1, 0, 2)
+    return (x @ wide.t())[:rows, : members * rank].view(rows, members, rank).permute(1, 0, 2)
+
+
+def thin_each(x: Tensor, right: Tensor) -> Tensor:
+    """Give ``x B`` of every member for its own ``x`` ``(members, rows, n)``: ``(members, rows, r)``."""
+    rank = right.shape[1]
+    if x.shape[1] == 1:
+        return torch.bmm(right, x.transpose(1, 2)).transpose(1, 2)
+    if rank < _SLOW_RANK:  # libraries treat so few columns as vectors, one by one
+        return torch.bmm(x, F.pad(right, (0, 0, 0, _SLOW_RANK - rank)).transpose(1, 2))[:, :, :rank]
+    return torch.bmm(x, right.transpose(1, 2))
+
+
+def add_thin_(base: Tensor, h: Tensor, left: Tensor) -> Tensor:
+    """Add ``h Aᵀ`` to ``base`` ``(members, rows, m)``, in place."""
+    if h.shape[1] == 1 and h.shape[2] == 1:
+        return base.addcmul_(h, left)
+    return base.baddbmm_(h, left)
 
 
 def full(size: torch.Size | tuple[int, ...], left: Tensor | None, right: Tensor | None, dense: Tensor | None) -> Tensor:
@@ -36,4 +54,4 @@ def full(size: torch.Size | tuple[int, ...], left: Tensor | None, right: Tensor 
     if left is None or right is None:
         assert dense is not None
         return dense
-    return torch.bmm(left, right.transpose(1, 2)).view(len(left), *size)
+    return torch.bmm(left.transpose(1, 2), right).view(len(left), *size)

@@ -35,8 +35,8 @@ def convolution(
         shared: whether all members see one ``x``.
         weight: ``(out, in/groups, *kernel)``.
         bias: ``(out,)``.
-        left: ``(members, out, r)``, with σ and sign.
-        right: ``(members, in/groups · kernel, r)``.
+        left: ``(members, r, out)``, with σ and sign.
+        right: ``(members, r, in/groups · kernel)``.
         bias_delta: ``(members, out)``, with σ and sign.
         base: the convolution of torch: ``conv1d``, ``conv2d`` or ``conv3d``.
         groups: of the convolution.
@@ -54,8 +54,8 @@ def convolution(
     y = y.unsqueeze(0).expand(members, *y.shape) if shared else y.unflatten(0, (members, -1))
     batch = y.shape[1]
     if left is not None and right is not None:
-        rank = left.shape[2]
-        filters = right.transpose(1, 2).reshape(members, rank, *weight.shape[1:])
+        rank = left.shape[1]
+        filters = right.reshape(members, rank, *weight.shape[1:])
         each = [
             base(
                 (x if shared else x[i]).to(given.dtype),
@@ -67,7 +67,7 @@ def convolution(
             for i in range(members)
         ]
         h = torch.stack(each).view(members, batch * groups, rank, -1)
-        A = left.view(members, 1, groups, out_channels // groups, rank).expand(-1, batch, -1, -1, -1)
+        A = left.transpose(1, 2).reshape(members, 1, groups, out_channels // groups, rank).expand(-1, batch, -1, -1, -1)
         delta = torch.matmul(A.reshape(members, batch * groups, -1, rank), h)  # (1)
         y = y + delta.view(y.shape)
     if bias_delta is not None:

@@ -17,22 +17,22 @@ def embedding(token: Tensor, shared: bool, weight: Tensor, left: Tensor, right: 
         token: ``(members, ...)``, or ``(...)`` when ``shared``, integers.
         shared: whether all members see the same tokens.
         weight: ``(vocabulary, n)``.
-        left: ``(members, vocabulary, r)``, with σ and sign.
-        right: ``(members, n, r)``.
+        left: ``(members, r, vocabulary)``, with σ and sign.
+        right: ``(members, r, n)``.
 
     Returns:
         ``(members, ..., n)``.
     """
-    members, vocabulary, rank = left.shape
+    members, rank, vocabulary = left.shape
     lead = token.shape if shared else token.shape[1:]
     base = F.embedding(token.reshape(-1), weight).to(left.dtype)
     if shared:
-        thin = left[:, token.reshape(-1)]
+        thin = left[:, :, token.reshape(-1)].transpose(1, 2)
         base = base.unsqueeze(0).expand(members, -1, -1)
     else:
         offset = torch.arange(members, device=token.device).view(-1, 1) * vocabulary
         rows = (token.reshape(members, -1) + offset).view(-1)
-        thin = left.reshape(-1, rank).index_select(0, rows).view(members, -1, rank)
+        thin = left.transpose(1, 2).reshape(-1, rank).index_select(0, rows).view(members, -1, rank)
         base = base.view(members, -1, weight.shape[1])
-    out = torch.baddbmm(base, thin, right.transpose(1, 2))  # (1)
+    out = torch.baddbmm(base, thin, right)  # (1)
     return out.to(weight.dtype).view(members, *lead, weight.shape[1])

@@ -11,7 +11,7 @@ Source: Sarkar et al. 2025 (EGGROLL), section 4.2, https://arxiv.org/abs/2511.16
 import torch
 from torch import Tensor
 
-from ._products import affine, thin_shared
+from ._products import add_thin_, affine, thin_each, thin_shared
 
 
 def linear(
@@ -30,8 +30,8 @@ def linear(
         shared: whether all members see one ``x``.
         weight: ``(m, n)``.
         bias: ``(m,)``.
-        left: ``(members, m, r)``, with σ and sign.
-        right: ``(members, n, r)``.
+        left: ``(members, r, m)``, with σ and sign.
+        right: ``(members, r, n)``.
         bias_delta: ``(members, m)``, with σ and sign.
 
     Returns:
@@ -45,18 +45,13 @@ def linear(
     base = affine(flat, weight, bias)
     precise = base if base.dtype == given.dtype else base.to(given.dtype)
     precise = precise.unsqueeze(0).expand(members, -1, -1) if shared else precise.view(members, -1, m)
-    rows = precise.shape[1]
     if left is None or right is None:
         assert bias_delta is not None
-        out = precise + bias_delta.unsqueeze(1)
-    else:
-        thin = flat.to(given.dtype)
-        h = thin_shared(thin, right) if shared else torch.bmm(thin.view(members, rows, n), right)
-        if bias_delta is not None:
-            h = torch.cat([h, h.new_ones(members, rows, 1)], 2)  # (2)
-            left = torch.cat([left, bias_delta.unsqueeze(2)], 2)
-        if shared:
-            out = torch.baddbmm(precise, h, left.transpose(1, 2))  # (2)
-        else:
-            out = precise.baddbmm_(h, left.transpose(1, 2))  # (2)
+        return (precise + bias_delta.unsqueeze(1)).to(x.dtype).view(members, *lead, m)
+    thin = flat.to(given.dtype)
+    h = thin_shared(thin, right) if shared else thin_each(thin.view(members, -1, n), right)
+    if bias_delta is not None:
+        h = torch.cat([h, h.new_ones(1, 1, 1).expand(*h.shape[:2], 1)], 2)  # (2)
+        left = torch.cat([left, bias_delta.unsqueeze(1)], 1)
+    out = torch.baddbmm(precise, h, left) if shared else add_thin_(precise, h, left)  # (2)
     return out.to(x.dtype).view(members, *lead, m)
