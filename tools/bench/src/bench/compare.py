@@ -18,17 +18,19 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.data.splits import Split, refuse_equal_rows
 from bench.profiles import Profile
 from bench.records import Family
-from bench.workloads.base import Budget, GradientTask, Task, Workload, batches, evaluating, seeded
+from bench.tensors import number, outputs, seeded, tensor_of
+from bench.workloads.base import Budget, GradientTask, Task, Workload, batches, evaluating
 
 Pair = tuple[Tensor, Tensor]
 
@@ -77,7 +79,7 @@ def read_task(path: str) -> Callable[[int], UserTask]:
     function = getattr(module, "task", None)
     if not callable(function):
         raise ValueError(f"{path} must define a function task(seed) that returns a UserTask, found none")
-    return function
+    return cast(Callable[[int], UserTask], function)
 
 
 def profile_for(seeds: int, trials: int) -> Profile:
@@ -122,24 +124,29 @@ def _check(task: UserTask, path: str) -> None:
                 f"{name} of {path} must have as many targets as inputs, at least one: got {len(inputs)} inputs "
                 f"and {len(targets)} targets"
             )
-    ends = np.cumsum([len(inputs) for inputs, _ in parts])
-    train, validation, test = np.split(np.arange(ends[-1]), ends[:-1])
-    rows = torch.cat([torch.cat([x.flatten(1).double(), y.reshape(len(y), -1).double()], 1) for x, y in parts])
-    refuse_equal_rows(Split(train, validation, test), rows.numpy())
+    ends = [0, *accumulate(len(inputs) for inputs, _ in parts)]
+    train, validation, test = (np.arange(begin, end) for begin, end in pairwise(ends))
+    rows = np.concatenate([_rows(x, y) for x, y in parts])
+    refuse_equal_rows(Split(train, validation, test), rows)
+
+
+def _rows(inputs: Tensor, targets: Tensor) -> NDArray[np.float64]:
+    flat = [tensor.detach().reshape(len(tensor), -1).double().numpy() for tensor in (inputs, targets)]
+    return np.concatenate(flat, axis=1)
 
 
 def _build(make: Callable[[int], UserTask], family: Family, budget: Budget, seed: int, device: str) -> Task:
     with seeded(seed):
         task = make(seed)
     model = task.model.to(device)
-    parts = [tuple(tensor.to(device) for tensor in part) for part in (task.train, task.validation, task.test)]
-    (x, y), held_out = parts[0], parts[1:]
-    order = torch.from_numpy(batches(np.arange(len(x)), budget.steps, budget.batch, seed)).to(device)
-    metric = task.metric if task.metric is not None else lambda outputs, targets: task.loss(outputs, targets).item()
+    x, y = task.train[0].to(device), task.train[1].to(device)
+    held_out = [(inputs.to(device), targets.to(device)) for inputs, targets in (task.validation, task.test)]
+    order = tensor_of(batches(np.arange(len(x)), budget.steps, budget.batch, seed)).to(device)
 
-    def judge(part: tuple[Tensor, ...]) -> float:
+    def judge(part: Pair) -> float:
         with evaluating(model):
-            return float(metric(model(part[0]), part[1]))
+            given = outputs(model, part[0])
+            return number(task.loss(given, part[1])) if task.metric is None else float(task.metric(given, part[1]))
 
     def loss(step: int) -> Tensor:
         return task.loss(model(x[order[step]]), y[order[step]])

@@ -61,21 +61,25 @@ def _refuse_unknown(names: Iterable[str], table: Iterable[str], kind: str) -> No
 
 @cache
 def _resource(name: str) -> dict[str, Any]:
-    return json.loads(resources.files("bench").joinpath(name).read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads(resources.files("bench").joinpath(name).read_text(encoding="utf-8"))
+    return content
 
 
 def targets() -> dict[str, float]:
     """Validation values that a tuned AdamW (evolution: tuned OpenAI-ES) was seen to reach, by profile and workload."""
-    return _resource("targets.json")["targets"]
+    fixed: dict[str, float] = _resource("targets.json")["targets"]
+    return fixed
 
 
 def run_cost(profile: str, workload: str, family: Family, arm: str) -> float:
     """CPU seconds of one run on the machine of ``costs.json``."""
-    costs = _resource("costs.json")["seconds"]
+    costs: dict[str, dict[str, float]] = _resource("costs.json")["seconds"]
     known = costs.get(f"{profile}/{workload}/{family}")
     if known is not None:
         return known.get(arm) or known.get(split_arm(arm)[0]) or max(known.values())
-    budgets = WORKLOADS[workload].budgets if workload in WORKLOADS else {}
+    if workload not in WORKLOADS:
+        return UNKNOWN
+    budgets = WORKLOADS[workload].budgets
     for other, budget in budgets.items():
         known = costs.get(f"{other}/{workload}/{family}")
         if known is not None:
@@ -95,16 +99,17 @@ def cpu_seconds(study: Study, speed: float) -> float:
 
 def speed_here() -> float:
     """Return this machine's time for a fixed piece of work over that of the machine of ``costs.json``."""
-    return yardstick() / _resource("costs.json")["yardstick"]
+    return yardstick() / float(_resource("costs.json")["yardstick"])
 
 
 def yardstick() -> float:
     """CPU seconds of a fixed piece of work like the bench's own: small layers, forwards and backwards."""
     import torch
 
+    from bench.tensors import advance, backward, seeded
+
     torch.set_num_threads(1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         model = torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 64))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
         x = torch.randn(128, 64)
@@ -113,8 +118,8 @@ def yardstick() -> float:
         begin = time.process_time()
         for _ in range(30):
             optimizer.zero_grad()
-            model(x).square().mean().backward()
-            optimizer.step()
+            backward(model(x).square().mean())
+            advance(optimizer)
         taken.append(time.process_time() - begin)
     return sorted(taken)[len(taken) // 3]
 

@@ -119,8 +119,6 @@ class Run(Sealed):
     curve: Curve
     value: float | None  # validation metric at the end; None when diverged
     test: float | None  # evaluated once, at the end, never for tuning runs
-    target: float | None
-    reached: int | None  # index into the curve of the first evaluation at the target; None is a censored miss
     decisions: int | None = None  # of a controller; None for methods without one
     arms: dict[str, int] = {}
     trace: dict[str, list[float]] = {}
@@ -152,6 +150,8 @@ class Selection(Sealed):
     arm: str
     budget: dict[str, int]
     better: Literal["higher", "lower"]
+    metric: str
+    target: float | None  # validation value fixed beforehand; None where none is
     trials: list[Trial]
     tuning_seeds: list[int]
     final_seeds: list[int]

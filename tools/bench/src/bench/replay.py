@@ -31,7 +31,7 @@ def make_again(old: Run) -> list[str]:
     if data != config.data:
         raise ValueError(f"the run was made on data {config.data}, this bench has {data}: it cannot be replayed")
     warm_up()
-    new = work(Job(config, old.role, old.profile, old.target))
+    new = work(Job(config, old.role, old.profile))
     return differences(old, new)
 
 

@@ -12,6 +12,7 @@ from bench.methods.driver import Driver, EvolutionDriver
 from bench.methods.method import Method, Setting, split_arm
 from bench.methods.table import METHODS
 from bench.records import Config, Cost, Curve, Machine, Role, Run
+from bench.tensors import backward, number, seeded
 from bench.workloads.base import Budget, GradientTask, PopulationTask, Task, Workload
 
 Report = Callable[[float, float | None], None]  # share done, latest validation value
@@ -24,7 +25,6 @@ class Job:
     config: Config
     role: Role
     profile: str
-    target: float | None = None
     workers: int = 1
     task_path: str = ""  # the user's file, for `bench compare`
 
@@ -54,8 +54,7 @@ def execute(job: Job, workload: Workload, report: Report = lambda share, value: 
     config = job.config
     name, cosine = split_arm(config.arm)
     method = METHODS[name]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed):
         progress = Progress(time.process_time(), time.perf_counter())
         task = workload.build(config.family, Budget(**config.budget), config.seed, config.device)
         driver = method.make(task.model, config.params, Setting(config.budget["steps"], config.seed))
@@ -80,12 +79,12 @@ def _descend(
         driver.before(step)
         loss = task.loss(step)
         driver.zero_grad()
-        loss.backward()
+        backward(loss)
         reward = task.reward()
         if reward is not None:
             driver.rewarded(reward)
         losses.append(loss.detach())
-        if not math.isfinite(losses[-1].item()):
+        if not math.isfinite(number(losses[-1])):
             progress.diverged = True
             return
         driver.step(loss)
@@ -93,7 +92,7 @@ def _descend(
             schedule.step()
         if step + 1 in stops:
             samples = task.env_steps() or (step + 1) * task.samples_per_step
-            mean = torch.stack(losses).mean().item()
+            mean = number(torch.stack(losses).mean())
             losses.clear()
             driver.evaluating(True)
             _evaluate(task, driver.knobs(), step + 1, samples, mean, progress)
@@ -153,14 +152,6 @@ def _evaluate(task: Task, knobs: dict[str, float], step: int, samples: int, loss
     progress.diverged = not math.isfinite(value)
 
 
-def first_reached(curve: Curve, target: float | None, better: str) -> int | None:
-    """Index of the first evaluation that meets the target; None is a miss."""
-    if target is None:
-        return None
-    sign = 1 if better == "higher" else -1
-    return next((i for i, value in enumerate(curve.value) if sign * value >= sign * target), None)
-
-
 def _record(
     job: Job, workload: Workload, method: Method, task: Task, driver: Driver | EvolutionDriver, progress: Progress
 ) -> Run:
@@ -185,8 +176,6 @@ def _record(
         curve=_finite(curve),
         value=curve.value[-1] if finished else None,
         test=test,
-        target=job.target,
-        reached=first_reached(curve, job.target, workload.better),
         decisions=controller.decisions() if controller else None,
         arms=controller.arms() if controller else {},
         trace=progress.trace,

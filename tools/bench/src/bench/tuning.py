@@ -60,7 +60,7 @@ class Study:
             data=self.workload.fingerprints(),
             task=self.task_digest,
         )
-        return Job(config, role, self.profile.name, self.target, self.workers, self.task_path)
+        return Job(config, role, self.profile.name, self.workers, self.task_path)
 
     def expected_runs(self) -> dict[str, int]:
         """Runs per arm if everyone is widened, which is what nearly always happens."""
@@ -117,6 +117,8 @@ class Study:
             arm=arm,
             budget=asdict(budget),
             better=self.workload.better,
+            metric=self.workload.metric,
+            target=self.target,
             trials=trials,
             tuning_seeds=list(profile.tuning_seeds),
             final_seeds=list(profile.final_seeds),

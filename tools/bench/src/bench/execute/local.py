@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from bench.execute.events import Advanced, Done, Event, Failed, Lost
 from bench.train import Job
@@ -17,7 +18,7 @@ class Worker:
     """A process and the pipe to it; ``job`` is what it is doing."""
 
     process: BaseProcess
-    pipe: "Connection[Job | None, tuple[str, object]]"
+    pipe: "Connection[Job | None, tuple[str, Any]]"
     job: Job | None = None
 
 
@@ -69,10 +70,9 @@ class LocalExecutor:
         if job is None:
             return None
         if kind == "advanced":
-            share, value = content  # type: ignore[misc]
-            return Advanced(job, share, value)
+            return Advanced(job, *content)
         worker.job = None
-        return Done(job, content) if kind == "done" else Failed(job, str(content))  # type: ignore[arg-type]
+        return Done(job, content) if kind == "done" else Failed(job, str(content))
 
     def _bury(self, worker: Worker) -> Event:
         """Replace a dead process and tell which run died with it."""
@@ -93,7 +93,7 @@ class LocalExecutor:
             worker.pipe.close()
 
 
-def _serve(pipe: "Connection[tuple[str, object], Job | None]") -> None:
+def _serve(pipe: "Connection[tuple[str, Any], Job | None]") -> None:
     """The life of a worker process. Ctrl-C is the parent's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from bench.execute.work import warm_up, work

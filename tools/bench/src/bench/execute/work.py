@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 
 from bench.records import Run
+from bench.tensors import advance, backward
 from bench.train import Job, execute
 from bench.workloads.base import Workload
 from bench.workloads.table import WORKLOADS
@@ -26,8 +27,8 @@ def warm_up() -> None:
     torch.set_num_threads(1)
     model = torch.nn.Linear(4, 4)
     optimizer = torch.optim.AdamW(model.parameters())
-    model(torch.ones(2, 4)).sum().backward()
-    optimizer.step()
+    backward(model(torch.ones(2, 4)).sum())
+    advance(optimizer)
     torch.nn.functional.cross_entropy(torch.ones(2, 4), torch.tensor([0, 1]))
 
 

@@ -19,7 +19,8 @@ class Driver:
     @property
     def base(self) -> torch.optim.Optimizer:
         """The optimizer whose rates a schedule sets."""
-        return self.optimizer
+        optimizer: torch.optim.Optimizer = self.optimizer
+        return optimizer
 
     def before(self, step: int) -> None:
         """Called before the forward pass."""
@@ -55,14 +56,19 @@ class Driver:
         return sum(map(_bytes, self.base.state.values()))
 
 
-def _bytes(value: object) -> int:
+def _opened(value: object) -> Any:
+    return value
+
+
+def _bytes(value: Any) -> int:
     if isinstance(value, Tensor):
         return value.numel() * value.element_size()
-    if isinstance(value, Mapping):
-        return sum(map(_bytes, value.values()))
-    if isinstance(value, list | tuple):
-        return sum(map(_bytes, value))
-    return 0
+    inside: list[Any] = []
+    if isinstance(value, dict):
+        inside = list(_opened(value).values())
+    elif isinstance(value, list | tuple):
+        inside = list(_opened(value))
+    return sum(map(_bytes, inside))
 
 
 class EvolutionDriver:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bench.methods.driver import EvolutionDriver, Fitness
 from bench.methods.method import Method, Params, Setting
+from bench.tensors import advance
 
 POPULATION = 64
 
@@ -43,8 +44,8 @@ class OpenAIES(EvolutionDriver):
             scores = fitness({name: p + self._sigma * noise[name] for name, p in self._named.items()}, number)
             ranks = centred_ranks(scores)
             for name, p in self._named.items():
-                p.grad = torch.tensordot(ranks, noise[name], 1) / (self.population * self._sigma)  # (1)
-        self._adam.step()
+                p.grad = (ranks @ noise[name].flatten(1)).view_as(p) / (self.population * self._sigma)  # (1)
+        advance(self._adam)
         return scores.mean().item()
 
     def state_bytes(self) -> int:

@@ -1,5 +1,6 @@
 """The baselines, each from the package that publishes it."""
 
+import importlib
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 
 from bench.methods.driver import Driver
 from bench.methods.method import Method, Params, Setting
+from bench.tensors import advance, number
 
 
 def adamw(model: nn.Module, params: Params, setting: Setting) -> Driver:
@@ -29,9 +31,8 @@ def sgd(model: nn.Module, params: Params, setting: Setting) -> Driver:
 
 def lion(model: nn.Module, params: Params, setting: Setting) -> Driver:
     """lion-pytorch's Lion."""
-    from lion_pytorch import Lion
-
-    return Driver(Lion(model.parameters(), lr=float(params["lr"]), weight_decay=float(params["wd"])))
+    lion_class: Any = importlib.import_module("lion_pytorch").Lion
+    return Driver(lion_class(model.parameters(), lr=float(params["lr"]), weight_decay=float(params["wd"])))
 
 
 def radam(model: nn.Module, params: Params, setting: Setting) -> Driver:
@@ -53,16 +54,15 @@ class LookaheadDriver(Driver):
 
     def state_bytes(self) -> int:
         """Moments of the inner one and the slow weights of the outer one."""
-        slow = sum(p.numel() * p.element_size() for group in self._inner.param_groups for p in group["params"])
-        return super().state_bytes() + slow
+        held: list[Tensor] = [p for group in self._inner.param_groups for p in group["params"]]
+        return super().state_bytes() + sum(p.numel() * p.element_size() for p in held)
 
 
 def lookahead(model: nn.Module, params: Params, setting: Setting) -> Driver:
     """Lookahead around torch's RAdam."""
-    from pytorch_optimizer.optimizer.lookahead import Lookahead
-
+    lookahead_class: Any = importlib.import_module("pytorch_optimizer.optimizer.lookahead").Lookahead
     inner = torch.optim.RAdam(model.parameters(), lr=float(params["lr"]))
-    return LookaheadDriver(inner, Lookahead(inner, k=int(params["k"]), alpha=0.5))
+    return LookaheadDriver(inner, lookahead_class(inner, k=int(params["k"]), alpha=0.5))
 
 
 class ScheduleFreeDriver(Driver):
@@ -78,9 +78,8 @@ class ScheduleFreeDriver(Driver):
 
 def schedule_free(model: nn.Module, params: Params, setting: Setting) -> Driver:
     """Schedulefree's AdamW; its warm-up is a tenth of the run, as the common schedule's is."""
-    from schedulefree import AdamWScheduleFree
-
-    optimizer: Any = AdamWScheduleFree(
+    schedule_free_class: Any = importlib.import_module("schedulefree").AdamWScheduleFree
+    optimizer = schedule_free_class(
         model.parameters(),
         lr=float(params["lr"]),
         weight_decay=float(params["wd"]),
@@ -92,9 +91,8 @@ def schedule_free(model: nn.Module, params: Params, setting: Setting) -> Driver:
 
 def prodigy(model: nn.Module, params: Params, setting: Setting) -> Driver:
     """Prodigyopt's Prodigy; lr multiplies its own estimate."""
-    from prodigyopt import Prodigy
-
-    return Driver(Prodigy(model.parameters(), lr=float(params["lr"]), d_coef=float(params["d_coef"])))
+    prodigy_class: Any = importlib.import_module("prodigyopt").Prodigy
+    return Driver(prodigy_class(model.parameters(), lr=float(params["lr"]), d_coef=float(params["d_coef"])))
 
 
 class PlateauDriver(Driver):
@@ -102,17 +100,17 @@ class PlateauDriver(Driver):
 
     def __init__(self, optimizer: torch.optim.Optimizer, patience: int, every: int) -> None:
         super().__init__(optimizer)
-        self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=patience)
+        self._plateau: Any = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=patience)
         self._every, self._losses = every, list[Tensor]()
         self._arms = {"hold": 0, "cut": 0}
 
     def step(self, loss: Tensor) -> None:
         """Step; at the end of each stretch, let the schedule decide."""
-        super().step(loss)
+        advance(self.base)
         self._losses.append(loss.detach())
         if len(self._losses) == self._every:
             before = self.base.param_groups[0]["lr"]
-            self._plateau.step(torch.stack(self._losses).mean().item())
+            self._plateau.step(number(torch.stack(self._losses).mean()))
             self._arms["cut" if self.base.param_groups[0]["lr"] < before else "hold"] += 1
             self._losses.clear()
 

@@ -75,14 +75,6 @@ class Workload:
         return {source.id: source.fingerprint() for source in self.sources}
 
 
-@contextmanager
-def seeded(seed: int) -> Generator[None]:
-    """Run the body with torch's CPU stream at ``seed`` and give the stream back as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
-
-
 def batches(rows: Ints, steps: int, batch: int, seed: int) -> Ints:
     """Row numbers (steps, batch): passes over ``rows`` in an order that the seed alone decides."""
     generator = np.random.Generator(np.random.PCG64([seed, 3]))

@@ -2,14 +2,14 @@
 
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.data import mnist5k
 from bench.data.splits import Ints, Split, asymmetric_noise, symmetric_noise
 from bench.records import Family
-from bench.workloads.base import Budget, GradientTask, Task, Workload, batches, evaluating, seeded
+from bench.tensors import number, outputs, seeded, tensor_of
+from bench.workloads.base import Budget, GradientTask, Task, Workload, batches, evaluating
 
 MISTAKEN_FOR = {7: 1, 2: 7, 5: 6, 6: 5, 3: 8}
 
@@ -40,10 +40,10 @@ def training_labels(noise: str, labels: Ints, split: Split, seed: int) -> Ints:
 def build(noise: str, family: Family, budget: Budget, seed: int, device: str) -> Task:
     """The task of one seed."""
     images, labels, split = mnist5k.load()
-    x = torch.from_numpy(images).to(device)
-    clean = torch.from_numpy(labels).to(device)
-    noisy = torch.from_numpy(training_labels(noise, labels, split, seed)).to(device)
-    order = torch.from_numpy(batches(split.train, budget.steps, budget.batch, seed)).to(device)
+    x = tensor_of(images).to(device)
+    clean = tensor_of(labels).to(device)
+    noisy = tensor_of(training_labels(noise, labels, split, seed)).to(device)
+    order = tensor_of(batches(split.train, budget.steps, budget.batch, seed)).to(device)
     with seeded(seed):
         model = network().to(device)
 
@@ -53,9 +53,9 @@ def build(noise: str, family: Family, budget: Budget, seed: int, device: str) ->
 
     def accuracy(rows: Tensor) -> float:
         with evaluating(model):
-            return (model(x[rows]).argmax(1) == clean[rows]).float().mean().item()
+            return number((outputs(model, x[rows]).argmax(1) == clean[rows]).float().mean())
 
-    validation, test = (torch.from_numpy(part).to(device) for part in (split.validation, split.test))
+    validation, test = (tensor_of(part).to(device) for part in (split.validation, split.test))
     return GradientTask(model, loss, partial(accuracy, validation), partial(accuracy, test), budget.batch)
 
 
@@ -80,13 +80,13 @@ def _workload(id: str, title: str, question: str, noise: str) -> Workload:
 CLEAN = _workload("mnist5k", "Digits", "Does it learn a clean image task as well as AdamW?", "none")
 SYMMETRIC = _workload(
     "mnist5k-noise",
-    "Digits, 40 % wrong labels",
+    "Digits with 40 % wrong labels",
     "Does it resist training labels of which 40 % are random?",
     "symmetric",
 )
 ASYMMETRIC = _workload(
     "mnist5k-asym",
-    "Digits, mistaken classes",
+    "Digits with mistaken classes",
     "Does it resist labels that are wrong in a systematic way (7 for 1, 2 for 7, 5 and 6, 3 for 8)?",
     "asymmetric",
 )

@@ -9,12 +9,14 @@ from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.records import Family
-from bench.workloads.base import Budget, GradientTask, PopulationTask, Task, Workload, evaluating, seeded
-from bench.workloads.games import Acrobot, CartPole, Game, LunarLander
+from bench.tensors import outputs, seeded, tensor_of
+from bench.workloads.base import Budget, GradientTask, PopulationTask, Task, Workload, evaluating
+from bench.workloads.games import Acrobot, CartPole, Game, LunarLander, Observation
 
 HIDDEN, GAMES, DISCOUNT, TRACE, ENTROPY = 32, 16, 0.99, 0.95, 0.01
 
@@ -30,7 +32,7 @@ class Policy(nn.Module):
 
     def forward(self, seen: Tensor) -> Tensor:
         """Logits of the actions."""
-        return self.second(torch.tanh(self.first(seen)))
+        return outputs(self.second, torch.tanh(self.first(seen)))
 
 
 def population_logits(seen: Tensor, members: Mapping[str, Tensor]) -> Tensor:
@@ -51,14 +53,14 @@ class Rollout:
         seen = self.game.reset(count, generator)
         total, alive = np.zeros(count), np.ones(count, np.bool_)
         for _ in range(self.game.limit):
-            action = act(torch.from_numpy(seen)).numpy()
+            action = act(tensor_of(seen)).numpy()
             seen, reward, ended = self.game.step(action)
             total += reward * alive
             self.steps += int(alive.sum())
             alive &= ~ended
             if not alive.any():
                 break
-        return torch.from_numpy(total).float()
+        return tensor_of(total).float()
 
 
 class ActorCritic:
@@ -98,7 +100,7 @@ class ActorCritic:
         """(steps, games, …) of what was seen before and after, done, earned, ended, cut."""
         rows: list[list[Tensor]] = []
         for _ in range(self.steps):
-            seen = torch.from_numpy(self.seen)
+            seen = tensor_of(self.seen)
             with torch.no_grad():
                 chance = functional.softmax(self.model(seen), -1)
                 action = torch.multinomial(chance, 1, generator=self.draws)[:, 0]
@@ -106,13 +108,13 @@ class ActorCritic:
             self.age += 1
             self.so_far += reward
             over = ended | (self.age >= self.game.limit)
-            parts = (seen, torch.from_numpy(after), action, torch.from_numpy(reward).float())
-            rows.append([*parts, torch.from_numpy(ended).float(), torch.from_numpy(over).float()])
+            parts = (seen, tensor_of(after), action, tensor_of(reward).float())
+            rows.append([*parts, tensor_of(ended).float(), tensor_of(over).float()])
             self.seen = self._start_again(over, after)
         self.env_steps += self.steps * GAMES
         return tuple(torch.stack(column) for column in zip(*rows, strict=True))
 
-    def _start_again(self, over: np.ndarray, after: np.ndarray) -> np.ndarray:
+    def _start_again(self, over: NDArray[np.bool_], after: Observation) -> Observation:
         if not over.any():
             return after
         self.finished.extend(self.so_far[over].tolist())

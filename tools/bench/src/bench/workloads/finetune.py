@@ -1,6 +1,7 @@
 """minilm: fine-tune a real pretrained transformer (22.7 M parameters) to tell the genre of plays it has not seen."""
 
 import hashlib
+import importlib
 import importlib.util
 from functools import cache, partial
 from pathlib import Path
@@ -14,7 +15,8 @@ from torch.nn import functional
 from bench.data import plays
 from bench.data.source import DriftedDataError
 from bench.records import Family
-from bench.workloads.base import Budget, GradientTask, Task, Workload, batches, evaluating, seeded
+from bench.tensors import number, outputs, parts, seeded, tensor_of
+from bench.workloads.base import Budget, GradientTask, Task, Workload, batches, evaluating
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 GENRES = ("comedies", "histories", "tragedies")
@@ -40,9 +42,8 @@ def model_folder() -> Path:
 @cache
 def chunks() -> dict[str, tuple[Tensor, Tensor, Tensor]]:
     """Per part: token numbers, attention mask, genre of stretches of 40 words."""
-    from transformers import AutoTokenizer
-
-    tokenizer: Any = AutoTokenizer.from_pretrained(str(model_folder()))
+    transformers: Any = importlib.import_module("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(model_folder()))
     parts: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     for part, texts in plays.by_genre().items():
         rows = [
@@ -64,23 +65,24 @@ class Classifier(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        from transformers import AutoModel
-
-        self.encoder: Any = AutoModel.from_pretrained(str(model_folder()))
-        self.head = nn.Linear(self.encoder.config.hidden_size, len(GENRES))
+        transformers: Any = importlib.import_module("transformers")
+        encoder = transformers.AutoModel.from_pretrained(str(model_folder()))
+        self.encoder: nn.Module = encoder
+        self.head = nn.Linear(int(encoder.config.hidden_size), len(GENRES))
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Logits of the genres."""
-        states = self.encoder(input_ids=tokens, attention_mask=mask).last_hidden_state
+        found: Any = self.encoder(input_ids=tokens, attention_mask=mask)
+        states: Tensor = found.last_hidden_state
         weight = mask[..., None].to(states.dtype)
-        return self.head((states * weight).sum(1) / weight.sum(1))
+        return outputs(self.head, (states * weight).sum(1) / weight.sum(1))
 
 
 def build(family: Family, budget: Budget, seed: int, device: str) -> Task:
     """The task of one seed."""
     data = {part: tuple(tensor.to(device) for tensor in tensors) for part, tensors in chunks().items()}
     tokens, mask, genre = data["train"]
-    order = torch.from_numpy(batches(np.arange(len(genre)), budget.steps, budget.batch, seed)).to(device)
+    order = tensor_of(batches(np.arange(len(genre)), budget.steps, budget.batch, seed)).to(device)
     with seeded(seed):
         model = Classifier().to(device)
     model.eval()  # dropout off: runs are pairs, and the noise of a seed is in its batches
@@ -90,11 +92,12 @@ def build(family: Family, budget: Budget, seed: int, device: str) -> Task:
         return functional.cross_entropy(model(tokens[rows], mask[rows]), genre[rows])
 
     def accuracy(part: str, limit: int) -> float:
-        rows = torch.from_numpy(np.random.Generator(np.random.PCG64(0)).permutation(len(data[part][2]))[:limit])
+        held = data[part]
+        rows = tensor_of(np.random.Generator(np.random.PCG64(0)).permutation(len(data[part][2]))[:limit])
         with evaluating(model):
             hits = [
-                (model(data[part][0][some], data[part][1][some]).argmax(-1) == data[part][2][some]).sum().item()
-                for some in rows.to(device).split(32)
+                number((outputs(model, held[0][some], held[1][some]).argmax(-1) == held[2][some]).sum())
+                for some in parts(rows.to(device), 32)
             ]
         return sum(hits) / len(rows)
 

@@ -3,7 +3,7 @@
 Gymnasium steps one Acrobot at a time, 17,000 a second; a population needs them side by side.
 """
 
-from typing import Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class CartPole:
 
     def restart(self, which: NDArray[np.bool_], generator: np.random.Generator) -> Observation:
         """Small random states for some."""
-        self.state[which] = generator.uniform(-0.05, 0.05, size=(int(which.sum()), 4))
+        self.state[which] = generator.uniform(-0.05, 0.05, size=(np.count_nonzero(which), 4))
         return self.state.astype(np.float32)
 
     def step(self, action: NDArray[np.int64]) -> tuple[Observation, Array, NDArray[np.bool_]]:
@@ -74,7 +74,7 @@ class Acrobot:
 
     def restart(self, which: NDArray[np.bool_], generator: np.random.Generator) -> Observation:
         """Small random states for some."""
-        self.state[which] = generator.uniform(-0.1, 0.1, size=(int(which.sum()), 4))
+        self.state[which] = generator.uniform(-0.1, 0.1, size=(np.count_nonzero(which), 4))
         return self._observe()
 
     def step(self, action: NDArray[np.int64]) -> tuple[Observation, Array, NDArray[np.bool_]]:
@@ -97,7 +97,7 @@ class Acrobot:
         return np.stack([np.cos(one), np.sin(one), np.cos(two), np.sin(two), spin1, spin2], axis=1).astype(np.float32)
 
     @staticmethod
-    def _slope(y: Array, torque: Array) -> Array:
+    def _slope(y: NDArray[Any], torque: NDArray[Any]) -> NDArray[Any]:
         """Equations of motion of the book by Sutton and Barto: links of mass 1 and length 1, inertia 1."""
         one, two, spin1, spin2 = y
         cos2, sin2 = np.cos(two), np.sin(two)
@@ -114,12 +114,18 @@ class LunarLander:
 
     observations, actions, limit = 8, 4, 1000
 
+    def __init__(self) -> None:
+        """No games yet: ``reset`` makes them."""
+        self.games: list[Any] = []
+
     def reset(self, count: int, generator: np.random.Generator) -> Observation:
         """Start ``count`` landings."""
         import gymnasium
 
-        if len(getattr(self, "games", [])) != count:
-            self.games = [gymnasium.make("LunarLander-v3").unwrapped for _ in range(count)]
+        make: Any = gymnasium.make
+        if len(self.games) != count:
+            self.games = [make("LunarLander-v3").unwrapped for _ in range(count)]
+        self.over = np.zeros(count, np.bool_)
         self.seen = np.zeros((count, self.observations), np.float32)
         return self.restart(np.ones(count, np.bool_), generator)
 
@@ -127,7 +133,7 @@ class LunarLander:
         """Start some of them anew."""
         for index in np.flatnonzero(which):
             self.seen[index] = self.games[index].reset(seed=int(generator.integers(2**31)))[0]
-        self.over = np.zeros(len(self.games), np.bool_) if which.all() else self.over & ~which
+        self.over = self.over & ~which
         return self.seen.copy()
 
     def step(self, action: NDArray[np.int64]) -> tuple[Observation, Array, NDArray[np.bool_]]:
@@ -136,5 +142,5 @@ class LunarLander:
         for index in np.flatnonzero(~self.over):
             seen, reward, ended, _, _ = self.games[index].step(int(action[index]))
             self.seen[index] = seen
-            rewards[index], self.over[index] = float(cast(float, reward)), ended
+            rewards[index], self.over[index] = float(reward), ended
         return self.seen.copy(), rewards, self.over.copy()

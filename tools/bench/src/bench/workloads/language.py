@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from bench.data import plays
 from bench.records import Family
-from bench.workloads.base import Budget, GradientTask, Task, Workload, evaluating, seeded
+from bench.tensors import number, outputs, parts, seeded, tensor_of
+from bench.workloads.base import Budget, GradientTask, Task, Workload, evaluating
 
 CONTEXT = 32
 WIDTH, LAYERS, HEADS, BYTES = 64, 2, 4, 256
@@ -30,8 +31,8 @@ class Block(nn.Module):
         batch, time, width = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(batch, time, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.out(mixed.transpose(1, 2).reshape(batch, time, width))
-        return x + self.mlp(self.norm2(x))
+        x = x + outputs(self.out, mixed.transpose(1, 2).reshape(batch, time, width))
+        return x + outputs(self.mlp, self.norm2(x))
 
 
 class ByteModel(nn.Module):
@@ -47,19 +48,20 @@ class ByteModel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the next byte, (batch, time, 256)."""
-        return self.head(self.norm(self.blocks(self.embed(x) + self.position[: x.shape[1]])))
+        hidden = self.blocks(self.embed(x) + self.position[: x.shape[1]])
+        return outputs(self.head, self.norm(hidden))
 
 
 def windows(text: Tensor, count: int, seed: int) -> Tensor:
     """``count`` stretches of CONTEXT + 1 bytes, places drawn from the seed."""
     generator = np.random.Generator(np.random.PCG64([seed, 4]))
-    starts = torch.from_numpy(generator.integers(0, len(text) - CONTEXT - 1, size=count))
+    starts = tensor_of(generator.integers(0, len(text) - CONTEXT - 1, size=count))
     return text[starts[:, None] + torch.arange(CONTEXT + 1)].long()
 
 
 def build(family: Family, budget: Budget, seed: int, device: str) -> Task:
     """The task of one seed; validation and test windows are the same for every seed."""
-    text = {name: torch.from_numpy(part.copy()) for name, part in plays.load().items()}
+    text = {name: tensor_of(part) for name, part in plays.load().items()}
     train = windows(text["train"], budget.steps * budget.batch, seed).to(device)
     train = train.view(budget.steps, budget.batch, CONTEXT + 1)
     with seeded(seed):
@@ -71,7 +73,8 @@ def build(family: Family, budget: Budget, seed: int, device: str) -> Task:
 
     def bits(held_out: Tensor) -> float:
         with evaluating(model):
-            return sum(nats(part).item() for part in held_out.split(64)) / (len(held_out) // 64) / math.log(2)
+            stretches = [number(nats(part)) for part in parts(held_out, 64)]
+        return sum(stretches) / len(stretches) / math.log(2)
 
     validation = windows(text["validation"], 192, 0).to(device)
     test = windows(text["test"], 512, 0).to(device)
@@ -81,7 +84,7 @@ def build(family: Family, budget: Budget, seed: int, device: str) -> Task:
 
 WORKLOAD = Workload(
     id="shakespeare",
-    title="Shakespeare, byte by byte",
+    title="Shakespeare's bytes",
     question="Does it train a small transformer as well as AdamW?",
     metric="bits per byte",
     better="lower",

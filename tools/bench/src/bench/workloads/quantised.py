@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from bench.data import mnist5k
 from bench.records import Family
-from bench.workloads.base import Budget, GradientTask, PopulationTask, Task, Workload, batches, evaluating, seeded
+from bench.tensors import number, outputs, seeded, tensor_of
+from bench.workloads.base import Budget, GradientTask, PopulationTask, Task, Workload, batches, evaluating
 
 LEVELS = 7  # -7 … 7
 
@@ -57,15 +58,15 @@ def population_logits(x: Tensor, members: Mapping[str, Tensor]) -> Tensor:
 def build(family: Family, budget: Budget, seed: int, device: str) -> Task:
     """The task of one seed, for an evolution strategy or for the straight-through reference."""
     images, labels, split = mnist5k.load()
-    x = functional.avg_pool2d(torch.from_numpy(images), 2).flatten(1).to(device)
-    y = torch.from_numpy(labels).to(device)
-    order = torch.from_numpy(batches(split.train, budget.steps, budget.batch, seed)).to(device)
+    x = functional.avg_pool2d(tensor_of(images), 2).flatten(1).to(device)
+    y = tensor_of(labels).to(device)
+    order = tensor_of(batches(split.train, budget.steps, budget.batch, seed)).to(device)
     with seeded(seed):
         model = Int4Net().to(device)
 
     def accuracy(rows: Tensor) -> float:
         with evaluating(model):
-            return (model(x[rows]).argmax(1) == y[rows]).float().mean().item()
+            return number((outputs(model, x[rows]).argmax(1) == y[rows]).float().mean())
 
     def loss(step: int) -> Tensor:
         return functional.cross_entropy(model(x[order[step]]), y[order[step]])
@@ -74,7 +75,7 @@ def build(family: Family, budget: Budget, seed: int, device: str) -> Task:
         rows = order[generation]
         return (population_logits(x[rows], members).argmax(-1) == y[rows]).float().mean(-1)
 
-    parts = [torch.from_numpy(part).to(device) for part in (split.validation, split.test)]
+    parts = [tensor_of(part).to(device) for part in (split.validation, split.test)]
     validate, test = (partial(accuracy, part) for part in parts)
     if family == "gradient":
         return GradientTask(model, loss, validate, test, budget.batch)

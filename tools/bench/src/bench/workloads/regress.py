@@ -2,21 +2,21 @@
 
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.data import diamonds
 from bench.records import Family
-from bench.workloads.base import Budget, GradientTask, Task, Workload, batches, evaluating, seeded
+from bench.tensors import number, seeded, tensor_of
+from bench.workloads.base import Budget, GradientTask, Task, Workload, batches, evaluating
 
 
 def build(family: Family, budget: Budget, seed: int, device: str) -> Task:
     """The task of one seed: an MLP on standardised features."""
     features, price, split = diamonds.load()
-    x, y = torch.from_numpy(features).to(device), torch.from_numpy(price).to(device)
-    order = torch.from_numpy(batches(split.train, budget.steps, budget.batch, seed)).to(device)
-    centre = y[torch.from_numpy(split.train)].mean()
+    x, y = tensor_of(features).to(device), tensor_of(price).to(device)
+    order = tensor_of(batches(split.train, budget.steps, budget.batch, seed)).to(device)
+    centre = y[tensor_of(split.train)].mean()
     with seeded(seed):
         model = nn.Sequential(
             nn.Linear(x.shape[1], 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 1), nn.Flatten(0)
@@ -28,9 +28,9 @@ def build(family: Family, budget: Budget, seed: int, device: str) -> Task:
 
     def error(rows: Tensor) -> float:
         with evaluating(model):
-            return functional.mse_loss(model(x[rows]), y[rows] - centre).sqrt().item()
+            return number(functional.mse_loss(model(x[rows]), y[rows] - centre).sqrt())
 
-    validation, test = (torch.from_numpy(part).to(device) for part in (split.validation, split.test))
+    validation, test = (tensor_of(part).to(device) for part in (split.validation, split.test))
     return GradientTask(model, loss, partial(error, validation), partial(error, test), budget.batch)
 
 

@@ -1,0 +1,50 @@
+"""What all figures share: matplotlib without a screen, one style, our colours, SVG that can stand in a page."""
+
+import importlib
+import io
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+plt: Any = importlib.import_module("matplotlib.pyplot")  # its annotations are not complete
+
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "bench",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#94a3b8",
+    "axes.labelcolor": "#334155",
+    "axes.titlesize": 9,
+    "xtick.color": "#64748b",
+    "ytick.color": "#64748b",
+    "text.color": "#0f172a",
+    "axes.grid": True,
+    "grid.color": "#e2e8f0",
+    "grid.linewidth": 0.6,
+}
+GREY, DARK = "#94a3b8", "#475569"
+COLOURS = {
+    "thermolion": "#c2410c",
+    "rangerlite": "#1d4ed8",
+    "aees-adamw": "#047857",
+    "adaptive-adamw": "#7e22ce",
+    "torcheggroll": "#be123c",
+}
+
+
+def colour(arm: str) -> str:
+    """Ours have colours, everything else is grey."""
+    return COLOURS.get(arm.split("+")[0], DARK)
+
+
+def as_svg(figure: Any) -> str:
+    """The SVG element alone, without prolog and without fixed size, so that it can stand in a page."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :].replace("<svg ", '<svg role="img" ', 1)

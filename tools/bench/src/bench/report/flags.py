@@ -1,0 +1,77 @@
+"""What is wrong with a result: each rule of the protocol that a result breaks shows as a flag beside it."""
+
+import math
+from typing import TYPE_CHECKING
+
+from bench.records import digest_of
+from bench.stats import ENOUGH_PAIRS
+from bench.tuning import score
+
+if TYPE_CHECKING:
+    from bench.report.analysis import ArmResult, WorkloadResult
+
+ENOUGH_DECISIONS = 20
+
+MEANING = {
+    "edge": "the best learning rate is the lowest or highest tried, even after everyone's grid was widened once",
+    "few seeds": f"fewer than {ENOUGH_PAIRS} final seeds: read nothing into it",
+    "one-seed tuning": "settings were judged on fewer than two tuning seeds",
+    "shared seeds": "a seed was used both to tune and to judge",
+    "unequal tuning": "it had another number of trials, or other tuning seeds, than the rest of its table",
+    "unproven choice": "the chosen setting is not the best of the recorded tuning runs, or some of those are missing",
+    "tested in tuning": "the test part was looked at before the final runs",
+    "unpaired": "some of its final seeds have no partner in the reference, or were made on other data",
+    "diverged": "at least one final seed ended in NaN or infinity",
+    "busy host": "other work ran on the machine: its wall seconds mean nothing (CPU seconds do)",
+    "few decisions": f"a controller that decided fewer than {ENOUGH_DECISIONS} times in a run has not been tested",
+}
+
+
+def flags_of_arm(arm: "ArmResult", result: "WorkloadResult") -> list[str]:
+    """The flags of one arm, in the order of their weight."""
+    selection, finals = arm.selection, list(arm.finals.values())
+    others = [other.selection for other in result.arms]
+    typical = max(len(other.trials) for other in others)
+    found = {
+        "shared seeds": bool(set(selection.tuning_seeds) & {*selection.final_seeds, *selection.untuned_seeds}),
+        "one-seed tuning": len(set(selection.tuning_seeds)) < 2,
+        "tested in tuning": any(run.test is not None for run in arm.tuning),
+        "unproven choice": not choice_follows(arm, result.better),
+        "unequal tuning": len(selection.trials) != typical
+        or any(other.tuning_seeds != selection.tuning_seeds for other in others),
+        "unpaired": not _paired(arm, result),
+        "few seeds": len(finals) < ENOUGH_PAIRS,
+        "diverged": arm.diverged() > 0,
+        "edge": selection.edge,
+        "few decisions": any(count < ENOUGH_DECISIONS for count in arm.decisions()),
+        "busy host": any(run.machine.busy for run in finals),
+    }
+    return [name for name, here in found.items() if here]
+
+
+def choice_follows(arm: "ArmResult", better: str) -> bool:
+    """Whether the recorded tuning runs give the recorded trials, and those the recorded choice."""
+    selection = arm.selection
+    values = {(digest_of(run.config.params), run.config.seed): run for run in arm.tuning}
+    for trial in selection.trials:
+        for seed, value in zip(selection.tuning_seeds, trial.values, strict=False):
+            run = values.get((digest_of(trial.params), seed))
+            if run is None or run.value != value:
+                return False
+    best = max((score(trial, better) for trial in selection.trials), default=-math.inf)
+    chosen = [score(trial, better) for trial in selection.trials if trial.params == selection.chosen]
+    return bool(chosen) and chosen[0] == best
+
+
+def _paired(arm: "ArmResult", result: "WorkloadResult") -> bool:
+    reference = result.arm(arm.against)
+    if reference is None:
+        return False
+    for seed, run in arm.finals.items():
+        partner = reference.finals.get(seed)
+        if partner is None:
+            return False
+        mine, theirs = run.config, partner.config
+        if (mine.data, mine.budget, mine.device, mine.task) != (theirs.data, theirs.budget, theirs.device, theirs.task):
+            return False
+    return True
