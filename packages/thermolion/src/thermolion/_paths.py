@@ -4,15 +4,16 @@ from collections.abc import Callable
 
 from thermolion._draws import Draws
 from thermolion._foreach import step_foreach
+from thermolion._fused_cpu import step_fused_cpu
 from thermolion._reference import step_reference
 from thermolion._work import Work
 
-Path = Callable[[Work, Draws], None]
 
-
-def path_of(work: Work) -> Path:
-    """Return the path that the group's flags ask for, or the one that measured fastest."""
+def take_path(work: Work) -> None:
+    """Step ``work`` on the path that its group's flags ask for, or on the one that measured fastest."""
     group = work.group
-    if group["foreach"]:
-        return step_foreach
-    return step_reference
+    if group["fused"]:
+        step_fused_cpu(work)
+        return
+    path: Callable[[Work, Draws], None] = step_foreach if group["foreach"] else step_reference
+    path(work, Draws(work))

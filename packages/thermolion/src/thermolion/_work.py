@@ -71,6 +71,12 @@ class Work:
             return [theta.numel() or 1 for theta in self.thetas]
         return [(p.numel() * (2 if p.is_complex() else 1)) or 1 for p in self.params]
 
+    def part(self, places: list[int]) -> "Work":
+        """Return the tensors at these places as work of their own."""
+        names = ("params", "thetas", "grads", "ms", "vs", "v_means", "steps", "temperatures", "indices")
+        lists = {name: [getattr(self, name)[place] for place in places] for name in names}
+        return Work(self.group, self.warm, sharded=self.sharded, **lists)
+
     def add(self, param: Tensor, grad: Tensor, state: dict[str, Any], index: int) -> None:
         """Take one parameter in; its step and temperature advance here."""
         m, v = state["m"], state["v"]

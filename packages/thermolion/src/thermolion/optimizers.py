@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from thermolion._draws import Draws
-from thermolion._paths import path_of
+from thermolion._paths import take_path
 from thermolion._seeds import settle_seeds
 from thermolion._settings import ADDED, check_settings
 from thermolion._state import begin, restore
@@ -148,7 +147,7 @@ class ThermoLion(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for work in self._collect():
-            path_of(work)(work, Draws(work))
+            take_path(work)
         return loss
 
     def _collect(self) -> list[Work]:

@@ -1,0 +1,115 @@
+"""Fused path on the CPU: one C++ kernel over all tensors, compiled on first use and kept."""
+
+import ctypes
+import hashlib
+import platform
+from array import array
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thermolion._draws import ROUNDING, Draws
+from thermolion._noise import mix
+from thermolion._reference import step_reference
+from thermolion._work import Work
+
+SOURCE = Path(__file__).with_name("_fused_cpu.cpp")
+CODES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+FLAGS = ["-O3", "-fopenmp", "-std=c++20", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
+LEVELS = {"AVX512": ["-march=x86-64-v4", "-mprefer-vector-width=512"], "AVX2": ["-march=x86-64-v3"]}
+
+
+class Numbers(ctypes.Structure):
+    """The kernel's struct of the same name."""
+
+    _fields_ = (
+        *((name, ctypes.c_double) for name in ("lr", "beta1", "beta2", "weight_decay", "eps")),
+        *((name, ctypes.c_uint64) for name in ("seed", "rounding_seed")),
+        *((name, ctypes.c_int64) for name in ("maximize", "warm", "stochastic")),
+    )
+
+
+@lru_cache(maxsize=1)
+def kernel() -> Any:
+    """Return the compiled kernel, from the cache of `torch.utils.cpp_extension` or by compiling it now.
+
+    Raises:
+        RuntimeError: there is no compiler or no ninja, or compiling fails.
+    """
+    flags = FLAGS + LEVELS.get(torch.backends.cpu.get_cpu_capability(), [])
+    text = SOURCE.read_text(encoding="utf-8")
+    tag = "\n".join([text, *flags, torch.__version__, platform.machine()])
+    name = f"thermolion_{hashlib.sha256(tag.encode()).hexdigest()[:16]}"
+    try:
+        from torch.utils import cpp_extension
+
+        folder = Path(cpp_extension._get_build_directory(name, verbose=False))
+        library = folder / f"{name}.so"
+        if not library.exists():
+            cpp_extension.load(name, [str(SOURCE)], extra_cflags=flags, is_python_module=False)
+        step = ctypes.CDLL(str(library)).thermolion_step
+    except Exception as error:
+        raise RuntimeError(
+            "fused=True on the CPU compiles a C++ kernel on first use, which needs a C++ compiler, ninja and setuptools; "
+            f"compiling failed here: {error}\nInstall a compiler and `pip install 'thermolion[fused]'`, or leave fused=None"
+        ) from error
+    step.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+    step.restype = None
+    return step
+
+
+def fits(work: Work) -> bool:
+    """Say whether the kernel can take this work at all; it takes tensors whose memory lies in logical order."""
+    wide = work.thetas[0].dtype == torch.float64
+    same = wide == (work.ms[0].dtype == torch.float64)
+    return not (work.capturable or (work.sharded and work.warm) or work.group["noise"] == "global") and same
+
+
+def step_fused_cpu(work: Work) -> None:
+    """Step all tensors of ``work`` in one call; what lies otherwise in memory takes the reference path."""
+    run = kernel()
+    if not fits(work):
+        step_reference(work, Draws(work))
+        return
+    rows = array("q")
+    held: list[Tensor] = []  # converted gradients live until the kernel has run
+    left: list[int] = []
+    taken: list[float] = []
+    dtype = work.thetas[0].dtype
+    lists = zip(work.thetas, work.grads, work.ms, work.vs, work.v_means, work.steps, work.indices, strict=True)
+    for place, (theta, g, m, v, v_mean, step, index) in enumerate(lists):
+        if not (theta.is_contiguous() and m.is_contiguous() and v.is_contiguous()):
+            left.append(place)
+            continue
+        if g.dtype != dtype or not g.is_contiguous() or g.is_neg():
+            g = g.to(dtype).resolve_neg().contiguous()
+            held.append(g)
+        rows.extend((theta.data_ptr(), g.data_ptr(), m.data_ptr(), v.data_ptr(), v_mean.data_ptr(), theta.numel(), step, index))
+        taken.append(work.temperatures[place])
+    if taken:
+        temperatures = array("d", taken)
+        run(rows.buffer_info()[0], temperatures.buffer_info()[0], len(taken), ctypes.byref(_numbers(work)),
+            CODES[dtype], CODES[work.ms[0].dtype])  # fmt: skip
+    if left:
+        rest = work.part(left)
+        step_reference(rest, Draws(rest))
+
+
+def _numbers(work: Work) -> Numbers:
+    c, group = work.coefficients, work.group
+    seed = group["seed"] or 0
+    return Numbers(
+        _number(c.lr), float(c.beta1), float(c.beta2), c.weight_decay, c.eps,
+        seed, mix(seed ^ ROUNDING), group["maximize"], work.warm, group["stochastic_rounding"],
+    )  # fmt: skip
+
+
+def _number(lr: float | Tensor) -> float:
+    """Return the learning rate; one that is a tensor lies in the host's memory already, and is read there."""
+    if not isinstance(lr, Tensor):
+        return lr
+    lr = lr.detach().to(torch.float64)
+    return ctypes.c_double.from_address(lr.data_ptr()).value
