@@ -26,6 +26,9 @@ SOUND = [
     Case("RAdam", torch.optim.RAdam),
     Case("a lambda", lambda params, **settings: torch.optim.Adam(params, eps=1e-6, **settings), lr=0.02),
     Case("checked", sound.Checked, contract=Contract(intervals=sound.INTERVALS, integers=("every",))),
+    Case(
+        "noise from the global stream", sound.NoisyFromTheGlobalStream, contract=Contract(draws_from_global_stream=True)
+    ),
     Case("wrapper", sound.driven, contract=DRIVEN),
 ]
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from testkit import streams
 from testkit.contract import PLAIN, Contract
 from testkit.problems import Problem, quadratic
 from testkit.trial import OptimizerTrial, Trial
@@ -33,6 +34,8 @@ class Case:
 
     def make(self, params: Any, **overrides: Any) -> Optimizer:
         """Return an optimizer of ``params``, with the case's settings where ``overrides`` does not replace them."""
+        if self.contract.draws_from_global_stream:
+            streams.seed(11)  # so that two runs, one after the other, draw alike
         return self.factory(params, **{**self.settings, **overrides})
 
     def start(self, problem: Problem | None = None, **overrides: Any) -> OptimizerTrial:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # not on every platform
     from multiprocessing.context import ForkServerContext, SpawnContext
 
 WORLD = 2
-SECONDS = 120  # a rank that says nothing for so long is lost
+SECONDS = 300  # a rank that says nothing for so long is lost; starting both on a busy machine takes a while
 SHAPES = ((), (3,), (4, 5))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 INTERVALS = {"lr": "[0, inf)", "betas[0]": "[0, 1)", "betas[1]": "[0, 1)", "every": "[1, inf)", "power": "(0, 1]"}
 
@@ -42,6 +42,18 @@ class Checked(Optimizer):
             for average, beta in zip((fast, slow), group["betas"], strict=True):
                 average.lerp_(p.grad, 1 - beta)
             p.sub_((fast + slow).mul_(group["lr"] * group["power"] / group["every"]))
+        return loss
+
+
+class NoisyFromTheGlobalStream(AdamW):
+    """Adds noise that it draws from torch's global stream, as its documentation says."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = super().step(closure)
+        for p in [p for group in self.param_groups for p in group["params"] if p.grad is not None]:
+            real = torch.view_as_real(p) if p.is_complex() else p
+            real.add_(1e-3 * torch.randn(real.shape).to(real))
         return loss
 
 

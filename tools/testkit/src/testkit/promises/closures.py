@@ -7,8 +7,10 @@ from torch import Tensor
 
 from testkit.case import Case
 from testkit.promises._promise import expect, promise
-from testkit.sameness import difference
+from testkit.trajectories import Trajectory, copies, parting, run
 from testkit.trial import OptimizerTrial
+
+STEPS = 3
 
 
 class _Closure:
@@ -33,8 +35,9 @@ def the_closure_is_called_once(case: Case) -> None:
     if case.contract.closure == "refused":
         _is_refused(case)
         return
-    trial, plain = case.start(), case.start()
-    for t in range(3):
+    trial = case.start()
+    trajectory: Trajectory = []
+    for t in range(STEPS):
         closure = _Closure(trial, t)
         if case.contract.feed is not None:
             case.contract.feed(trial.optimizer, trial.problem.backward(t))
@@ -47,9 +50,10 @@ def the_closure_is_called_once(case: Case) -> None:
         loss = closure.losses[0]
         same = returned is not None and float(returned) == float(loss)
         expect(same, f"step to return the closure's loss, {float(loss)}", f"it returned {returned}")
-        plain.step(t)
-        where = difference(trial.parameters, plain.parameters, "parameter")
-        expect(bool(case.contract.feed) or not where, "the step that follows a plain backward", where)
+        trajectory.append(copies(trial.parameters))
+    plain = case.start()
+    where = parting(trajectory, run(plain, range(STEPS)))
+    expect(case.contract.feed is not None or not where, "the step that follows a plain backward", where)
     if case.contract.closure == "once":
         plain.problem.backward(9)
         nothing = cast("object", plain.optimizer.step())
