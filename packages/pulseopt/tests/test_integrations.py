@@ -5,9 +5,8 @@ import warnings
 
 import pytest
 import torch
-from torch import nn
-
 from pulseopt import AEES
+from torch import nn
 
 SETTINGS = {"lr_candidates": (0.5, 1.0, 2.0), "noise_candidates": (0.0, 0.01), "episode_length": 2, "seed": 0}
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -57,7 +56,7 @@ def lightning_parts():
             precision = None
         trainer = pytorch.Trainer(
             accelerator="cpu", precision=precision, logger=False, enable_progress_bar=False, enable_checkpointing=False,
-            enable_model_summary=False, callbacks=[callback], default_root_dir=path, use_distributed_sampler=False, **options,
+            enable_model_summary=False, callbacks=[callback], default_root_dir=path, **options,
         )  # fmt: skip
         trainer.fit(module, torch.utils.data.DataLoader(data(), batch_size=4), ckpt_path=resume, **(
             {"weights_only": True} if resume else {}

@@ -1,5 +1,7 @@
 """The manager, its controllers and its reward, as AEES's arguments ask for them."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pulseopt.controller import (
@@ -32,38 +34,43 @@ def build_manager(
     structured_mode: str,
     context_mode: str,
     seed: int,
+    learning: tuple[float, float],
     reward_fn: BaseReward,
     **settings: Any,
 ) -> StructuredEpisodeManager:
-    """Return a manager with its controllers; ``settings`` go to its constructor."""
-    controllers = build_controllers(len(lrs), len(noises), control_mode, structured_mode, context_mode, seed)
+    """Return a manager with its controllers; ``learning`` is their c and γ, ``settings`` go to its constructor."""
+    build = partial(build_controller, control_mode=control_mode, context_mode=context_mode, learning=learning)
+    controllers = build_controllers(len(lrs), len(noises), structured_mode, seed, build)
     modes = {"structured_control_mode": structured_mode, "context_mode": context_mode}
     settings = {**modes, **settings}
     return StructuredEpisodeManager(lrs, noises, controllers[0], controllers[1], reward_fn, **settings)
 
 
-def build_controller(arms: int, control_mode: str, context_mode: str, seed: int) -> BaseController | None:
+def build_controller(
+    arms: int, seed: int, control_mode: str, context_mode: str, learning: tuple[float, float]
+) -> BaseController | None:
     """Return a controller over so many arms; None where there is nothing to choose."""
+    DiscountedUCBController(1, *learning)  # checks its arguments in any case
     if arms == 1:
         return None
     if control_mode == "random":
         return RandomController(arms, random_seed=seed)
     buckets = _BUCKETS[context_mode]
     if buckets:
-        return BucketedContextualController(arms, buckets, random_seed=seed)
-    return DiscountedUCBController(arms, random_seed=seed)
+        return BucketedContextualController(arms, buckets, *learning, random_seed=seed)
+    return DiscountedUCBController(arms, *learning, random_seed=seed)
 
 
 def build_controllers(
-    lr_arms: int, noise_arms: int, control_mode: str, structured_mode: str, context_mode: str, seed: int
+    lr_arms: int, noise_arms: int, structured_mode: str, seed: int, build: Callable[[int, int], BaseController | None]
 ) -> tuple[BaseController | None, BaseController | list[BaseController] | None]:
     """Return the controllers of a structured manager, as its constructor takes them."""
     if structured_mode == "joint":
-        return build_controller(lr_arms * noise_arms, control_mode, context_mode, seed), None
-    lr = build_controller(lr_arms, control_mode, context_mode, seed)
+        return build(lr_arms * noise_arms, seed), None
+    lr = build(lr_arms, seed)
     if structured_mode == "independent" or lr_arms == 1 or noise_arms == 1:
-        return lr, build_controller(noise_arms, control_mode, context_mode, seed + _NOISE_SEED)
-    banks = [build_controller(noise_arms, control_mode, context_mode, seed + _NOISE_SEED + i) for i in range(lr_arms)]
+        return lr, build(noise_arms, seed + _NOISE_SEED)
+    banks = [build(noise_arms, seed + _NOISE_SEED + i) for i in range(lr_arms)]
     return lr, [bank for bank in banks if bank is not None]
 
 

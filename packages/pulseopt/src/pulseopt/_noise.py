@@ -55,7 +55,7 @@ class NoiseSource:
             grad = grad.coalesce()
             values = self.noisy(grad.values(), group, index, std, scale)
             return torch.sparse_coo_tensor(  # pyright: ignore[reportUnknownMemberType]
-                grad.indices(), values, grad.shape, is_coalesced=True
+                grad.indices(), values, grad.shape, check_invariants=False, is_coalesced=True
             )
         noise = self.draw(grad.shape, grad.dtype, grad.device, group, index).mul_(std)
         if scale is not None:

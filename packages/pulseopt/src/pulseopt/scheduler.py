@@ -55,6 +55,8 @@ class AEES(Control):
             like ``"relative"``, and warns once.
         reward_baseline: ``"episode"``, or ``"ema"`` to carry the moving average across episodes.
         context_trend_epsilon_mode: ``"absolute"``, or ``"relative"`` to the loss.
+        exploration_coef: c of the upper confidence bound, at least 0; rewards are about 1 at most.
+        discount: what an episode later is left of a reward in the controllers' memory, in (0, 1].
         log_limit: episodes that the log keeps; None keeps all.
         writer: anything with ``add_scalar(tag, value, step)``, told of every closed episode; not saved.
         sync_ranks: under `torch.distributed`, average the loss over the ranks and take the first rank's choices.
@@ -90,6 +92,8 @@ class AEES(Control):
         reward: str | BaseReward = "log",
         reward_baseline: str = "episode",
         context_trend_epsilon_mode: str = "absolute",
+        exploration_coef: float = 1.0,
+        discount: float = 0.95,
         log_limit: int | None = 10_000,
         writer: Any | None = None,
         sync_ranks: bool = True,
@@ -114,6 +118,7 @@ class AEES(Control):
             structured_control_mode,
             context_mode,
             seed,
+            (exploration_coef, discount),
             build_reward(reward, reward_epsilon, reward_instability_lambda, reward_clip_min, reward_clip_max),
             episode_length=episode_length,
             total_training_steps=total_training_steps,
