@@ -1,75 +1,75 @@
-"""Take a group's gathered tensors one step ahead, on the path that its settings and its tensors ask for."""
+"""Take a group's tensors one step ahead, on the path that its settings and its tensors ask for."""
 
 # torch's operations on lists are private by name only.
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ._counts import Counts
-from ._paths import Lookahead, by_pieces, in_graph, on_lists, one_by_one
+from ._fused_cpu import step_on_cpu
+from ._lookahead import Lookahead
+from ._paths import by_pieces, in_graph, on_lists, one_by_one
 from ._pieces import Row
-from ._plain import plain
+from ._plain import Columns
 from ._radam import Settings
 
 Path = Callable[[Sequence[Row], int, Settings, Lookahead], None]
+STEP = 4  # the place of the step counts among the columns
 
 
-@dataclass(slots=True)
-class Gathered:
-    """One group's parameters that have a gradient, and their state, in parallel lists."""
+class Scaling(NamedTuple):
+    """What a GradScaler leaves to a fused step, as tensors of one element."""
 
-    params: list[Tensor] = field(default_factory=list[Tensor])
-    grads: list[Tensor] = field(default_factory=list[Tensor])
-    exp_avgs: list[Tensor] = field(default_factory=list[Tensor])
-    exp_avg_sqs: list[Tensor] = field(default_factory=list[Tensor])
-    steps: list[Tensor] = field(default_factory=list[Tensor])
-    cached_params: list[Tensor] = field(default_factory=list[Tensor])
-    cached_exp_avgs: list[Tensor] = field(default_factory=list[Tensor])
-
-    def lists(self) -> tuple[list[Tensor], ...]:
-        """Return the lists in the order in which ``_init_group`` fills them."""
-        return (
-            self.params,
-            self.grads,
-            self.exp_avgs,
-            self.exp_avg_sqs,
-            self.steps,
-            self.cached_params,
-            self.cached_exp_avgs,
-        )
+    scale: Tensor | None  # the gradients were multiplied by it
+    found: Tensor | None  # not 0 where some gradient is not finite
 
 
 def advance(
-    gathered: Gathered, s: Settings, look: Lookahead, group: dict[str, Any], counts: Counts, has_complex: bool
+    columns: Columns, params: list[Tensor], s: Settings, look: Lookahead, group: dict[str, Any], counts: Counts
 ) -> None:
-    """Take one step with everything in ``gathered``."""
-    if not gathered.params:
-        return
-    rows = _rows(gathered, has_complex)
+    """Take one step without a fused kernel.
+
+    Args:
+        columns: θ, g, m, v, step, φ, and μ, empty where the momentum is not pulled back; real and local.
+        params: the parameters whose views are in ``columns``.
+        s: RAdam's settings.
+        look: Lookahead's settings.
+        group: the parameter group, for its choice of a path.
+        counts: the step counts.
+    """
+    steps = columns[STEP]
+    rows: list[Row] = list(zip(*(c for place, c in enumerate(columns) if place != STEP and c), strict=True))
     if group["capturable"] or torch.compiler.is_compiling():
-        torch._foreach_add_(gathered.steps, 1)
-        for row, step in zip(rows, gathered.steps, strict=True):
+        torch._foreach_add_(steps, 1)
+        for row, step in zip(rows, steps, strict=True):
             in_graph(row, step, s, look)
         return
-    for t, alike in _alike(rows, counts.advance(gathered.params, gathered.steps)).items():
+    for t, alike in _alike(rows, counts.advance(params, steps)).items():
         due = t[0] % look.k == 0
-        _path(group, alike[0][0])([row if due else row[:4] for row in alike], t[0], s, look)
+        _path(group, alike[0][0])(alike if due else [row[:4] for row in alike], t[0], s, look)
 
 
-def _rows(gathered: Gathered, has_complex: bool) -> list[Row]:
-    columns = [gathered.params, gathered.grads, gathered.exp_avgs, gathered.exp_avg_sqs, gathered.cached_params]
-    if gathered.cached_exp_avgs:
-        columns.append(gathered.cached_exp_avgs)
-    rows: list[Row] = list(zip(*columns, strict=True))
-    rows = [plain(row) for row in rows]
-    if has_complex:
-        rows = [tuple(torch.view_as_real(x) if x.is_complex() else x for x in row) for row in rows]
-    return rows
+def advance_fused(columns: Columns, s: Settings, look: Lookahead, scaling: Scaling) -> list[int]:
+    """Take one step in one kernel; return the places of what it could not take, nothing of which is touched."""
+    on_gpu = [i for i, theta in enumerate(columns[0]) if theta.is_cuda]
+    if not on_gpu:
+        return step_on_cpu(columns, s, look, scaling.scale, scaling.found)
+    from ._fused_cuda import step_on_cuda  # needs Triton
+
+    step_on_cuda(only(columns, on_gpu), s, look, scaling.scale, scaling.found)
+    return [i for i, theta in enumerate(columns[0]) if not theta.is_cuda]
+
+
+def only(columns: Columns, places: list[int], scale: Tensor | None = None) -> Columns:
+    """Return the rows at ``places``, their gradients divided by ``scale``."""
+    kept: list[list[Tensor]] = [[column[i] for i in places] if column else [] for column in columns]
+    if scale is not None:
+        kept[1] = [g / scale for g in kept[1]]
+    return tuple(kept)
 
 
 def _alike(rows: list[Row], counts: list[int]) -> dict[tuple[int, torch.dtype, torch.device], list[Row]]:

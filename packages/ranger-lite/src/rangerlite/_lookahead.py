@@ -10,8 +10,21 @@ Zhang et al. 2019, Algorithm 1, https://arxiv.org/abs/1907.08610; (3) as in the 
 # torch's operations on lists are private by name only.
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+MOMENTA = ("keep", "reset", "pullback")
+
+
+@dataclass(frozen=True, slots=True)
+class Lookahead:
+    """The hyper-parameters of Lookahead, in the paper's symbols."""
+
+    k: int
+    alpha: float
+    momentum: str  # one of MOMENTA: m stays, becomes 0, or follows (3)
 
 
 def pull_back(theta: Tensor, phi: Tensor, alpha: float) -> None:

@@ -7,16 +7,14 @@ pull back is due and μ where the momentum is pulled back with it.
 # torch's operations on lists are private by name only.
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from ._lookahead import pull_back, pull_back_fast, pull_back_where
+from ._lookahead import Lookahead, pull_back, pull_back_fast, pull_back_where
 from ._pieces import Row, in_pieces
 from ._radam import (
-    Correction,
     Settings,
     correction,
     correction_on_device,
@@ -27,43 +25,42 @@ from ._radam import (
 GRADIENT = 1  # its place in a row; only read
 
 
-@dataclass(frozen=True, slots=True)
-class Lookahead:
-    """The hyper-parameters of Lookahead, in the paper's symbols."""
-
-    k: int
-    alpha: float
-    momentum: str  # "keep", "reset" or "pullback"
-
-    def row(self, due: bool, four: Row, phi: Tensor, mu: Tensor | None) -> Row:
-        """Add to θ, g, m, v what this step needs of φ and μ."""
-        if not due:
-            return four
-        return (*four, phi) if mu is None else (*four, phi, mu)
-
-
 def one_by_one(rows: Sequence[Row], t: int, s: Settings, look: Lookahead) -> None:
     """Reference path: each tensor alone."""
-    work = _work(t, s, look)
+    work = _one(t, s, look)
     for row in rows:
         work(*row)
 
 
 def by_pieces(rows: Sequence[Row], t: int, s: Settings, look: Lookahead) -> None:
-    """The reference path, on pieces that stay in the cache: the default on the CPU."""
-    in_pieces(rows, _work(t, s, look), GRADIENT)
+    """The reference path on pieces that stay in the cache: the default on the CPU."""
+    in_pieces(rows, _one(t, s, look), GRADIENT)
+
+
+def _one(t: int, s: Settings, look: Lookahead) -> Callable[..., None]:
+    c = correction(t, s.beta1, s.beta2)
+
+    def step(theta: Tensor, g: Tensor, m: Tensor, v: Tensor, *slow: Tensor) -> None:
+        rectified_adam(theta, g, m, v, c, s)
+        if slow:
+            pull_back(theta, slow[0], look.alpha)
+        if slow and look.momentum == "pullback":
+            pull_back(m, slow[1], look.alpha)
+        elif slow and look.momentum == "reset":
+            m.zero_()
+
+    return step
 
 
 def on_lists(rows: Sequence[Row], t: int, s: Settings, look: Lookahead) -> None:
-    """Fast path for accelerators: each operation on all tensors at once."""
-    theta, g, m, v, *rest = ([*column] for column in zip(*rows, strict=True))
+    """Fast path: each operation on all tensors at once."""
+    theta, g, m, v, *slow = ([*column] for column in zip(*rows, strict=True))
     rectified_adam_fast(theta, g, m, v, correction(t, s.beta1, s.beta2), s)
-    if not rest:
-        return
-    pull_back_fast(theta, rest[0], look.alpha)
-    if look.momentum == "pullback":
-        pull_back_fast(m, rest[1], look.alpha)
-    elif look.momentum == "reset":
+    if slow:
+        pull_back_fast(theta, slow[0], look.alpha)
+    if slow and look.momentum == "pullback":
+        pull_back_fast(m, slow[1], look.alpha)
+    elif slow and look.momentum == "reset":
         torch._foreach_zero_(m)
 
 
@@ -77,26 +74,3 @@ def in_graph(row: Row, step: Tensor, s: Settings, look: Lookahead) -> None:
         pull_back_where(due, m, mu[0], look.alpha)
     elif look.momentum == "reset":
         m.mul_(torch.where(due, 0.0, 1.0))
-
-
-class _Step:
-    """One step of one row, with the step count's corrections computed beforehand."""
-
-    def __init__(self, c: Correction, s: Settings, look: Lookahead) -> None:
-        self.c, self.s, self.look = c, s, look
-
-    def __call__(
-        self, theta: Tensor, g: Tensor, m: Tensor, v: Tensor, phi: Tensor | None = None, mu: Tensor | None = None
-    ) -> None:
-        rectified_adam(theta, g, m, v, self.c, self.s)
-        if phi is None:
-            return
-        pull_back(theta, phi, self.look.alpha)
-        if mu is not None:
-            pull_back(m, mu, self.look.alpha)
-        elif self.look.momentum == "reset":
-            m.zero_()
-
-
-def _work(t: int, s: Settings, look: Lookahead) -> _Step:
-    return _Step(correction(t, s.beta1, s.beta2), s, look)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-# Elements that one thread works on at a time; torch splits an operation among threads above the same number.
-GRAIN = 32768
+# Elements that one thread works on at a time: few enough for its cache, enough to hide what a call costs.
+GRAIN = 131072
 # Below this many elements, copying a tensor into a pack and back costs less than calling each operation on it.
 SMALL = 8192
 
@@ -40,9 +40,9 @@ def in_pieces(rows: Sequence[Row], work: Work, read_only: int) -> None:
     filled = 0
     for row in rows:
         length = row[0].numel()
-        if not all(tensor.is_contiguous() for tensor in row):
+        if SMALL < length <= size or not all(tensor.is_contiguous() for tensor in row):
             work(*row)
-        elif length > SMALL:
+        elif length > size:
             _in_blocks(row, work, size)
         else:
             if filled + length > size:
@@ -64,7 +64,7 @@ def _packed(rows: list[Row], work: Work, read_only: int) -> None:
             work(*row)
         return
     sizes = [row[0].numel() for row in rows]
-    columns = [[tensor.view(-1) for tensor in column] for column in zip(*rows, strict=True)]
+    columns = [[x if x.dim() == 1 else x.view(-1) for x in column] for column in zip(*rows, strict=True)]
     packed = [torch.cat(column) for column in columns]
     work(*packed)
     for place, (column, pack) in enumerate(zip(columns, packed, strict=True)):

@@ -80,21 +80,26 @@ def rectified_adam(theta: Tensor, g: Tensor, m: Tensor, v: Tensor, c: Correction
         g = g.add(theta, alpha=s.weight_decay)
     m.lerp_(g, 1 - s.beta1)  # (5)
     v.mul_(s.beta2).addcmul_(g, g, value=1 - s.beta2)  # (6)
-    m_hat = m / c.bias1  # (10)
+    move = (m / c.bias1).mul_(s.eta)  # (10)
     if isinstance(c.rectified, Tensor):
-        scale = torch.where(c.rectified, c.r * (c.root2 / (v.sqrt() + s.epsilon)), 1.0)
-        theta.add_(m_hat * s.eta * scale, alpha=-1.0)  # (11), (12)
+        move = move * torch.where(c.rectified, _adaptive(v, c, s) * c.r, 1.0)
     elif c.rectified:
-        theta.add_(m_hat * s.eta * (c.root2 / (v.sqrt() + s.epsilon)) * c.r, alpha=-1.0)  # (11)
-    else:
-        theta.add_(m_hat * s.eta, alpha=-1.0)  # (12)
+        move = move.mul_(_adaptive(v, c, s)).mul_(c.r)
+    theta.add_(move, alpha=-1.0)  # (11), (12)
+
+
+def _adaptive(v: Tensor, c: Correction, s: Settings) -> Tensor:
+    """Return √(1 - β2^t) / (√v + ε), in one new tensor unless autograd needs the steps between."""
+    if torch.is_grad_enabled():
+        return c.root2 / (v.sqrt() + s.epsilon)
+    return v.sqrt().add_(s.epsilon).reciprocal_().mul_(c.root2)
 
 
 def rectified_adam_fast(
     theta: list[Tensor], g: list[Tensor], m: list[Tensor], v: list[Tensor], c: Correction, s: Settings
 ) -> None:
     """Fast path: the same operations in the same order, each on the whole list at once."""
-    factor = _factors(theta[0])
+    factor = _factors(theta[0].dtype)
     grads: list[Tensor] | tuple[Tensor, ...] = torch._foreach_neg(g) if s.maximize else g
     if s.weight_decay != 0 and s.decoupled:
         torch._foreach_mul_(theta, factor(1 - s.eta * s.weight_decay))  # (4)
@@ -115,7 +120,7 @@ def rectified_adam_fast(
     torch._foreach_sub_(theta, move)  # (11), (12)
 
 
-def _factors(like: Tensor) -> Callable[[float | Tensor], Tensor]:
+def _factors(dtype: torch.dtype) -> Callable[[float | Tensor], Tensor]:
     """Return what makes a factor for ``_foreach_mul_``, which would round a bare number to bfloat16 first."""
-    dtype = torch.promote_types(like.dtype, torch.float32)
-    return lambda number: number if isinstance(number, Tensor) else torch.tensor(number, dtype=dtype)
+    wide = torch.promote_types(dtype, torch.float32)
+    return lambda number: number if isinstance(number, Tensor) else torch.tensor(number, dtype=wide)

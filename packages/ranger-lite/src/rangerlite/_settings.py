@@ -5,10 +5,8 @@ from typing import Any
 from torch import Tensor
 
 from ._checks import check, check_integer
-from ._paths import Lookahead
+from ._lookahead import MOMENTA, Lookahead
 from ._radam import Settings
-
-MOMENTA = ("keep", "reset", "pullback")
 
 
 def check_group(group: dict[str, Any]) -> None:

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.optim import Optimizer, RAdam
 from torch.optim.optimizer import ParamsT, _use_grad_for_differentiable  # pyright: ignore[reportPrivateUsage]
 
-from ._advance import Gathered, advance
+from ._advance import Scaling, advance, advance_fused, only
 from ._counts import Counts
+from ._plain import plain
 from ._settings import check_group, lookahead_settings, radam_settings
 from ._slow import lent
 
@@ -146,12 +147,23 @@ class RangerLite(RAdam):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._refuse_sparse()
+        self._refuse_gradients()
         for group in self.param_groups:
-            gathered = Gathered()
-            has_complex = self._init_group(group, *gathered.lists())
-            advance(gathered, radam_settings(group), lookahead_settings(group), group, self._counts, has_complex)
+            columns: tuple[list[Tensor], ...] = ([], [], [], [], [], [], [])
+            has_complex = self._init_group(group, *columns)
+            if columns[0]:
+                self._advance_group(group, columns[0], plain(columns, has_complex))
         return loss
+
+    def _advance_group(self, group: dict[str, Any], params: list[Tensor], columns: tuple[list[Tensor], ...]) -> None:
+        radam, lookahead = radam_settings(group), lookahead_settings(group)
+        if group["fused"] and not torch.compiler.is_compiling():
+            scaling = Scaling(getattr(self, "grad_scale", None), getattr(self, "found_inf", None))
+            places = advance_fused(columns, radam, lookahead, scaling)
+            if not places:
+                return
+            params, columns = [params[i] for i in places], only(columns, places, scaling.scale)
+        advance(columns, params, radam, lookahead, group, self._counts)
 
     @contextmanager
     def slow_weights(self) -> Generator[None]:
@@ -172,6 +184,11 @@ class RangerLite(RAdam):
             finally:
                 self._lent -= 1
 
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether a GradScaler leaves unscaling and overflows to ``step``."""
+        return all(group["fused"] for group in self.param_groups)
+
     def _pairs(self) -> list[tuple[Tensor, Tensor]]:
         params = [p for group in self.param_groups for p in group["params"]]
         return [(p, self.state[p]["cached_params"]) for p in params if "cached_params" in self.state.get(p, {})]
@@ -180,11 +197,15 @@ class RangerLite(RAdam):
         if self._lent:
             raise RuntimeError(f"{what} must not be called inside slow_weights(), leave the block first")
 
-    def _refuse_sparse(self) -> None:
+    def _refuse_gradients(self) -> None:
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None and p.grad.is_sparse:
                     raise RuntimeError("RangerLite does not support sparse gradients, use torch.optim.SparseAdam")
+                if group["fused"] and p.device.type not in ("cpu", "cuda"):
+                    raise RuntimeError(
+                        f"fused=True needs parameters on the CPU or CUDA, got {p.device}; use fused=None"
+                    )
 
     def _init_group(  # type: ignore[override]
         self,
@@ -200,11 +221,14 @@ class RangerLite(RAdam):
         has_complex = super()._init_group(  # type: ignore[no-untyped-call]
             group, params_with_grad, grads, exp_avgs, exp_avg_sqs, state_steps
         )
-        for p in params_with_grad:
+        for place, p in enumerate(params_with_grad):
             state = self.state[p]
             if "cached_params" not in state:
                 source = p if group["differentiable"] else p.detach()
                 state["cached_params"] = source.clone(memory_format=torch.preserve_format)
+            if group["fused"] and p.is_cuda and state["step"].is_cpu:
+                state["step"] = state["step"].to(p.device)
+                state_steps[place] = state["step"]
             cached_params.append(state["cached_params"])
             if group["lookahead_momentum"] == "pullback":
                 if "cached_exp_avg" not in state:

@@ -1,0 +1,74 @@
+"""The Triton kernel against the reference path, in Triton's interpreter: it runs on the CPU, in its own process."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("triton", reason="needs Triton, which comes with torch's CUDA builds")
+pytest.importorskip("numpy", reason="Triton's interpreter needs numpy")
+
+SCRIPT = """
+import sys
+import torch
+from rangerlite import RangerLite
+from rangerlite import _advance
+from rangerlite._fused_cuda import step_on_cuda
+
+def kernel(columns, s, look, scaling):
+    step_on_cuda(columns, s, look, scaling.scale, scaling.found)
+    return []
+
+SETTINGS = [
+    {},
+    {"weight_decay": 0.1, "lookahead_momentum": "reset"},
+    {"weight_decay": 0.1, "decoupled_weight_decay": False, "maximize": True, "lookahead_alpha": 1.0},
+    {"lookahead_momentum": "pullback", "betas": (0.3, 0.5), "lookahead_alpha": 0.0},
+    {"lr": torch.tensor(0.01), "betas": (0.0, 0.999), "lookahead_steps": 1},
+]
+
+def run(dtype, fused, settings):
+    draw = torch.Generator().manual_seed(0)
+    params = [torch.nn.Parameter(torch.randn(s, generator=draw).to(dtype)) for s in [(3,), (4, 5), (), (0,), (1500,)]]
+    params.append(torch.nn.Parameter(torch.randn(6, 8, generator=draw).to(dtype)[:, ::2]))
+    optimizer = RangerLite(params, fused=fused, **{"lookahead_steps": 3, **settings})
+    for step in range(8):
+        for place, p in enumerate(params):
+            noise = torch.randn(p.shape, generator=draw).to(dtype)
+            p.grad = None if (step + place) % 5 == 4 else noise
+        optimizer.step()
+    return params, [x for state in optimizer.state.values() for x in state.values()]
+
+import rangerlite.rangerlite as module
+module.advance_fused = kernel
+for dtype in (torch.float32, torch.float64, torch.bfloat16):
+    for settings in SETTINGS:
+        tolerance = dict(rtol=0.05, atol=0.02) if dtype == torch.bfloat16 else {}
+        for ours, theirs in zip(run(dtype, True, settings), run(dtype, None, settings)):
+            torch.testing.assert_close(ours, theirs, **tolerance)
+
+p = torch.nn.Parameter(torch.ones(5))
+optimizer = RangerLite([p], fused=True)
+p.grad = torch.full((5,), 8.0)
+optimizer.grad_scale, optimizer.found_inf = torch.tensor(8.0), torch.tensor(0.0)
+optimizer.step()
+q = torch.nn.Parameter(torch.ones(5))
+q.grad = torch.ones(5)
+RangerLite([q]).step()
+torch.testing.assert_close(p, q)
+kept = [p.detach().clone(), *(x.clone() for x in optimizer.state[p].values())]
+optimizer.found_inf = torch.tensor(1.0)
+optimizer.step()
+assert all(map(torch.equal, [p, *optimizer.state[p].values()], kept))
+print("interpreted", "autotune" in open(module.__file__.replace("rangerlite.py", "_fused_cuda_kernel.py")).read())
+"""
+
+
+def test_it_computes_what_the_reference_computes_and_is_never_tuned_in_place():
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == "interpreted False\n"
