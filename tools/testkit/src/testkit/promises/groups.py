@@ -27,9 +27,9 @@ def _tried(group: dict[str, Any], contracted: dict[str, Any]) -> dict[str, Any]:
         tried["lr"] = 0.5 * float(group["lr"])
     if "betas" in group:
         tried["betas"] = tuple(0.5 * float(beta) for beta in group["betas"])
-    for name, value in (("momentum", 0.3), ("weight_decay", 0.25), ("eps", 0.1)):
+    for name in ("momentum", "weight_decay", "eps"):
         if name in group:
-            tried[name] = float(group[name]) + value
+            tried[name] = 0.5 * float(group[name]) + 0.2
     return {**tried, **contracted}
 
 
