@@ -144,8 +144,9 @@ class AdaptiveMode(Optimizer):
             self._transient = Transient(self, self._noise)
 
     def __repr__(self) -> str:
-        """Show the groups and the mode."""
-        return f"{super().__repr__()[:-1]}    mode: {self._mode}\n)"
+        """Show the groups, the mode, the noise's seed and whether the norm is measured."""
+        own = {"mode": self._mode, "noise_seed": self._noise.seed, "track_update_norm": self._track}
+        return f"{super().__repr__()[:-1]}    " + "\n    ".join(f"{k}: {v}" for k, v in own.items()) + "\n)"
 
     def _plain_step(self, closure: Callable[[], Any] | None) -> Any:
         """Run the step of the optimizer this class is mixed into, without running the hooks a second time."""

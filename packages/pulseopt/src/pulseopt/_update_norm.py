@@ -22,6 +22,8 @@ def copies(params: list[Tensor]) -> list[Tensor]:
 
 def squared_moves(before: list[Tensor], params: list[Tensor]) -> list[Tensor]:
     """Return each parameter's Σ (θ' - θ)², on its device; ``before`` is used up."""
+    if not before:
+        return []
     now = [param.detach() for param in params]
     torch._foreach_neg_(before)
     torch._foreach_add_(before, now)

@@ -55,6 +55,9 @@ class AdaptiveModeAdamW(AdaptiveMode, torch.optim.AdamW):
     ) -> None:
         _refuse("lr", lr)
         _refuse("eps", eps)
+        for place, beta in enumerate(betas):
+            if not 0.0 <= beta < 1.0:
+                raise ValueError(f"Invalid beta parameter at index {place}: {beta}; betas must lie in [0, 1)")
         if mode is not None:
             check_mode(mode)
         torch.optim.AdamW.__init__(
