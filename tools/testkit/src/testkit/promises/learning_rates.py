@@ -1,5 +1,6 @@
 """Learning rates: schedulers are obeyed, whether the rate is a float or a tensor."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -48,9 +49,15 @@ def _scheduled(trial: OptimizerTrial, name: str) -> tuple[Trajectory, list[list[
     for t in range(STEPS):
         rates.append([float(group["lr"]) for group in trial.optimizer.param_groups])
         trial.step(t)
-        scheduler.step()
+        _advance(scheduler)
         trajectory.append(copies(trial.parameters))
     return trajectory, rates
+
+
+def _advance(scheduler: schedulers.LRScheduler) -> None:
+    with warnings.catch_warnings():  # the SequentialLR of older torch warns of its own doing
+        warnings.filterwarnings("ignore", message="The epoch parameter in `scheduler.step")
+        scheduler.step()
 
 
 def _by_the_book(name: str, rates: list[float]) -> list[list[float]]:
@@ -61,7 +68,7 @@ def _by_the_book(name: str, rates: list[float]) -> list[list[float]]:
     for _ in range(STEPS):
         book.append([float(group["lr"]) for group in optimizer.param_groups])
         optimizer.step()  # pyright: ignore[reportUnknownMemberType]
-        scheduler.step()
+        _advance(scheduler)
     return book
 
 
