@@ -14,6 +14,14 @@ BLOCK = 1 << 18  # elements of a gradient that are squared at once
 ROUNDING = 0x6A09E667F3BCC909  # sets the bits of rounding apart from those of noise
 
 
+def keys_for(work: Work, seed: int) -> Tensor:
+    """Return the four keys of every tensor of ``work`` at its step, int32 of shape ``(n, 4)``."""
+    if work.capturable:
+        steps = torch.stack(work.steps).to(torch.int64)
+        return keys_of(seed, steps, torch.tensor(work.indices, device=work.device))
+    return keys_of(seed, torch.tensor(work.steps), torch.tensor(work.indices)).to(work.device, non_blocking=True)
+
+
 class Draws:
     """What ``work`` draws at this step; to make one carries v̄ on."""
 
@@ -31,19 +39,12 @@ class Draws:
     @cached_property
     def keys(self) -> Tensor:
         """The keys of noise, ``(n, 4)``."""
-        return self._keys(self.work.group["seed"])
+        return keys_for(self.work, self.work.group["seed"])
 
     @cached_property
     def rounding_keys(self) -> Tensor:
         """The keys of stochastic rounding, ``(n, 4)``."""
-        return self._keys(mix(self.work.group["seed"] ^ ROUNDING) & MASK)
-
-    def _keys(self, seed: int) -> Tensor:
-        work = self.work
-        if work.capturable:
-            steps = torch.stack(work.steps).to(torch.int64)
-            return keys_of(seed, steps, torch.tensor(work.indices, device=work.device))
-        return keys_of(seed, torch.tensor(work.steps), torch.tensor(work.indices)).to(work.device, non_blocking=True)
+        return keys_for(self.work, mix(self.work.group["seed"] ^ ROUNDING) & MASK)
 
     def scaled(self, place: int, theta: Tensor, start: int = 0) -> Tensor | None:
         """Return σ ξ for tensor number ``place``, or None where it is cold.

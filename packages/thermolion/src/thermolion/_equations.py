@@ -18,6 +18,7 @@ finite counts as zero: such an element spoils itself and no other.
 Ahmed Nebli, ThermoLion 0.1.0, https://github.com/ahmednebli/ThermoLion
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -126,3 +127,49 @@ def update_lists(
     else:
         torch._foreach_mul_(thetas, 1 - c.lr * c.weight_decay)  # (9)
         torch._foreach_add_(thetas, u, alpha=-c.lr)  # (9)
+
+
+def update_block(
+    theta: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    noise: Tensor | None,
+    c: Coefficients,
+    sign: int,
+    spare: Sequence[Tensor],
+) -> None:
+    """Path of blocks: the same step, equal up to rounding, in few passes and without new memory.
+
+    With t = σ(-2|a|), the logistic function, q = 1 - 2t, and (7) and (8) become u = 2 (a + t (s + noise - 2a)).
+
+    Args:
+        theta: θ, updated in place; all tensors are of its shape and dtype.
+        g: the gradient.
+        m: first moment, updated in place.
+        v: second moment, updated in place.
+        noise: σ ξ, or None where the temperature is cold.
+        c: the coefficients.
+        sign: -1 to maximize, else 1.
+        spare: four tensors to overwrite.
+    """
+    a, t, s, agree = spare
+    m.mul_(c.beta1).add_(g, alpha=sign * (1 - c.beta1))  # (2)
+    v.mul_(c.beta2).addcmul_(g, g, value=1 - c.beta2)  # (3)
+    torch.sqrt(v, out=t).add_(c.eps)
+    torch.div(m, t, out=a)  # (4)
+    torch.abs(a, out=t).mul_(-2).sigmoid_()  # (5)
+    torch.sign(m, out=s)
+    torch.sign(g, out=agree).mul_(s)
+    if sign < 0:
+        agree.neg_()
+    agree.clamp_(min=0)
+    s.addcmul_(s, agree, value=0.5)  # (6)
+    if noise is not None:
+        s.add_(noise)  # (8)
+    s.add_(a, alpha=-2).mul_(t).add_(a)  # (7)
+    theta.mul_(1 - c.lr * c.weight_decay)  # (9)
+    if isinstance(c.lr, Tensor):
+        theta.sub_(s.mul_(c.lr), alpha=2)  # (9)
+    else:
+        theta.add_(s, alpha=-2 * c.lr)  # (9)

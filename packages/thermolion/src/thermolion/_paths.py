@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from thermolion._blocks import fits, step_blocks
 from thermolion._draws import Draws
 from thermolion._foreach import step_foreach
 from thermolion._fused_cpu import step_fused_cpu
@@ -14,6 +15,9 @@ def take_path(work: Work) -> None:
     group = work.group
     if group["fused"]:
         step_fused_cpu(work)
+        return
+    if group["foreach"] is None and group["fused"] is None and fits(work):
+        step_blocks(work)
         return
     path: Callable[[Work, Draws], None] = step_foreach if group["foreach"] else step_reference
     path(work, Draws(work))
