@@ -72,10 +72,14 @@ def test_a_planted_violation_is_found_with_its_place(house, path, text, said):
     assert faults[0].startswith(f"{path}:{len(text.splitlines())}: ")
 
 
-def test_a_file_beside_the_test_may_be_imported(house):
-    house.write("packages/alpha/tests/oracle.py", "")
-    house.write(TESTS, "import oracle")
-    assert imports.faults(house.workspace, TESTS) == []
+@pytest.mark.parametrize("member", ["packages/alpha", "tools/testkit"])
+@pytest.mark.parametrize("helper", ["oracle.py", "helpers/oracle.py", "oracle/__init__.py"])
+def test_a_test_may_import_its_members_own_helpers(house, member, helper):
+    house.write(f"{member}/tests/{helper}", "")
+    house.write(f"{member}/tests/test_x.py", "import oracle")
+    assert imports.faults(house.workspace, f"{member}/tests/test_x.py") == []
+    house.write(f"{member}/src/x.py", "import oracle")
+    assert len(imports.faults(house.workspace, f"{member}/src/x.py")) == 1
 
 
 def test_check_fails_on_a_planted_violation(house, run):

@@ -3,40 +3,12 @@
 import tempfile
 from pathlib import Path
 
-from release import building, environments, imports, metadata
+from release import building, environments, imports, metadata, stranger
 from release.building import Built
 from release.exits import Exit, Refusal
 from release.repository import Repository
 from release.shell import Shell, program, tell, uv
 from release.workspace import Member, Workspace
-
-# Imports every module that needs no extra, then asks which distributions were loaded and which are declared.
-IMPORT_ALL = """
-import importlib, pkgutil, re, sys
-from importlib import metadata
-dist, module = sys.argv[1:]
-before = set(sys.modules)
-package = importlib.import_module(module)
-for found in pkgutil.walk_packages(package.__path__, module + "."):
-    if ".integrations" not in found.name and not found.name.endswith(".__main__"):
-        importlib.import_module(found.name)
-plain = lambda name: re.sub(r"[-_.]+", "-", name).lower()
-declared, waiting = set(), [dist]
-while waiting:
-    name = plain(waiting.pop())
-    if name not in declared:
-        declared.add(name)
-        try:
-            lines = metadata.requires(name) or []
-        except metadata.PackageNotFoundError:
-            continue
-        waiting += [re.match(r"[\\w.-]+", line)[0] for line in lines if "extra ==" not in line]
-owners = metadata.packages_distributions()
-tops = {name.partition(".")[0] for name in set(sys.modules) - before}
-loaded = {plain(owner) for top in tops for owner in owners.get(top, [])}
-print(f"{module} and its modules load {len(loaded)} distributions, all declared: {loaded <= declared}")
-sys.exit(", ".join(sorted(loaded - declared)))
-"""
 
 
 def check(workspace: Workspace, member: Member, shell: Shell, version: str) -> None:
@@ -55,7 +27,7 @@ def check(workspace: Workspace, member: Member, shell: Shell, version: str) -> N
         clean.install(files.wheel if files else f"{member.name}.whl")
         clean.check()
         why = f"{member.name} must import only what it declares; what it loaded besides is above"
-        clean.isolated(IMPORT_ALL, member.name, member.module, code=Exit.DEPENDENCIES, why=why)
+        clean.isolated(stranger.__file__, member.name, member.module, code=Exit.DEPENDENCIES, why=why)
         _types(member, shell, clean)
         clean.install(f"{files.wheel if files else member.name}[dev]")
         clean.test(files.sdist if files else None, member.name)

@@ -1,5 +1,6 @@
 """Fresh environments: made with uv under a temporary folder, hard-linked to its cache, thrown away."""
 
+import json
 import os
 import subprocess
 import tarfile
@@ -41,7 +42,12 @@ class Environment:
 
     def isolated(self, script: str, *arguments: str, code: Exit, why: str = "") -> None:
         """Run a script without the current folder, user site or PYTHON variables."""
-        self.shell.run(self.python, "-I", "-c", script, *arguments, cwd=self.folder.parent, code=code, why=why)
+        self.shell.run(self.python, "-I", script, *arguments, cwd=self.folder.parent, code=code, why=why)
+
+    def versions(self) -> dict[str, str]:
+        """Ask uv what is installed."""
+        listing = self.shell.query(uv(), "pip", "list", "--python", self.python, "--format", "json")
+        return {line["name"]: line["version"] for line in json.loads(listing)}
 
     def test(self, sdist: Path | None, name: str) -> None:
         """Run an sdist's tests against what is installed here; its sources are not unpacked."""

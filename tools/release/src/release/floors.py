@@ -1,6 +1,5 @@
 """The lowest versions a package declares, installed and tested."""
 
-import json
 import tempfile
 from pathlib import Path
 
@@ -8,16 +7,9 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from release import building, environments
-from release.environments import Environment
 from release.exits import Exit, Refusal
 from release.shell import Shell, tell
 from release.workspace import Member, Workspace
-
-INSTALLED = """
-import json, sys
-from importlib import metadata
-print(json.dumps({name: metadata.version(name) for name in sys.argv[1:]}))
-"""
 
 
 def lowest(member: Member, python: str) -> dict[str, Version]:
@@ -47,17 +39,12 @@ def try_floors(workspace: Workspace, member: Member, shell: Shell, python: str) 
         files = building.build(workspace, member, shell, scratch / "dist")
         env = environments.create(scratch / "floors", python, shell, building.uv_settings(workspace))
         wheel = f"{files.wheel if files else member.name}[dev]"
-        env.install("--resolution", "lowest-direct", wheel)
+        # Only what is named here counts as direct, so the wheel's own lines are repeated.
+        env.install("--resolution", "lowest-direct", wheel, *map(str, member.requires))
         if not shell.dry_run:
-            compare(member, python, wanted, installed(env, list(wanted)))
+            compare(member, python, wanted, {name: Version(text) for name, text in env.versions().items()})
         env.test(files.sdist if files else None, member.name)
     tell(f"{member.name} passes its tests at its floors on Python {python}")
-
-
-def installed(env: Environment, names: list[str]) -> dict[str, Version]:
-    """Ask an environment for the versions it holds."""
-    answer: dict[str, str] = json.loads(env.shell.query(env.python, "-I", "-c", INSTALLED, *names))
-    return {name: Version(text) for name, text in answer.items()}
 
 
 def compare(member: Member, python: str, wanted: dict[str, Version], got: dict[str, Version]) -> None:
@@ -68,13 +55,9 @@ def compare(member: Member, python: str, wanted: dict[str, Version], got: dict[s
     """
     for name, floor in wanted.items():
         print(f"{member.name} on Python {python}: {name} {got[name]}, declared >={floor}")
-    higher = [name for name, floor in wanted.items() if got[name].release[:3] != _padded(floor)]
+    higher = [name for name, floor in wanted.items() if Version(got[name].base_version) != floor]
     if higher:
         raise Refusal(Exit.FLOORS, f"the lowest {', '.join(higher)} must be installed; what came is printed above")
-
-
-def _padded(version: Version) -> tuple[int, ...]:
-    return version.major, version.minor, version.micro
 
 
 def _bound(line: Requirement) -> Version:

@@ -74,7 +74,9 @@ def _reason(workspace: Workspace, owner: Member | None, path: str, found: Import
         return _test_reason(owner, path, found) if in_tests else _source_reason(owner, path, found)
     if found.top in ours:
         return _user_reason(owner, ours[found.top], found)
-    if owner is not None and owner.name == "testkit" and found.top not in WITH_TORCH | TESTING:
+    if owner is None or owner.name != "testkit" or _is_helper(owner, path, found.top):
+        return None
+    if found.top not in WITH_TORCH | TESTING:
         return "the test kit imports torch, pytest and the standard library"
     return None
 
@@ -94,14 +96,16 @@ def _source_reason(owner: Member, path: str, found: Import) -> str | None:
 
 def _test_reason(owner: Member, path: str, found: Import) -> str | None:
     declared = {_module(line.name) for lines in [owner.requires, *owner.extras.values()] for line in lines}
-    if found.top in declared | WITH_TORCH | TESTING or _is_beside(owner, path, found.top):
+    if found.top in declared | WITH_TORCH | TESTING or _is_helper(owner, path, found.top):
         return None
     return "a package's tests import it, the test kit, pytest, torch and its extras"
 
 
-def _is_beside(owner: Member, path: str, top: str) -> bool:
-    folder = (owner.root / path).parent
-    return any((folder / name).exists() for name in (f"{top}.py", top))
+def _is_helper(owner: Member, path: str, top: str) -> bool:
+    """Whether a test imports a file or folder of its own member's tests."""
+    tests = owner.folder / "tests"
+    inside = path.startswith(f"{owner.path}/tests/")
+    return inside and any(found.stem == top for found in tests.rglob(f"{top}*") if found.suffix in ("", ".py"))
 
 
 def _user_reason(owner: Member | None, used: Member, found: Import) -> str | None:
