@@ -87,14 +87,13 @@ def test_lightning_feeds_every_loss_and_the_metric(pl, tmp_path, automatic, prec
     assert losses_seen(module.opt) + module.opt.nonfinite_losses >= 16 - skipped
     assert module.opt.state_dict()["adaptive"]["controller"]["rewards"]["n"] == 2
     assert module.opt.factors["M"] != 1
-    assert module.opt.lr == pytest.approx(module.opt.get_logs()[-1]["lr"])
     if automatic:
         bare = SGD([nn.Parameter(torch.zeros(1))], lr=0.01)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(bare, 50)
         for _ in range(run.lr_scheduler_configs[0].scheduler.last_epoch):
             bare.step()
             schedule.step()
-        assert module.opt.param_groups[0]["lr"] == pytest.approx(bare.param_groups[0]["lr"], rel=1e-12)
+        assert module.opt.base_lrs == pytest.approx([bare.param_groups[0]["lr"]], rel=1e-12)
 
 
 def test_lightning_without_the_callback_counts_the_closures_loss_for_the_next_step(pl, tmp_path):
@@ -207,7 +206,7 @@ def test_accelerate_prepares_it_like_any_optimizer():
 def two_ranks(program):
     """Run a program on two gloo ranks; it fails where an assertion in it does."""
     start = """
-        import os, sys, torch, torch.distributed as dist
+        import copy, os, sys, torch, torch.distributed as dist
         from torch import nn
         from torch.optim import SGD, AdamW
         from adaptive_optimizer import AdaptiveOptimizer
@@ -288,7 +287,7 @@ def test_fsdp2_shards_adapt_and_resume():
         train(net, opt, 0, 5)
         again, opt_again = make()
         again.load_state_dict(net.state_dict())
-        opt_again.load_state_dict(opt.state_dict())
+        opt_again.load_state_dict(copy.deepcopy(opt.state_dict()))  # torch shares what it loads
         train(net, opt, 5, 10)
         train(again, opt_again, 5, 10)
         assert opt.factors == opt_again.factors and opt.factors["M"] != 1

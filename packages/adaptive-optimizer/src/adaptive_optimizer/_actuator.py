@@ -66,9 +66,9 @@ class Actuator:
         return bool(self._transient)
 
     def bases(self) -> dict[str, list[float | None]]:
-        """Base values of the averages that rules move, group by group."""
+        """Base values of the averages that rules move, group by group; after ``restore``."""
         groups = self.optimizer.param_groups
-        return {knob: [self._base(place, group) for group in groups] for knob, place in self._averages}
+        return {knob: [place.get(group) for group in groups] for knob, place in self._averages}
 
     def warn(self) -> None:
         """Say once what will not go as expected: rules that move nothing, values that cost a compilation each."""
@@ -117,7 +117,8 @@ class Actuator:
             mu0 = place.get(group)
             if movable(mu0):
                 mu = coefficient(mu0, self.controller.horizons[knob].used, LIMITS[knob])
-                values[place.key] = place.replaced({place.key: values.get(place.key, group[place.key])}, mu)
+                key = place.key
+                values[key] = place.replaced(values[key] if key in values else group[key], mu)
                 if self._compensates and knob == "momentum":
                     lr_factor *= compensation(mu, mu0)
         if "wd" in self.moved:

@@ -1,6 +1,6 @@
 """The factors that rules move: each within its clamp, and where a knob has several, their product."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf
 
 from adaptive_optimizer._horizon import Limits, limited, reachable
@@ -30,7 +30,7 @@ class Factor:
     def put(self, value: float) -> None:
         """Set the factor, clamped."""
         if value == value:  # NaN is not
-            self.value = min(max(value, self.low), self.high)
+            self.value = self.low if value < self.low else self.high if value > self.high else value
 
 
 class Horizon:
@@ -43,23 +43,32 @@ class Horizon:
         own = rewarded and name != "relative"
         self.rewarded = Factor("reward", None, 0.0, inf) if own else self.moved if rewarded else None
         self.used = self.before = 1.0
+        self._bases: Sequence[float | None] = ()
 
-    def update(self, signal: Signal, bases: Iterable[float | None]) -> None:
+    def update(self, signal: Signal, bases: Sequence[float | None]) -> None:
         """Follow a loss."""
-        self.moved.low, self.moved.high = reachable(bases, self.limits)
+        self._bound(bases)
         self.moved.update(signal)
         self._follow()
 
-    def reward(self, rate: float, bases: Iterable[float | None]) -> None:
+    def reward(self, rate: float, bases: Sequence[float | None]) -> None:
         """Follow a reward: ``rate`` multiplies the horizon."""
         if self.rewarded is not None:
-            self.rewarded.low, self.rewarded.high = reachable(bases, self.limits)
+            self._bound(bases)
             self.rewarded.put(self.rewarded.value * rate)
             self._follow()
 
     def settle(self) -> None:
         """A step has been made: from here the next 2 % count."""
         self.before = self.used
+
+    def _bound(self, bases: Sequence[float | None]) -> None:
+        if bases != self._bases:
+            self._bases = bases
+            low, high = reachable(bases, self.limits)
+            for factor in (self.moved, self.rewarded):
+                if factor is not None:
+                    factor.low, factor.high = low, high
 
     def _follow(self) -> None:
         q = self.moved.value

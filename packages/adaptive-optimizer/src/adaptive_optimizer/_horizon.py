@@ -43,8 +43,10 @@ def coefficient(mu0: float, q: float, limits: Limits) -> float:
     """μ for the base ``mu0`` and the horizon factor ``q``; q = 1 returns ``mu0`` to the bit."""
     if q == 1 or not movable(mu0):
         return mu0
-    low = mu0 if limits.low is None else min(mu0, limits.low)
-    return min(max(1 - (1 - mu0) / q, low), max(mu0, limits.high))  # (18)
+    low = mu0 if limits.low is None or mu0 < limits.low else limits.low
+    high = mu0 if mu0 > limits.high else limits.high
+    mu = 1 - (1 - mu0) / q  # (18)
+    return low if mu < low else high if mu > high else mu
 
 
 def reachable(bases: Iterable[float | None], limits: Limits) -> tuple[float, float]:
@@ -61,7 +63,8 @@ def reachable(bases: Iterable[float | None], limits: Limits) -> tuple[float, flo
 
 def limited(q: float, before: float) -> float:
     """``q``, at most 2 % away from ``before``."""
-    return min(max(q, SLOWEST * before), FASTEST * before)  # (19)
+    low, high = SLOWEST * before, FASTEST * before  # (19)
+    return low if q < low else high if q > high else q
 
 
 def compensation(mu: float, mu0: float) -> float:

@@ -22,16 +22,16 @@ class Place(NamedTuple):
 
     def get(self, group: Mapping[str, Any]) -> Any:
         """The knob's value in ``group``; None where it is not there."""
-        value = group.get(self.key)
-        return value if self.entry is None or value is None else value[self.entry]
+        key, entry = self
+        value = group.get(key)
+        return value if entry is None or value is None else value[entry]
 
-    def replaced(self, group: Mapping[str, Any], value: float) -> Any:
-        """What the group must hold under ``key`` for the knob to be ``value``; tuples are replaced, never changed."""
-        if self.entry is None:
+    def replaced(self, held: Any, value: float) -> Any:
+        """What the group must hold instead of ``held`` for the knob to be ``value``; tuples are never changed."""
+        entry = self.entry
+        if entry is None:
             return value
-        entries = list(group[self.key])
-        entries[self.entry] = value
-        return type(group[self.key])(entries)
+        return type(held)((*held[:entry], value, *held[entry + 1 :]))
 
 
 def places(optimizer: Optimizer) -> dict[str, Place]:

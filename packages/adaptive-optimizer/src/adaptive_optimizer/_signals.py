@@ -28,11 +28,11 @@ def read(name: str, signal: float | Tensor, *, average_ranks: bool) -> float:
         if signal.is_complex() or signal.dtype == torch.bool:
             raise TypeError(f"{name} must be a real number, got a tensor of {signal.dtype}")
         signal = signal.detach()
-    elif not isinstance(signal, Real):
+    elif type(signal) is not float and not isinstance(signal, Real):
         raise TypeError(
             f"{name} must be a real number or a tensor of one, got {signal!r} of type {type(signal).__name__}"
         )
-    if average_ranks and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+    if average_ranks and _several_ranks():
         signal = _mean_over_ranks(signal)
     if isinstance(signal, Tensor):
         return float(signal.item())
@@ -40,6 +40,10 @@ def read(name: str, signal: float | Tensor, *, average_ranks: bool) -> float:
         return float(signal)
     except OverflowError:  # an integer beyond float64
         return float("inf") if signal > 0 else float("-inf")
+
+
+def _several_ranks() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def _mean_over_ranks(signal: float | Tensor) -> Tensor:

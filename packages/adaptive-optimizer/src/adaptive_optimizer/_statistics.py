@@ -21,7 +21,7 @@ from math import hypot, sqrt
 LARGEST = 1e300
 SMALLEST_SCALE = 1e-12
 LARGEST_CV2 = 100.0
-SETTINGS = ("beta", "delta", "sign")
+SETTINGS = ("beta", "delta", "sign", "_root_b", "_root_1_b")
 SLOW = 0.99  # the b of the reward's centre, equation (17) of ``rules``
 
 
@@ -32,6 +32,7 @@ class Statistics:
         self.beta = beta
         self.delta = delta
         self.sign = -1.0 if larger_is_better else 1.0
+        self._root_b, self._root_1_b = sqrt(beta), sqrt(1 - beta)
         self.n = 0
         self.average = 0.0
         self.deviation = 0.0
@@ -44,7 +45,7 @@ class Statistics:
 
     def update(self, value: float) -> None:
         """Take in one finite value."""
-        value = min(max(value, -LARGEST), LARGEST)
+        value = -LARGEST if value < -LARGEST else LARGEST if value > LARGEST else value
         self.n += 1
         if self.n == 1:
             self.average = self.first = self.latest = value  # (1)
@@ -57,9 +58,9 @@ class Statistics:
         scale = max(abs(before), self.deviation, SMALLEST_SCALE)  # (3)
         gain = self.sign * (before - self.average) / scale  # (3)
         self.verdict = 1 if gain > self.delta else -1 if gain < -self.delta else 0  # (4)
-        self.sd = sqrt(b) * hypot(self.sd, sqrt(1 - b) * difference)  # (5)
-        cv = self.sd / scale
-        self.cv2 = min(cv * cv, LARGEST_CV2)  # (5)
+        self.sd = self._root_b * hypot(self.sd, self._root_1_b * difference)  # (5)
+        cv2 = (self.sd / scale) * (self.sd / scale)
+        self.cv2 = cv2 if cv2 < LARGEST_CV2 else LARGEST_CV2  # (5)
         self.typical = b * self.typical + (1 - b) * abs(self.latest) if self.n > 2 else self.typical
         self.latest = value
 
