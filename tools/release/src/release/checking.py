@@ -28,9 +28,9 @@ def check(workspace: Workspace, member: Member, shell: Shell, version: str) -> N
         clean.check()
         why = f"{member.name} must import only what it declares; what it loaded besides is above"
         clean.isolated(stranger.__file__, member.name, member.module, code=Exit.DEPENDENCIES, why=why)
-        _types(member, shell, clean)
         clean.install(f"{files.wheel if files else member.name}[dev]")
         clean.test(files.sdist if files else None, member.name)
+        _types(member, shell, clean)
     tell(f"{member.name} {member.version} is fit to be published")
 
 
