@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ._noise import Delta
+from ._ops.per_member import Call, PerMember
 
 
 class Perturbed(NamedTuple):
@@ -27,7 +28,7 @@ class Perturbed(NamedTuple):
         """Give this member's parameter itself, in the parameter's dtype."""
         left, right, dense = self.delta
         if left is not None and right is not None:
-            dense = (left.transpose(-1, -2) @ right).reshape(self.value.shape)
+            dense = formed(left, right, self.value.shape)
         assert dense is not None
         return (self.value.to(dense.dtype) + dense).to(self.value.dtype)
 
@@ -43,8 +44,17 @@ class Perturbed(NamedTuple):
         return Perturbed(
             self.name,
             value,
-            Delta(None if left is None else left[..., at], right, None if dense is None else dense[at]),
+            Delta(
+                None if left is None else left[..., at],
+                right,
+                None if dense is None else dense.narrow(dense.dim() - self.value.dim(), first, len(value)),
+            ),
         )
+
+
+def formed(left: Tensor, right: Tensor, size: torch.Size) -> Tensor:
+    """Multiply the factors out, with the members in front where the factors have them."""
+    return (left.transpose(-1, -2) @ right).reshape(*left.shape[:-2], *size)
 
 
 Rule = Callable[..., Any]
@@ -53,13 +63,13 @@ METADATA: frozenset[Any] = frozenset(
         getattr(Tensor, name).__get__
         for name in ("shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_leaf", "is_cuda", "is_cpu",
                      "is_sparse", "is_nested", "is_quantized", "is_meta", "grad", "is_mps", "is_xpu", "grad_fn",
-                     "itemsize", "names")
+                     "itemsize", "names", "_version", "is_vulkan")
         if hasattr(getattr(Tensor, name, None), "__get__")
     ]
     + [
         getattr(Tensor, name)
         for name in ("size", "dim", "numel", "stride", "is_contiguous", "is_floating_point", "is_complex",
-                     "storage_offset", "element_size", "get_device", "__len__", "nelement", "ndimension", "is_pinned")
+                     "storage_offset", "element_size", "get_device", "__len__", "nelement", "ndimension", "is_pinned", "data_ptr", "untyped_storage", "is_set_to")
     ]
     + [torch.is_floating_point, torch.is_complex, torch.numel]
 )  # fmt: skip
@@ -88,6 +98,18 @@ class Catcher(TorchFunctionMode):
         self._always = always
         self._warned = warned
         self.largest = 0  # bytes of the largest tensor that an op gave
+
+    def apply(self, call: Call, x: Tensor, *tensors: Tensor | None) -> Tensor:
+        """Evaluate an op of the library for the member at hand; vmap makes it all of them."""
+        return PerMember.apply(call, x, *tensors)  # type: ignore[no-any-return, no-untyped-call]
+
+    def dims(self, x: Tensor) -> int:
+        """Count the dimensions that ``x`` has for the model."""
+        return x.dim()
+
+    def like(self, source: Tensor, view: Tensor) -> Tensor:
+        """Let a view of ``source`` count as what ``source`` counts as."""
+        return view
 
     def find(self, value: object) -> Perturbed | None:
         """Look a parameter, or a view of one, up."""

@@ -25,10 +25,16 @@ class Evolved(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What is asked of each member."""
+    """What is asked of each member: ``finish(forward(data), data)``, either of which may be missing."""
 
-    call: Callable[[list[Any]], Any]  # the member's own data to its result, run on the perturbed model
+    forward: Callable[[list[Any]], Any] | None  # the member's own data to the model's outputs
+    finish: Callable[[Any, list[Any]], Any] | None  # outputs and own data to the result
     data: list[Any]  # tensors with the population in front; the member gets its slice of each
+
+    def call(self, data: list[Any]) -> Any:
+        """Do it for one member, on the perturbed model."""
+        outputs = None if self.forward is None else self.forward(data)
+        return outputs if self.finish is None else self.finish(outputs, data)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from . import _engines
 from ._engines import Evolved, Task
+from ._fold import run_fold
 from ._noise import Delta, Members, Noise, perturbed_shape
 from ._tree import join, map_tensors, tensors_of
 
@@ -45,7 +46,7 @@ class Evaluator:
         self.engine = engine
         self.chunk_size = chunk_size
         self.memory_budget = memory_budget
-        self.chosen: str | None = None if engine == "auto" else engine
+        self.chosen: str | None = None if engine in ("auto", "fold") else engine
         self.warned: set[str] = set()
         self.last = self.chosen or "loop"
         self._largest = 0
@@ -59,22 +60,19 @@ class Evaluator:
         dtypes = [precise_dtype(p.value.dtype) for p in self.parameters]
         return noise.deltas(epoch, members, self.shapes, sigma, dtypes)
 
-    def run(
-        self, task: Task, draw: Callable[[list[int]], list[Delta]], members: list[int], one_by_one: bool = False
-    ) -> Any:
+    def run(self, task: Task, draw: Callable[[list[int]], list[Delta]], members: list[int]) -> Any:
         """Evaluate ``members``, given in ascending order.
 
         Args:
             task: what to ask of each.
             draw: gives the perturbations of some members.
             members: their indices.
-            one_by_one: the task may look at numbers, so only the loop will do unless another engine was asked for.
 
         Returns:
             The results joined, members in front: tensors, or a list of whatever each member gave.
         """
         with _engines.evaluation_mode(self.model):
-            engine = "loop" if self.engine == "auto" and one_by_one else self.chosen or self._probe(task, draw, members)
+            engine = self._choose(task, draw, members)
             self.last = engine
             results: list[Any] = []
             at = 0
@@ -89,7 +87,8 @@ class Evaluator:
     def _run_chunk(self, engine: str, task: Task, deltas: list[Delta], chunk: list[int]) -> Any:
         if engine == "loop":
             return _engines.run_loop(self.parameters, deltas, task, chunk, self.warned)
-        out, largest = _engines.run_vmap(self.parameters, deltas, task, chunk, self.warned)
+        run = run_fold if engine == "fold" else _engines.run_vmap
+        out, largest = run(self.parameters, deltas, task, chunk, self.warned)
         self._largest = max(self._largest, largest)
         return out
 
@@ -103,25 +102,36 @@ class Evaluator:
         size = (self.memory_budget or _BUDGET) // (_LIVE * self._largest + 2 * factors)
         return max(2 * (size // 2), 2)
 
-    def _probe(self, task: Task, draw: Callable[[list[int]], list[Delta]], members: list[int]) -> str:
-        """Try two members with each engine, against the loop; the first that agrees is chosen."""
-        two = members[:2]
-        deltas = draw(two)
-        want = tensors_of(_stacked(_engines.run_loop(self.parameters, deltas, task, two, self.warned)))
+    def _choose(self, task: Task, draw: Callable[[list[int]], list[Delta]], members: list[int]) -> str:
+        if task.forward is None and self.engine in ("auto", "fold"):
+            return "loop"  # the task may look at numbers
+        if self.chosen is not None:
+            return self.chosen
         reason = ""
-        for engine in ("vmap",):
-            try:
-                got = tensors_of(self._run_chunk(engine, task, deltas, two))
-            except Exception as error:
-                reason = reason or f"{type(error).__name__}: {error}".splitlines()[0]
-                continue
-            if len(got) == len(want) and all(_agree(g, w) for g, w in zip(got, want, strict=True)):
+        tried = (self.engine,) if self.engine != "auto" else ("vmap", "fold")
+        for engine in tried:
+            failure = self._failure(engine, task, draw, members[:2])
+            if failure is None:
                 self.chosen = engine
                 return engine
-            reason = reason or f"the fitness by {engine} is not that of the loop"
-        warnings.warn(f"torcheggroll evaluates one member after the other, since {reason}", stacklevel=6)
+            reason = reason or failure
+        if self.engine != "auto":
+            raise RuntimeError(f"engine={self.engine!r} can not evaluate this model: {reason}; use engine='auto'")
+        warnings.warn(f"torcheggroll evaluates one member after the other, since {reason}", stacklevel=5)
         self.chosen = "loop"
         return "loop"
+
+    def _failure(self, engine: str, task: Task, draw: Callable[[list[int]], list[Delta]], two: list[int]) -> str | None:
+        """Try two members against the loop; gives the reason why the engine will not do."""
+        deltas = draw(two)
+        want = tensors_of(_stacked(_engines.run_loop(self.parameters, deltas, task, two, self.warned)))
+        try:
+            got = tensors_of(self._run_chunk(engine, task, deltas, two))
+        except Exception as error:
+            return f"{engine} met {type(error).__name__}: {error}".splitlines()[0]
+        if len(got) == len(want) > 0 and all(_agree(g, w) for g, w in zip(got, want, strict=True)):
+            return None
+        return f"{engine} and the loop disagree"
 
 
 def precise_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -137,8 +137,10 @@ class Noise:
         """Draw the perturbations of every parameter for some members, all in one go."""
         counts = [shape.numbers for shape in shapes]
         z = self.numbers(epoch, range(len(shapes)), counts, members.pairs)
-        plus, minus = _signed_scales(tuple(shapes), DISTRIBUTIONS[self.distribution].per_word, sigma, z.device)
-        z = members.spread(z, plus, minus)  # (3)
+        wide = torch.float64 if torch.float64 in dtypes else torch.float32
+        per_word = DISTRIBUTIONS[self.distribution].per_word
+        plus, minus = _signed_scales(tuple(shapes), per_word, sigma, wide, z.device)
+        z = members.spread(z.to(wide), plus, minus)  # (3)
         out: list[Delta] = []
         for shape, columns, dtype in zip(shapes, self.columns_of(counts), dtypes, strict=True):
             own = z[:, columns].to(dtype)
@@ -159,12 +161,12 @@ def _layout(wide: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor
 
 @lru_cache(maxsize=4)
 def _signed_scales(
-    shapes: tuple[Shape, ...], per_word: int, sigma: float, device: torch.device
+    shapes: tuple[Shape, ...], per_word: int, sigma: float, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Give what each number is multiplied by: σ/√r in A, σ where dense, 1 in B; and the same for the mirror image."""
     plus: list[Tensor] = []
     for shape in shapes:
-        own = torch.ones(-(-shape.numbers // per_word) * per_word, device=device)
+        own = torch.ones(-(-shape.numbers // per_word) * per_word, dtype=dtype, device=device)
         own[: shape.rows * shape.rank if shape.rank else None] = sigma / shape.rank**0.5 if shape.rank else sigma
         plus.append(own)
     minus = [own.clone() for own in plus]

@@ -4,26 +4,22 @@ A rule reads the arguments of torch's own function; what it does not cover it de
 """
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._catch import Catcher, Perturbed, Rule
+from ._catch import Catcher, Perturbed, Rule, formed
 from ._noise import Delta
 from ._ops.convolution import convolution
 from ._ops.embedding import embedding
 from ._ops.linear import linear
 from ._ops.normalization import normalization
-from ._ops.per_member import Attention, Call, PerMember
+from ._ops.per_member import Attention, Call
 
 _NONE = Delta(None, None, None)
-
-
-def apply(call: Call, x: Tensor, *tensors: Tensor | None) -> Tensor:
-    """Evaluate an op of the library for the member at hand; vmap makes it all of them."""
-    return PerMember.apply(call, x, *tensors)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _dense(found: Perturbed | None) -> Tensor | None:
@@ -32,7 +28,7 @@ def _dense(found: Perturbed | None) -> Tensor | None:
         return None
     left, right, dense = found.delta
     if left is not None and right is not None:
-        return (left.transpose(-1, -2) @ right).reshape(found.value.shape)
+        return formed(left, right, found.value.shape)
     return dense
 
 
@@ -45,7 +41,7 @@ def linear_rule(catch: Catcher, input: Tensor, weight: Tensor, bias: Tensor | No
     if delta.dense is not None:
         return NotImplemented
     plain = Call(linear, 2, {})
-    return apply(plain, input, weight, bias, delta.left, delta.right, shift.delta.dense if shift else None)
+    return catch.apply(plain, input, weight, bias, delta.left, delta.right, shift.delta.dense if shift else None)
 
 
 def matmul_rule(catch: Catcher, input: Tensor, other: Tensor) -> Any:
@@ -53,10 +49,14 @@ def matmul_rule(catch: Catcher, input: Tensor, other: Tensor) -> Any:
     right, left = catch.find(other), catch.find(input)
     if right is not None and left is None and other.dim() == 2 and right.delta.left is not None:
         flipped = right.transposed(other.t())
-        return apply(Call(linear, 2, {}), input, flipped.value, None, flipped.delta.left, flipped.delta.right, None)
+        return catch.apply(
+            Call(linear, 2, {}), input, flipped.value, None, flipped.delta.left, flipped.delta.right, None
+        )
     if left is not None and right is None and input.dim() == 2 and left.delta.left is not None and other.dim() < 3:
+        if catch.dims(other) != other.dim():
+            return NotImplemented
         x = other if other.dim() == 1 else other.t()
-        out = apply(Call(linear, 2, {}), x, input, None, left.delta.left, left.delta.right, None)
+        out = catch.apply(Call(linear, 2, {}), x, input, None, left.delta.left, left.delta.right, None)
         return out if other.dim() == 1 else out.t()
     return NotImplemented
 
@@ -75,7 +75,7 @@ def addmm_rule(catch: Catcher, input: Tensor, mat1: Tensor, mat2: Tensor, *, bet
         return NotImplemented
     delta = found.transposed(mat2.t()).delta if found else _NONE
     tensors = (mat2.t(), input, delta.left, delta.right, shift.delta.dense if shift else None)
-    return apply(Call(linear, 2, {}), mat1, *tensors)
+    return catch.apply(Call(linear, 2, {}), mat1, *tensors)
 
 
 def embedding_rule(
@@ -92,7 +92,7 @@ def embedding_rule(
     found = catch.find(weight)
     if found is None or found.delta.left is None or max_norm is not None:
         return NotImplemented
-    return apply(Call(embedding, 1, {}), input, weight, found.delta.left, found.delta.right)
+    return catch.apply(Call(embedding, 1, {}), input, weight, found.delta.left, found.delta.right)
 
 
 def convolution_rule(base: Callable[..., Tensor], dims: int) -> Rule:
@@ -116,9 +116,10 @@ def convolution_rule(base: Callable[..., Tensor], dims: int) -> Rule:
             return NotImplemented
         settings = {"stride": stride, "padding": padding, "dilation": dilation}
         call = Call(convolution, 2, {"base": base, "groups": groups, "settings": settings})
-        x = input if input.dim() == dims + 2 else input.unsqueeze(0)
-        out = apply(call, x, weight, bias, delta.left, delta.right, shift.delta.dense if shift else None)
-        return out if x is input else out.squeeze(0)
+        lead = input.dim() - catch.dims(input)
+        x = input if catch.dims(input) == dims + 2 else catch.like(input, input.unsqueeze(lead))
+        out = catch.apply(call, x, weight, bias, delta.left, delta.right, shift.delta.dense if shift else None)
+        return out if x is input else catch.like(out, out.squeeze(lead))
 
     return rule
 
@@ -135,7 +136,7 @@ def _normalization(
         return NotImplemented
     deltas = _dense(catch.find(weight)), _dense(catch.find(bias))
     options = {"normalize": normalize, "channel_first": channel_first}
-    return apply(Call(normalization, 2, options), x, weight, bias, *deltas)
+    return catch.apply(Call(normalization, 2, options), x, weight, bias, *deltas)
 
 
 def layer_norm_rule(
@@ -243,6 +244,19 @@ def attention_rule(
     return Attention.apply(query, key, value, attn_mask, is_causal, scale, enable_gqa)  # type: ignore[no-untyped-call]
 
 
+def opened(function: FunctionType) -> Rule:
+    """Make the rule of a function written in Python: run its own lines, whose ops are caught one by one."""
+    own = {**function.__globals__, "has_torch_function": lambda _: False}
+    body = FunctionType(function.__code__, own, function.__name__, function.__defaults__, function.__closure__)
+    body.__kwdefaults__ = function.__kwdefaults__
+
+    def rule(catch: Catcher, *args: Any, **kwargs: Any) -> Any:
+        with catch:
+            return body(*args, **kwargs)
+
+    return rule
+
+
 RULES: dict[Any, Rule] = {
     F.linear: linear_rule,
     F.embedding: embedding_rule,
@@ -253,6 +267,7 @@ RULES: dict[Any, Rule] = {
     F.rms_norm: rms_norm_rule,
     F.group_norm: group_norm_rule,
     F.batch_norm: batch_norm_rule,
+    F.multi_head_attention_forward: opened(F.multi_head_attention_forward),
     torch.addmm: addmm_rule,
     Tensor.addmm: addmm_rule,
     **dict.fromkeys(

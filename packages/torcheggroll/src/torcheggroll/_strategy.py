@@ -117,12 +117,13 @@ class Strategy:
         own_inputs = sliced(inputs, self.pop_size, "inputs") if per_member in (True, "inputs") else []
         own_targets = sliced(targets, self.pop_size, "targets") if per_member in (True, "targets") else []
 
-        def call(data: list[Any]) -> Any:
-            x = refill(inputs, data[: len(own_inputs)]) if own_inputs else inputs
-            y = refill(targets, data[len(own_inputs) :]) if own_targets else targets
-            return -loss_fn(call_model(self.model, x), y)
+        def forward(data: list[Any]) -> Any:
+            return call_model(self.model, refill(inputs, data[: len(own_inputs)]) if own_inputs else inputs)
 
-        return Task(call, [*own_inputs, *own_targets])
+        def finish(outputs: Any, data: list[Any]) -> Any:
+            return -loss_fn(outputs, refill(targets, data[len(own_inputs) :]) if own_targets else targets)
+
+        return Task(forward, finish, [*own_inputs, *own_targets])
 
     def _dense(self, members: list[int]) -> dict[str, Tensor]:
         """Form some members in full: name to ``(members, *shape)``, with everything that is not evolved."""

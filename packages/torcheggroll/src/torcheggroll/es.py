@@ -182,13 +182,13 @@ class TorchEggrollES(Strategy):
             inputs, eval_fn = None, inputs
         if eval_fn is not None and inputs is None and loss_fn is None:
             fitness = eval_fn
-            task = Task(lambda _: fitness(self.model), [])
+            task = Task(None, lambda _, __: fitness(self.model), [])
         elif eval_fn is None and callable(loss_fn):
             task = self._loss_task(inputs, loss_fn, targets, per_member)
         else:
             raise TypeError("call step(eval_fn) with a callable, or step(inputs, loss_fn, targets)")
         self._check()
-        results = self.evaluator.run(task, self._draw, list(range(self.pop_size)), eval_fn is not None)
+        results = self.evaluator.run(task, self._draw, list(range(self.pop_size)))
         return self._finish(fitness_table(results))
 
     def forward(self, inputs: Any, per_member: bool = False) -> Any:
@@ -203,7 +203,7 @@ class TorchEggrollES(Strategy):
         """
         self._check()
         data = sliced(inputs, self.pop_size, "inputs") if per_member else []
-        task = Task(lambda own: call_model(self.model, refill(inputs, own) if per_member else inputs), data)
+        task = Task(lambda own: call_model(self.model, refill(inputs, own) if per_member else inputs), None, data)
         return self.evaluator.run(task, self._draw, list(range(self.pop_size)))
 
     def ask(self) -> Population[MemberSpec]:

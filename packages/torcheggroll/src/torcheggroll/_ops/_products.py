@@ -1,35 +1,37 @@
 """Matrix products whose rows do not depend on how many rows there are.
 
 A chunk of the population is a taller matrix, and its size must not change a member's bits. Libraries choose another
-kernel for very few rows or columns, so those are padded.
+kernel for the rows that fill no block or begin within a cache line, so these are padded.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_FEW_ROWS = 8
-_FEW_COLUMNS = 16
+_ROWS = 8  # the kernels' block; rows in a partial block would be summed in another order
+_COLUMNS = 16  # numbers in a cache line; rows that begin elsewhere would be read by other instructions
 _SLOW_RANK = 4
+
+
+def aligned(matrix: Tensor) -> Tensor:
+    """Give ``matrix`` with zeros behind each row, up to the next cache line."""
+    odd = matrix.shape[-1] % _COLUMNS
+    return F.pad(matrix, (0, _COLUMNS - odd)) if odd else matrix
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Give ``x weightᵀ + bias`` for ``x`` of shape ``(rows, n)``."""
     rows = x.shape[0]
-    if rows < _FEW_ROWS:
-        return F.linear(F.pad(x, (0, 0, 0, _FEW_ROWS - rows)), weight, bias)[:rows]
+    if rows % _ROWS:
+        return F.linear(F.pad(x, (0, 0, 0, -rows % _ROWS)), weight, bias)[:rows]
     return F.linear(x, weight, bias)
 
 
 def thin_shared(x: Tensor, right: Tensor) -> Tensor:
     """Give ``x B`` of every member for one ``x`` ``(rows, n)``: ``(members, rows, r)``, from one product."""
     members, rank, columns = right.shape
-    rows, wide = x.shape[0], right.reshape(members * rank, columns)
-    if wide.shape[0] < _FEW_COLUMNS:
-        wide = F.pad(wide, (0, 0, 0, _FEW_COLUMNS - wide.shape[0]))
-    if rows < _FEW_ROWS:
-        x = F.pad(x, (0, 0, 0, _FEW_ROWS - rows))
-    return (x @ wide.t())[:rows, : members * rank].view(rows, members, rank).permute(1, 0, 2)
+    wide = affine(right.reshape(members * rank, columns), x, None)
+    return wide.view(members, rank, len(x)).transpose(1, 2)
 
 
 def thin_each(x: Tensor, right: Tensor) -> Tensor:
@@ -46,6 +48,8 @@ def add_thin_(base: Tensor, h: Tensor, left: Tensor) -> Tensor:
     """Add ``h Aᵀ`` to ``base`` ``(members, rows, m)``, in place."""
     if h.shape[1] == 1 and h.shape[2] == 1:
         return base.addcmul_(h, left)
+    if base.shape[0] == base.shape[2] == 1:  # one column of one member would go through another kernel
+        return torch.baddbmm(base.expand(2, -1, -1), h.expand(2, -1, -1), left.expand(2, -1, -1))[:1]
     return base.baddbmm_(h, left)
 
 

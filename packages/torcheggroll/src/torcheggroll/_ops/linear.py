@@ -11,7 +11,7 @@ Source: Sarkar et al. 2025 (EGGROLL), section 4.2, https://arxiv.org/abs/2511.16
 import torch
 from torch import Tensor
 
-from ._products import add_thin_, affine, thin_each, thin_shared
+from ._products import add_thin_, affine, aligned, thin_each, thin_shared
 
 
 def linear(
@@ -41,15 +41,15 @@ def linear(
     assert given is not None
     members, m, n = len(given), weight.shape[0], x.shape[-1]
     lead = x.shape[:-1] if shared else x.shape[1:-1]
-    flat = x.reshape(-1, n)
-    base = affine(flat, weight, bias)
+    flat = aligned(x.reshape(-1, n))
+    base = affine(flat, aligned(weight), bias)
     precise = base if base.dtype == given.dtype else base.to(given.dtype)
     precise = precise.unsqueeze(0).expand(members, -1, -1) if shared else precise.view(members, -1, m)
     if left is None or right is None:
         assert bias_delta is not None
         return (precise + bias_delta.unsqueeze(1)).to(x.dtype).view(members, *lead, m)
-    thin = flat.to(given.dtype)
-    h = thin_shared(thin, right) if shared else thin_each(thin.view(members, -1, n), right)
+    thin, right = flat.to(given.dtype), aligned(right)
+    h = thin_shared(thin, right) if shared else thin_each(thin.view(members, -1, thin.shape[1]), right)
     if bias_delta is not None:
         h = torch.cat([h, h.new_ones(1, 1, 1).expand(*h.shape[:2], 1)], 2)  # (2)
         left = torch.cat([left, bias_delta.unsqueeze(1)], 1)

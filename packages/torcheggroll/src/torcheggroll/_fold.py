@@ -1,0 +1,177 @@
+"""Members folded into the batch, without functorch: the model runs once, on tensors that hold every member.
+
+Such a tensor has the members in front and is marked; to the model it has the shape of one member's. Perturbed ops and
+attention fold the members into their batch, elementwise ops take them as they are, and every other op goes through its
+own batching rule, or, where it has none, member by member. Branching on numbers is refused.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ._catch import METADATA, Catcher, Perturbed, op_name
+from ._engines import Evolved, Task
+from ._noise import Delta
+from ._ops.attention import attention
+from ._ops.per_member import Call
+from ._rules import RULES
+from ._tree import join, map_tensors
+
+_NAMES = ("add", "sub", "mul", "div", "maximum", "minimum", "relu", "tanh", "sigmoid", "exp", "log", "neg", "abs", "pow",
+          "sqrt", "rsqrt", "square", "sin", "cos", "erf", "clamp", "where", "__add__", "__radd__", "__sub__",
+          "__mul__", "__rmul__", "__truediv__", "__pow__", "__neg__", "to", "float", "detach", "contiguous", "clone",
+          "type_as", "logical_not", "eq", "ne", "lt", "le", "gt", "ge")  # fmt: skip
+_ELEMENTWISE: frozenset[Any] = frozenset(
+    [getattr(owner, name) for owner in (torch, Tensor) for name in _NAMES if hasattr(owner, name)]
+    + [F.relu, F.gelu, F.silu, F.elu, F.leaky_relu, F.softplus, F.sigmoid, F.tanh, F.mish, F.hardtanh]
+)
+_NUMBERS = frozenset([Tensor.item, Tensor.__bool__, Tensor.__float__, Tensor.__int__, Tensor.tolist, Tensor.__index__])
+
+
+class FoldError(RuntimeError):
+    """The model did something that all members can not do at once."""
+
+
+def is_folded(value: object) -> bool:
+    """Say whether a tensor holds every member."""
+    return isinstance(value, Tensor) and getattr(value, "_torcheggroll_folded", False)
+
+
+def mark(value: Tensor) -> Tensor:
+    """Say that a tensor ``(members, ...)`` holds every member."""
+    value._torcheggroll_folded = True  # type: ignore[attr-defined]
+    return value
+
+
+class Folder(Catcher):
+    """A catcher whose perturbations, and the tensors that come of them, have all members in front."""
+
+    def __init__(self, parameters: Sequence[Perturbed], members: int, warned: set[str]) -> None:
+        super().__init__(parameters, RULES, {}, warned)
+        self.members = members
+
+    def apply(self, call: Call, x: Tensor, *tensors: Tensor | None) -> Tensor:
+        """Evaluate an op of the library for all members."""
+        return mark(call.op(x, not is_folded(x), *tensors, **call.options))
+
+    def dims(self, x: Tensor) -> int:
+        """Count the dimensions that ``x`` has for the model."""
+        return x.dim() - is_folded(x)
+
+    def like(self, source: Tensor, view: Tensor) -> Tensor:
+        """Let a view of ``source`` count as what ``source`` counts as."""
+        return mark(view) if is_folded(source) else view
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Catch one op."""
+        kwargs = kwargs or {}
+        tensors = _tensors(args, kwargs)
+        folded = any(is_folded(t) for t in tensors)
+        if func in METADATA:
+            return func(*[t[0] if is_folded(t) else t for t in args], **kwargs)
+        if self._uses(args, kwargs):
+            out = self._caught(func, args, kwargs)
+        elif func is F.multi_head_attention_forward:
+            out = RULES[func](self, *args, **kwargs)
+        elif not folded:
+            return func(*args, **kwargs)
+        elif func in _NUMBERS:
+            raise FoldError(f"{op_name(func)} asks for one number where every member has its own")
+        elif func is F.scaled_dot_product_attention:
+            out = self._attention(*args, **kwargs)
+        elif func in _ELEMENTWISE:
+            dims = max(t.dim() - is_folded(t) for t in tensors)
+            out = self._marked(func(*[_aligned(v, dims) for v in args], **kwargs))
+        else:
+            out = self._mapped(func, args, kwargs, {})
+        if isinstance(out, Tensor):
+            self.largest = max(self.largest, out.numel() * out.element_size() // self.members)
+        return out
+
+    def _attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Any:
+        named = {"attn_mask": attn_mask, "is_causal": is_causal, "scale": scale, "dropout_p": dropout_p}
+        if dropout_p or is_folded(attn_mask) or not all(is_folded(t) for t in (query, key, value)):
+            return self._mapped(F.scaled_dot_product_attention, (query, key, value), named, {})
+        if attn_mask is not None and attn_mask.dim() > 2:
+            attn_mask = attn_mask.view(*[1] * (query.dim() - attn_mask.dim()), *attn_mask.shape)
+        return mark(attention(query, key, value, attn_mask, is_causal, scale, enable_gqa))
+
+    def materialised(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run ``func`` with each member's parameters formed in full."""
+        known = [p for p in map(self.find, _tensors(args, kwargs)) if p is not None]
+        for p in known:
+            if p.delta.left is not None:
+                self.warn(func, p.name)
+        return self._mapped(func, args, kwargs, {id(p.value): mark(p.full()) for p in known})
+
+    def _mapped(self, func: Any, args: Any, kwargs: Any, instead: dict[int, Tensor]) -> Any:
+        """Run an op by its batching rule, or member by member."""
+
+        def change(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
+            if isinstance(tree, tuple | list):
+                return type(tree)(change(v, function) for v in tree)
+            tree = instead.get(id(tree), tree)
+            return function(tree) if is_folded(tree) else tree
+
+        found: list[Tensor] = []
+        change([*args, *kwargs.values()], lambda t: found.append(t) or t)
+
+        def call(own: Sequence[Tensor]) -> Any:
+            given = iter(own)
+            return func(
+                *[change(v, lambda _: next(given)) for v in args],
+                **{name: change(v, lambda _: next(given)) for name, v in kwargs.items()},
+            )
+
+        try:
+            out = torch.func.vmap(lambda *own: call(own))(*found)
+        except RuntimeError:
+            each = [call([t[i] for t in found]) for i in range(self.members)]
+            out = join(torch.stack, each)
+        return self._marked(out)
+
+    def _marked(self, out: Any) -> Any:
+        map_tensors(mark, out)
+        return out
+
+
+def _aligned(value: Any, dims: int) -> Any:
+    """Give a folded tensor of fewer dimensions those that broadcasting would add, behind the members."""
+    if not is_folded(value) or value.dim() == dims + 1:
+        return value
+    return value.view(value.shape[0], *[1] * (dims + 1 - value.dim()), *value.shape[1:])
+
+
+def _tensors(args: Any, kwargs: Any) -> list[Tensor]:
+    flat = [*args, *kwargs.values()]
+    return [t for v in flat for t in (v if isinstance(v, tuple | list) else [v]) if isinstance(t, Tensor)]
+
+
+def run_fold(
+    parameters: Sequence[Evolved], deltas: Sequence[Delta], task: Task, members: Sequence[int], warned: set[str]
+) -> tuple[Any, int]:
+    """Evaluate all members as one batch, the loss under vmap; gives the bytes of a member's largest tensor too."""
+    named = [Perturbed(p.name, p.value, d) for p, d in zip(parameters, deltas, strict=True)]
+    own = [value[members[0] : members[-1] + 1] for value in task.data]
+    assert task.forward is not None
+    with Folder(named, len(members), warned) as fold:
+        outputs = task.forward([mark(value.view_as(value)) for value in own])
+    outputs = map_tensors(
+        lambda t: t.view_as(t) if is_folded(t) else t.unsqueeze(0).expand(len(members), *t.shape), outputs
+    )
+    if task.finish is None:
+        return outputs, fold.largest
+    return torch.func.vmap(task.finish)(outputs, own), fold.largest
