@@ -1,5 +1,7 @@
 """Read a parameter group's hyper-parameters, and refuse the ones outside their intervals."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -16,19 +18,34 @@ def check_group(group: dict[str, Any]) -> None:
         TypeError: a number was wanted, and something else came.
         ValueError: a number lies outside its interval, or two settings exclude each other.
     """
-    check("lr", group["lr"], "[0, inf)")
+    if isinstance(group["lr"], Tensor) and group["lr"].numel() != 1:
+        raise ValueError(f"Tensor lr must be 1-element, got one of shape {tuple(group['lr'].shape)}")
+    with _as_torch_says(f"Invalid learning rate: {group['lr']}"):
+        check("lr", group["lr"], "[0, inf)")
     betas: Any = group["betas"]
     if not hasattr(betas, "__len__") or len(betas) != 2:
         raise ValueError(f"betas must be two numbers in [0, 1), got {betas!r}")
-    _check_number("betas[0]", betas[0], "[0, 1)")
-    _check_number("betas[1]", betas[1], "[0, 1)")
-    _check_number("eps", group["eps"], "[0, inf)")
-    _check_number("weight_decay", group["weight_decay"], "[0, inf)")
+    for place in (0, 1):
+        with _as_torch_says(f"Invalid beta parameter at index {place}: {betas[place]}"):
+            _check_number(f"betas[{place}]", betas[place], "[0, 1)")
+    with _as_torch_says(f"Invalid epsilon value: {group['eps']}"):
+        _check_number("eps", group["eps"], "[0, inf)")
+    with _as_torch_says(f"Invalid weight_decay value: {group['weight_decay']}"):
+        _check_number("weight_decay", group["weight_decay"], "[0, inf)")
     _check_number("lookahead_alpha", group["lookahead_alpha"], "[0, 1]")
     check_integer("lookahead_steps", group["lookahead_steps"], "[1, inf)")
     if group["lookahead_momentum"] not in MOMENTA:
         raise ValueError(f"lookahead_momentum must be one of {MOMENTA}, got {group['lookahead_momentum']!r}")
     _check_paths(group)
+
+
+@contextmanager
+def _as_torch_says(words: str) -> Generator[None]:
+    """Add torch.optim's words to a refusal, for callers that look for them."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{error}. {words}") from None
 
 
 def _check_number(name: str, value: Any, interval: str) -> None:
