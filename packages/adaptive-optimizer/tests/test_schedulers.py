@@ -31,6 +31,7 @@ def base(kind, params):
     return SGD(params, lr=0.1, momentum=0.9) if kind == "SGD" else AdamW(params, lr=0.1, betas=(0.9, 0.99))
 
 
+@pytest.mark.filterwarnings("ignore:The epoch parameter")  # torch 2.6 warns of its own SequentialLR
 @pytest.mark.parametrize("kind", ["SGD", "AdamW"])
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_the_schedule_is_exact_and_the_factor_comes_on_top(name, kind):
