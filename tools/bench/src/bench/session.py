@@ -1,9 +1,10 @@
 """A call of `bench run` from its announcement to its last line."""
 
+import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.console import Console
 from bench import machine
 from bench.engine import Engine
 from bench.execute.events import Executor
-from bench.plan import cpu_seconds, speed_here, wall_seconds
+from bench.plan import speed_here, wall_seconds
 from bench.progress import Lines, LiveTable, Remaining, clock
 from bench.records import Session
 from bench.store import Store
@@ -20,7 +21,22 @@ from bench.tuning import Study
 
 
 class Interrupted(Exception):  # noqa: N818
-    """The user pressed Ctrl-C; everything finished is kept."""
+    """The user pressed Ctrl-C, or the process was asked to end; everything finished is kept."""
+
+
+@contextmanager
+def interruptible() -> Generator[None]:
+    """Let Ctrl-C and a polite kill both end the body as a KeyboardInterrupt, also where a shell has ignored them."""
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def run_session(
@@ -49,7 +65,7 @@ def run_session(
     engine = Engine(store, executor, view)
     complete = False
     try:
-        with view if isinstance(view, LiveTable) else nullcontext():
+        with interruptible(), view if isinstance(view, LiveTable) else nullcontext():
             engine.run(studies)
         complete = True
     except KeyboardInterrupt:
@@ -69,12 +85,6 @@ def run_session(
         )
         store.append(session)
     return session
-
-
-def plan_seconds(studies: list[Study]) -> float:
-    """CPU seconds of the plan on this machine."""
-    speed = speed_here()
-    return sum(cpu_seconds(study, speed) for study in studies)
 
 
 def default_folder(profile: str) -> Path:

@@ -40,8 +40,12 @@ class Store:
             raise RuntimeError(
                 f"{path} is being written by another bench; wait for it, or choose another --out"
             ) from None
-        self._cut_torn_line()
-        records = read(path)
+        try:
+            self._cut_torn_line()
+            records = read(path)
+        except BaseException:
+            self._file.close()
+            raise
         self.runs = {record.key: record for record in records if isinstance(record, Run)}
         self.selections = {record.name: record for record in records if isinstance(record, Selection)}
         self.sessions = [record for record in records if isinstance(record, Session)]

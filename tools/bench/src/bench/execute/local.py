@@ -96,6 +96,7 @@ class LocalExecutor:
 def _serve(pipe: "Connection[tuple[str, Any], Job | None]") -> None:
     """The life of a worker process. Ctrl-C is the parent's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     from bench.execute.work import warm_up, work
 
     warm_up()

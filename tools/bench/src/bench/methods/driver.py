@@ -60,15 +60,15 @@ def _opened(value: object) -> Any:
     return value
 
 
-def _bytes(value: Any) -> int:
+def _bytes(value: object) -> int:
     if isinstance(value, Tensor):
         return value.numel() * value.element_size()
-    inside: list[Any] = []
+    opened = _opened(value)
     if isinstance(value, dict):
-        inside = list(_opened(value).values())
-    elif isinstance(value, list | tuple):
-        inside = list(_opened(value))
-    return sum(map(_bytes, inside))
+        return sum(_bytes(inner) for inner in opened.values())
+    if isinstance(value, list | tuple):
+        return sum(_bytes(inner) for inner in opened)
+    return 0
 
 
 class EvolutionDriver:

@@ -70,7 +70,6 @@ def aees(model: nn.Module, params: Params, setting: Setting) -> Driver:
         lr_candidates=(0.5, 1.0, 2.0),
         noise_candidates=noise,
         episode_length=max(2, setting.steps // 40),
-        total_training_steps=setting.steps,
         seed=setting.seed,
     )
     return AEESDriver(controller)

@@ -44,7 +44,7 @@ class CartPole:
 
     def restart(self, which: NDArray[np.bool_], generator: np.random.Generator) -> Observation:
         """Small random states for some."""
-        self.state[which] = generator.uniform(-0.05, 0.05, size=(np.count_nonzero(which), 4))
+        self.state[which] = generator.uniform(-0.05, 0.05, size=(int(np.count_nonzero(which)), 4))
         return self.state.astype(np.float32)
 
     def step(self, action: NDArray[np.int64]) -> tuple[Observation, Array, NDArray[np.bool_]]:
@@ -74,7 +74,7 @@ class Acrobot:
 
     def restart(self, which: NDArray[np.bool_], generator: np.random.Generator) -> Observation:
         """Small random states for some."""
-        self.state[which] = generator.uniform(-0.1, 0.1, size=(np.count_nonzero(which), 4))
+        self.state[which] = generator.uniform(-0.1, 0.1, size=(int(np.count_nonzero(which)), 4))
         return self._observe()
 
     def step(self, action: NDArray[np.int64]) -> tuple[Observation, Array, NDArray[np.bool_]]:
@@ -132,7 +132,8 @@ class LunarLander:
     def restart(self, which: NDArray[np.bool_], generator: np.random.Generator) -> Observation:
         """Start some of them anew."""
         for index in np.flatnonzero(which):
-            self.seen[index] = self.games[index].reset(seed=int(generator.integers(2**31)))[0]
+            seed = int(generator.integers(2**31))
+            self.seen[index] = self.games[index].reset(seed=seed)[0]
         self.over = self.over & ~which
         return self.seen.copy()
 

@@ -1,0 +1,95 @@
+import pytest
+from bench.engine import Engine, RunFailedError, View
+from bench.execute.events import Done, Failed, Lost
+from bench.profiles import Profile
+from bench.store import Store
+from bench.train import execute
+from bench.tuning import Study
+from bench.workloads.base import Budget, Workload
+from bench.workloads.regress import build
+
+TINY = Workload("tiny", "tiny", "", "RMSE", "lower", {"smoke": {"gradient": Budget(4, 16, 2)}}, build)
+PROFILE = Profile("smoke", "", (), trials=2, final_seeds=(0, 1), untuned_seeds=(0,))
+STUDY = Study(PROFILE, TINY, "gradient", ["adamw", "sgd"])
+
+
+class Here:
+    """Runs jobs at once in this process; ``interrupt_after`` and ``die`` plant trouble."""
+
+    def __init__(self, slots=2, interrupt_after=None, die=(), fail=False):
+        self.slots, self.interrupt_after, self.die, self.fail = slots, interrupt_after, list(die), fail
+        self.queue, self.done = [], []
+
+    def submit(self, job):
+        assert len(self.queue) < self.slots
+        self.queue.append(job)
+
+    def wait(self, seconds):
+        if self.interrupt_after is not None and len(self.done) >= self.interrupt_after:
+            raise KeyboardInterrupt
+        job = self.queue.pop(0)
+        if self.fail:
+            return [Failed(job, "ZeroDivisionError: planted")]
+        if self.die and self.die.pop(0):
+            return [Lost(job, "planted")]
+        self.done.append(job.config.key)
+        return [Done(job, execute(job, TINY))]
+
+    def close(self):
+        self.queue.clear()
+
+
+def run(path, **trouble):
+    store, executor = Store(path), Here(**trouble)
+    engine = Engine(store, executor, View())
+    try:
+        engine.run([STUDY])
+    finally:
+        store.close()
+    return engine, executor, store
+
+
+def test_a_study_runs_to_its_end_and_a_rerun_repeats_nothing(tmp_path):
+    path = tmp_path / "records.jsonl"
+    engine, executor, store = run(path)
+    assert len(store.selections) == 2
+    assert engine.made == len(set(executor.done)) == len(executor.done)
+    again, idle, _ = run(path)
+    assert (again.made, idle.done) == (0, [])
+    assert again.found == engine.made
+
+
+def test_ctrl_c_twice_and_a_rerun_repeat_no_finished_run(tmp_path):
+    path, done = tmp_path / "records.jsonl", []
+    for after in (3, 4):
+        with pytest.raises(KeyboardInterrupt):
+            run_and_collect(path, done, interrupt_after=after)
+    run_and_collect(path, done)
+    assert len(done) == len(set(done))
+    whole, _, _ = run(tmp_path / "unbroken.jsonl")
+    assert len(done) == whole.made
+
+
+def run_and_collect(path, done, **trouble):
+    store, executor = Store(path), Here(**trouble)
+    try:
+        Engine(store, executor, View()).run([STUDY])
+    finally:
+        store.close()
+        done += executor.done
+
+
+def test_a_dead_process_loses_its_run_only_and_that_is_made_again(tmp_path):
+    engine, executor, store = run(tmp_path / "records.jsonl", die=[False, True, False, False, False, True])
+    assert len(executor.done) == len(set(executor.done)) == engine.made
+    assert len(store.selections) == 2
+
+
+def test_a_run_that_dies_twice_stops_the_session(tmp_path):
+    with pytest.raises(RunFailedError, match="died twice"):
+        run(tmp_path / "records.jsonl", slots=1, die=[True, True])
+
+
+def test_an_error_in_a_run_is_told_with_its_place(tmp_path):
+    with pytest.raises(RunFailedError, match="tiny, adamw: ZeroDivisionError: planted"):
+        run(tmp_path / "records.jsonl", fail=True)

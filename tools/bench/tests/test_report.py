@@ -1,0 +1,150 @@
+import csv
+import io
+import re
+
+import pytest
+from bench.records import Session, Trial
+from bench.report.analysis import analyse
+from bench.report.claims import judge_all
+from bench.report.sentences import sentences
+from bench.report.tables import summary
+from bench.report.write import write
+
+BETTER = (0.90, 0.915, 0.89, 0.90, 0.92)
+
+
+@pytest.fixture
+def records(fabricate):
+    session = Session(
+        profile="quick",
+        estimate=10.0,
+        wall=11.0,
+        cpu=20.0,
+        workers=2,
+        made=3,
+        found=0,
+        complete=True,
+        machine=fabricate.machine,
+    )
+    controlled = {"decisions": 30, "arms": {"raise": 20, "lower": 10}, "trace": {"lr": [0.1, 0.2]}}
+    return [
+        *fabricate.study("adamw"),
+        *fabricate.study("thermolion", tests=BETTER),
+        *fabricate.study("adaptive-adamw", tests=(0.81, 0.80, 0.79, 0.81, 0.81), **controlled),
+        session.seal(),
+    ]
+
+
+def test_verdicts_come_from_pairs(records):
+    (result,) = analyse(records)
+    assert result.arm("thermolion").verdict == "better"
+    assert result.arm("adaptive-adamw").verdict == "tie"
+    assert result.arm("thermolion").comparison.mean == pytest.approx(0.101)
+
+
+def test_lower_is_better_turns_the_sign(fabricate):
+    records = [
+        *fabricate.study("adamw", selection=fabricate.selection("adamw", better="lower")),
+        *fabricate.study("thermolion", tests=BETTER, selection=fabricate.selection("thermolion", better="lower")),
+    ]
+    assert analyse(records)[0].arm("thermolion").verdict == "worse"
+
+
+def test_the_sentence_says_better_tie_or_worse(records):
+    found = sentences(analyse(records))
+    assert any(
+        line.startswith("ThermoLion against tuned AdamW, 1 workload, 5 seeds each: better on 1") for line in found
+    )
+    assert any("AdaptiveOptimizer(AdamW)" in line and "a tie on 1" in line for line in found)
+
+
+def test_each_of_our_methods_has_a_claim_that_can_fail(records):
+    outcomes = {outcome.claim.arm: outcome.result for outcome in judge_all(analyse(records))}
+    assert outcomes["thermolion"] == "shown"
+    assert outcomes["torcheggroll"] == "not measured"
+    assert len(outcomes) == 5
+
+
+def test_misses_are_counted_and_never_dropped(fabricate):
+    selection = fabricate.selection(target=0.79)
+    records = fabricate.study(selection=selection)
+    records[-3] = fabricate.run(seed=4, value=0.5, test=0.5)  # the last final seed misses the target
+    arm = analyse(records)[0].arm("adamw")
+    assert arm.steps_to_target() == [10, 10, 10, 10, None]
+    assert arm.median_steps() == 10
+
+
+def test_the_page_is_complete_in_itself(records, tmp_path):
+    written = write(records, tmp_path)
+    page = written.html.read_text()
+    assert not re.search(r"""(?:src|href|xlink:href)\s*=\s*["'](?:https?:)?//""", page)
+    assert not re.search(r"<link|@import|url\(\s*['\"]?https?:", page)
+    assert len(page.encode()) < 2_000_000
+    for part in ("ThermoLion", "Learning curves", "What the controllers did", "How it was measured"):
+        assert part in page
+    assert page.count("<svg") >= 4
+    assert "nan" not in re.sub(r"<(svg|script|style).*?</\1>", "", page, flags=re.S).lower()
+
+
+def test_the_page_is_made_from_the_records_alone(records, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = write(records, tmp_path / "a").html.read_text()
+    second = write(records, tmp_path / "b").html.read_text()
+    assert first == second
+
+
+def test_the_csv_has_a_line_per_arm(records):
+    rows = list(csv.DictReader(io.StringIO(summary(analyse(records)))))
+    assert [row["arm"] for row in rows] == ["adamw", "thermolion", "adaptive-adamw"]
+    assert rows[0]["verdict"] == "reference"
+    assert float(rows[1]["difference"]) == pytest.approx(0.101)
+    assert rows[1]["untuned_mean"] == "0.61"
+
+
+def test_no_finished_study_is_no_report(fabricate, tmp_path):
+    with pytest.raises(ValueError, match="at least one tuned workload"):
+        write([fabricate.run()], tmp_path)
+
+
+def flags(arm, records):
+    return analyse(records)[0].arm(arm).flags
+
+
+def test_a_clean_study_has_no_flag(records):
+    assert flags("thermolion", records) == []
+
+
+def test_every_broken_rule_is_flagged(fabricate):
+    base = fabricate.study("adamw")
+
+    def flagged(tests=BETTER, selection=None, **more):
+        records = [*base, *fabricate.study("lion", tests=tests, selection=selection, **more)]
+        return set(flags("lion", records))
+
+    choose = fabricate.selection
+    assert "edge" in flagged(selection=choose("lion", edge=True))
+    assert "few seeds" in flagged(tests=BETTER[:3], selection=choose("lion", final_seeds=[0, 1, 2]))
+    one_seed = [Trial(params={"lr": 0.001}, values=[0.8])]
+    assert "one-seed tuning" in flagged(selection=choose("lion", tuning_seeds=[1000], trials=one_seed))
+    assert "shared seeds" in flagged(selection=choose("lion", tuning_seeds=[4, 1001]))
+    two = [Trial(params={"lr": 0.001}, values=[0.8, 0.8]), Trial(params={"lr": 0.003}, values=[0.7, 0.7])]
+    assert "unequal tuning" in flagged(selection=choose("lion", trials=two))
+    assert "unproven choice" in flagged(selection=choose("lion", chosen={"lr": 0.003}))
+    assert "few decisions" in flagged(decisions=3)
+    busy = fabricate.machine.model_copy(update={"load": 9.0})
+    assert "busy host" in flagged(machine=busy)
+
+
+def test_a_test_read_in_tuning_and_a_missing_partner_are_flagged(fabricate):
+    peeked = fabricate.run("adamw", 1000, 0.8, role="final", test=0.8, params={"lr": 0.001})
+    assert "tested in tuning" in flags("adamw", [*fabricate.study("adamw"), peeked])
+    lonely = fabricate.study("adamw", tests=(0.8,) * 4, selection=fabricate.selection(final_seeds=[0, 1, 2, 3]))
+    assert "unpaired" in flags("lion", [*lonely, *fabricate.study("lion", tests=BETTER)])
+
+
+def test_divergence_counts_against_the_method(fabricate):
+    records = [*fabricate.study("adamw"), *fabricate.study("lion", tests=BETTER)]
+    records.append(fabricate.run("lion", 2, value=None))
+    arm = analyse(records)[0].arm("lion")
+    assert "diverged" in arm.flags
+    assert arm.verdict == "worse"

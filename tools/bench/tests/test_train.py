@@ -1,0 +1,154 @@
+from dataclasses import asdict, replace
+from itertools import pairwise
+
+import pytest
+import torch
+from bench.methods.table import METHODS, arms_of
+from bench.records import Config
+from bench.replay import differences
+from bench.train import Job, evaluation_steps, execute, warmup_cosine
+from bench.workloads.base import Budget
+from bench.workloads.table import WORKLOADS
+
+torch.set_num_threads(1)
+
+
+def job_for(arm, workload="diamonds", seed=0, role="final", budget=None, **params):
+    method = METHODS[arm.split("+")[0]]
+    family = method.family
+    used = budget or Budget(6, 16, 2)
+    rewards = WORKLOADS[workload].rewards
+    config = Config(
+        workload=workload,
+        family=family,
+        budget=asdict(used),
+        arm=arm,
+        params={**method.trials(1, rewards)[0], **params},
+        seed=seed,
+    )
+    return Job(config, role, "smoke")
+
+
+def run(arm, **settings):
+    job = job_for(arm, **settings)
+    return execute(job, WORKLOADS[job.config.workload])
+
+
+GRADIENT = arms_of(WORKLOADS["diamonds"], "gradient", None, None)
+
+
+@pytest.mark.parametrize("arm", GRADIENT)
+def test_a_replay_of_each_method_is_equal_to_the_bit(arm):
+    one, two = run(arm), run(arm)
+    assert one.status == "finished"
+    assert differences(one, two) == []
+    assert one.cost.state_bytes > 0 or arm.startswith("aees") or arm == "sgd"
+
+
+@pytest.mark.parametrize("arm", ["torcheggroll", "openai-es"])
+@pytest.mark.parametrize("workload", ["int4-mnist", "cartpole"])
+def test_a_replay_of_evolution_is_equal_to_the_bit(arm, workload):
+    one, two = (run(arm, workload=workload, budget=Budget(3, 16, 3)) for _ in range(2))
+    assert differences(one, two) == []
+    assert one.cost.evaluations == 3 * 64
+    assert (one.cost.env_steps > 0) == (workload == "cartpole")
+
+
+@pytest.mark.parametrize("arm", ["adamw", "adaptive-adamw"])
+def test_a_replay_of_reward_driven_control_is_equal_to_the_bit(arm):
+    one, two = (run(arm, workload="cartpole", budget=Budget(12, 16, 2)) for _ in range(2))
+    assert differences(one, two) == []
+    assert one.cost.env_steps == 12 * 16 * 16
+
+
+@pytest.mark.parametrize("workload", ["mnist5k-noise", "shakespeare", "diamonds", "mnist5k-asym"])
+def test_a_seed_fixes_weights_batches_and_noise_for_all_methods(workload):
+    built = WORKLOADS[workload].build
+    one, two = (built("gradient", Budget(4, 8, 2), 5, "cpu") for _ in range(2))
+    other = built("gradient", Budget(4, 8, 2), 6, "cpu")
+    for p, q in zip(one.model.parameters(), two.model.parameters(), strict=True):
+        assert torch.equal(p, q)
+    losses = [[task.loss(step).item() for step in range(4)] for task in (one, two, other)]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_the_first_loss_of_every_method_is_the_same():
+    first = {run(arm, budget=Budget(1, 16, 1)).curve.loss[0] for arm in GRADIENT}
+    assert len(first) == 1
+
+
+def test_a_run_leaves_the_global_stream_alone():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    run("thermolion")
+    run("sgd")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_ran_before_in_the_process_does_not_matter():
+    alone = run("lookahead-radam")
+    run("aees-adamw", seed=9)
+    torch.randn(100)
+    assert differences(alone, run("lookahead-radam")) == []
+
+
+def test_tuning_runs_never_see_the_test_part(monkeypatch):
+    def build(*given):
+        task = WORKLOADS["diamonds"].build(*given)
+        task.test = lambda: pytest.fail("the test part was read in tuning")
+        return task
+
+    job = job_for("adamw", role="tune")
+    assert execute(job, replace(WORKLOADS["diamonds"], build=build)).test is None
+
+
+def test_divergence_is_a_result():
+    record = run("sgd", lr=1e9, budget=Budget(30, 16, 3))
+    assert (record.status, record.value, record.test) == ("diverged", None, None)
+
+
+def test_a_controller_shows_its_decisions():
+    budget = Budget(60, 16, 3)
+    for arm in ("aees-adamw", "adaptive-adamw", "adamw-plateau"):
+        record = run(arm, budget=budget)
+        assert record.decisions is not None
+        assert sum(record.arms.values()) >= record.decisions > 0
+        assert all(len(values) == 3 for values in record.trace.values())
+    assert run("adamw", budget=budget).decisions is None
+
+
+def test_schedule_free_is_evaluated_at_its_average():
+    record = run("schedulefree", budget=Budget(20, 16, 1), lr=0.03)
+    task = WORKLOADS["diamonds"].build("gradient", Budget(20, 16, 1), 0, "cpu")
+    from schedulefree import AdamWScheduleFree
+
+    optimizer = AdamWScheduleFree(task.model.parameters(), lr=0.03, weight_decay=0.0, warmup_steps=2)
+    optimizer.train()
+    for step in range(20):
+        optimizer.zero_grad()
+        task.loss(step).backward()
+        optimizer.step()
+    at_the_training_point = task.validate()
+    optimizer.eval()
+    assert record.value == task.validate() != at_the_training_point
+
+
+def test_the_common_schedule_rises_and_falls():
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    schedule, rates = warmup_cosine(optimizer, 100), []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == 1.0
+    assert rates[9] == 1.0
+    assert rates[-1] < 0.001
+    assert all(a >= b for a, b in pairwise(rates[10:]))
+
+
+@pytest.mark.parametrize(("steps", "evals"), [(10, 3), (200, 10), (7, 7)])
+def test_evaluations_are_even_and_end_with_the_last_step(steps, evals):
+    stops = evaluation_steps(steps, evals)
+    assert max(stops) == steps
+    assert len(stops) == evals
