@@ -35,10 +35,14 @@ CONTROLLERS: dict[str, dict[str, Any]] = {
     "reward baseline ema": {"reward_baseline": "ema"},
     "relative reward": {"reward": "relative"},
     "exploration 0.3": {"exploration_coef": 0.3},
-    "exploration 0.3, joint": {"exploration_coef": 0.3, "structured_control_mode": "joint"},
-    "exploration 0.3, baseline ema": {"exploration_coef": 0.3, "reward_baseline": "ema"},
-    "exploration 0.3, joint, baseline ema": {
-        "exploration_coef": 0.3, "structured_control_mode": "joint", "reward_baseline": "ema",
+    "exploration 0.1": {"exploration_coef": 0.1},
+    "exploration 0.1, baseline ema": {"exploration_coef": 0.1, "reward_baseline": "ema"},
+    "exploration 0.1, joint, baseline ema": {
+        "exploration_coef": 0.1, "structured_control_mode": "joint", "reward_baseline": "ema",
+    },
+    "exploration 0.03, baseline ema": {"exploration_coef": 0.03, "reward_baseline": "ema"},
+    "exploration 0.03, joint, baseline ema": {
+        "exploration_coef": 0.03, "structured_control_mode": "joint", "reward_baseline": "ema",
     },
 }  # fmt: skip
 

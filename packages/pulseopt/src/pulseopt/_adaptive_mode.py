@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pulseopt import _update_norm
 from pulseopt._checks import check, check_integer
 from pulseopt._noise import NoiseSource
 from pulseopt._ranks import fresh_seed
 from pulseopt._transient import Transient
+from pulseopt._update_norm import UpdateNorm, norm
 from pulseopt.types import CandidateConfig
 
 _EXTRA = (
@@ -42,7 +42,8 @@ class AdaptiveMode(Optimizer):
         if noise_seed is not None:
             check_integer("noise_seed", noise_seed, "(-inf, inf)")
         self._track = track_update_norm
-        self._moves: list[Tensor] = []
+        self._moved = UpdateNorm()
+        self._moves: list[Tensor] = []  # of the last step, not read yet
         self._last_norm: float | None = None
         self._noise = NoiseSource(fresh_seed() if noise_seed is None else noise_seed)
         self._transient = Transient(self, self._noise)
@@ -65,7 +66,9 @@ class AdaptiveMode(Optimizer):
         Rates and gradients are their own again when it returns or raises. With a closure the noise is added to the
         gradients that each of its calls leaves.
         """
-        params, copies = self._snapshot(closure is not None)
+        if self._track:
+            params = [p for group in self.param_groups for p in group["params"]]
+            self._moved.begin([p for p in params if closure is not None or p.grad is not None])
         closure = self._transient.apply(self._mode, closure)
         try:
             loss = self._plain_step(closure)
@@ -74,7 +77,8 @@ class AdaptiveMode(Optimizer):
             raise
         self._transient.undo()
         if self._track:
-            self._moves, self._last_norm = _update_norm.squared_moves(copies, params), None
+            moves = self._moved.squared_moves()
+            self._moves, self._last_norm = moves, None if moves else 0.0
         return loss
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -100,7 +104,7 @@ class AdaptiveMode(Optimizer):
         The step itself waits for nothing; this call reads the device once.
         """
         if self._moves:
-            self._last_norm, self._moves = _update_norm.norm(self._moves), []
+            self._last_norm, self._moves = norm(self._moves), []
         return self._last_norm
 
     def state_dict(self) -> dict[str, Any]:
@@ -134,7 +138,13 @@ class AdaptiveMode(Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles keep the mode and the noise streams."""
-        extra = {"_mode": self._mode, "_noise": self._noise, "_track": self._track, "_ready": True}
+        extra = {
+            "_mode": self._mode,
+            "_noise": self._noise,
+            "_track": self._track,
+            "_ready": True,
+            "_moved": self._moved,
+        }
         return {**super().__getstate__(), **extra, "_moves": [], "_last_norm": self.compute_update_norm()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -154,12 +164,6 @@ class AdaptiveMode(Optimizer):
         if getattr(step, "hooked", False):  # torch hooks the class's step once such an optimizer has been built
             return step.__func__.__wrapped__(self, closure)
         return step(closure)
-
-    def _snapshot(self, all_params: bool) -> tuple[list[Tensor], list[Tensor]]:
-        if not self._track:
-            return [], []
-        params = [p for group in self.param_groups for p in group["params"] if all_params or p.grad is not None]
-        return params, _update_norm.copies(params)
 
 
 def check_mode(mode: object) -> None:

@@ -2,8 +2,8 @@
 
 W₁ … Wₙ are the last losses of the newest n episodes, n at most the window; t the step, T the steps of the run:
 
-    m = (Wₙ - W₁) / (n - 1)             (11) the mean change from one episode to the next
-    a = 1, or mean |W|                  (12) the unit of ε: absolute, or relative to the loss
+    m = (Wₙ - W₁) / (n - 1)             (11)  the mean change from one episode to the next
+    a = 1, or mean |W|                  (12)  the unit of ε: absolute, or relative to the loss
     improving if m < -ε a, worsening if m > ε a, stable otherwise and while n < 2     (13)
     early, middle or late: the third of [0, 1] in which min(t / T, 1) lies            (14)
 

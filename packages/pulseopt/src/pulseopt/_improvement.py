@@ -11,7 +11,7 @@ For any finite losses, negative ones and zeros included, and the same when all a
 
     S = max(|E₀|, |E₁|, D)              (8)  the scale
     b = E₀ / S - E₁ / S                 (9)  the relative improvement, in [-2, 2]; 0 where S = 0
-    v = (D / S)²                        (10) the instability, in [0, 1]
+    v = (D / S)²                        (10)  the instability, in [0, 1]
 
 (5) to (7) are release 0.1.0's; (9) is (5) to first order while the average stays above zero and changes little.
 """

@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pulseopt import _update_norm
 from pulseopt._noise import NoiseSource
 from pulseopt._transient import Transient
+from pulseopt._update_norm import UpdateNorm, norm
 from pulseopt.types import CandidateConfig
 
 
@@ -26,8 +26,7 @@ class Stepper:
         self._optimizer = optimizer
         self._transient = Transient(optimizer, noise)
         self._track = track_update_norm
-        self._params: list[Tensor] = []
-        self._copies: list[Tensor] = []
+        self._moved = UpdateNorm()
         self._overflow: Tensor | None = None
         self.scaled = False  # whether the gradients have come through a GradScaler so far
 
@@ -36,15 +35,12 @@ class Stepper:
         if self._track:
             groups = self._optimizer.param_groups
             params = [param for group in groups for param in group["params"]]
-            self._params = [p for p in params if p.requires_grad and (closure is not None or p.grad is not None)]
-            self._copies = _update_norm.copies(self._params)
+            self._moved.begin([p for p in params if p.requires_grad and (closure is not None or p.grad is not None)])
         return self._transient.apply(candidate, closure)
 
     def end(self, failed: bool = False) -> None:
         """Take the candidate off the optimizer."""
         self._transient.undo(failed)
-        if failed:
-            self._params, self._copies = [], []
 
     def note_overflow(self) -> None:
         """Remember the flag with which a GradScaler tells a fused optimizer to change nothing."""
@@ -59,9 +55,8 @@ class Stepper:
         """Return how far the last step moved the parameters; None where it is not measured, or not finite."""
         if not self._track:
             return None
-        params, copies, self._params, self._copies = self._params, self._copies, [], []
-        norm = _update_norm.norm(_update_norm.squared_moves(copies, params))
-        return norm if math.isfinite(norm) else None
+        moved = norm(self._moved.squared_moves())
+        return moved if math.isfinite(moved) else None
 
     def step(self, candidate: CandidateConfig, scaler: Any, closure: Callable[[], Any] | None) -> bool:
         """Step once.

@@ -14,22 +14,39 @@ from torch import Tensor
 
 from pulseopt._sums import plain_sum
 
-
-def copies(params: list[Tensor]) -> list[Tensor]:
-    """Return the parameters as they are now."""
-    return [param.detach().clone() for param in params]
+_CHUNK = 8  # tensors that are subtracted, squared and summed while they are in the processor's cache
 
 
-def squared_moves(before: list[Tensor], params: list[Tensor]) -> list[Tensor]:
-    """Return each parameter's Σ (θ' - θ)², on its device; ``before`` is used up."""
-    if not before:
-        return []
-    now = [param.detach() for param in params]
-    torch._foreach_neg_(before)
-    torch._foreach_add_(before, now)
-    torch._foreach_mul_(before, before)
-    sums = [move.real.sum() if move.is_complex() else move.sum() for move in before]
-    return [_whole(part) for part in sums]
+class UpdateNorm:
+    """Remembers where parameters were; the copies are kept from step to step and written anew."""
+
+    def __init__(self) -> None:
+        self._params: list[Tensor] = []
+        self._before: list[Tensor] = []
+
+    def begin(self, params: list[Tensor]) -> None:
+        """Copy the parameters as they are now."""
+        now = [param.detach() for param in params]
+        same = len(params) == len(self._params) and all(a is b for a, b in zip(params, self._params, strict=True))
+        if same and now and all(a.shape == b.shape for a, b in zip(now, self._before, strict=True)):
+            torch._foreach_copy_(self._before, now)
+        else:
+            self._params, self._before = list(params), [param.clone() for param in now]
+
+    def squared_moves(self) -> list[Tensor]:
+        """Return each parameter's Σ (θ' - θ)², on its device."""
+        now = [param.detach() for param in self._params]
+        sums: list[Tensor] = []
+        for start in range(0, len(now), _CHUNK):
+            moves = self._before[start : start + _CHUNK]
+            torch._foreach_sub_(moves, now[start : start + _CHUNK])  # θ - θ': its square is the same
+            torch._foreach_mul_(moves, [move.conj() if move.is_complex() else move for move in moves])
+            sums += [_whole(move.real.sum() if move.is_complex() else move.sum()) for move in moves]
+        return sums
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles begin without the copies of the parameters."""
+        return {"_params": [], "_before": []}
 
 
 def _whole(part: Any) -> Tensor:
@@ -39,13 +56,13 @@ def _whole(part: Any) -> Tensor:
 
 
 def norm(sums: list[Tensor]) -> float:
-    """Return |Δ|, with one read of each device; 0 where there is no parameter."""
-    by_device: dict[torch.device, list[int]] = {}
+    """Return |Δ|, with one read for each device and dtype; 0 where there is no parameter."""
+    alike: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for place, part in enumerate(sums):
-        by_device.setdefault(part.device, []).append(place)
+        alike.setdefault((part.device, part.dtype), []).append(place)
     parts = [0.0] * len(sums)
-    for places in by_device.values():
-        read: Any = torch.stack([sums[place].double() for place in places]).tolist()
+    for places in alike.values():
+        read: Any = torch.stack([sums[place] for place in places]).tolist()
         for place, value in zip(places, read, strict=True):
             parts[place] = value
     return float(plain_sum(parts) ** 0.5)  # (18)
