@@ -82,6 +82,13 @@ def test_a_test_may_import_its_members_own_helpers(house, member, helper):
     assert len(imports.faults(house.workspace, f"{member}/src/x.py")) == 1
 
 
+def test_extras_are_used_where_a_module_imports_them(house):
+    assert imports.used_extras(house.workspace.package("alpha")) == []
+    house.write(INTEGRATION, "import lightning")
+    house.write(SRC, LAZY + "import matplotlib.pyplot")
+    assert imports.used_extras(house.workspace.package("alpha")) == ["plot", "trainer"]
+
+
 def test_check_fails_on_a_planted_violation(house, run):
     assert run("check", "--only", "boundaries").code == 0
     house.write(SRC, "import alphabeta")

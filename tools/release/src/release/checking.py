@@ -30,6 +30,9 @@ def check(workspace: Workspace, member: Member, shell: Shell, version: str) -> N
         clean.isolated(stranger.__file__, member.name, member.module, code=Exit.DEPENDENCIES, why=why)
         clean.install(f"{files.wheel if files else member.name}[dev]")
         clean.test(files.sdist if files else None, member.name)
+        extras = imports.used_extras(member)
+        if extras:
+            clean.install(f"{files.wheel if files else member.name}[{','.join(extras)}]")
         _types(member, shell, clean)
     tell(f"{member.name} {member.version} is fit to be published")
 

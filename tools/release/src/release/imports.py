@@ -48,6 +48,13 @@ def faults(workspace: Workspace, path: str) -> list[str]:
     return wrong
 
 
+def used_extras(member: Member) -> list[str]:
+    """List the extras that the package's own modules import: who imports these modules has them installed."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(member.source.rglob("*.py"))]
+    tops = {found.top for text in texts for found in _imports(ast.parse(text), lazy=False)}
+    return [name for name, lines in member.extras.items() if tops & {_module(line.name) for line in lines}]
+
+
 def _imports(node: ast.AST, *, lazy: bool) -> Iterator[Import]:
     if isinstance(node, ast.Import):
         yield from (Import(alias.name, node.lineno, lazy) for alias in node.names)
