@@ -20,7 +20,7 @@ def plain(columns: Columns, has_complex: bool) -> Columns:
     """
     params = columns[0]
     if any(hasattr(p, "to_local") for p in params):
-        columns = tuple([_local(x, p) for x, p in zip(column, params, strict=True)] for column in columns if column)
+        columns = tuple([_local(x, p) for x, p in zip(column, params, strict=False)] for column in columns)
     if has_complex:
         columns = tuple([torch.view_as_real(x) if x.is_complex() else x for x in column] for column in columns)
     return columns

@@ -24,6 +24,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+HALF_MAX = 65504.0  # 1 / ε is beyond it: where v is 0 in float16, torch's RAdam computes ∞ · 0 = NaN
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -92,7 +94,10 @@ def _adaptive(v: Tensor, c: Correction, s: Settings) -> Tensor:
     """Return √(1 - β2^t) / (√v + ε), in one new tensor unless autograd needs the steps between."""
     if torch.is_grad_enabled():
         return c.root2 / (v.sqrt() + s.epsilon)
-    return v.sqrt().add_(s.epsilon).reciprocal_().mul_(c.root2)
+    inverse = v.sqrt().add_(s.epsilon).reciprocal_()
+    if v.dtype == torch.float16:
+        inverse.clamp_(max=HALF_MAX)
+    return inverse.mul_(c.root2)
 
 
 def rectified_adam_fast(
@@ -114,6 +119,8 @@ def rectified_adam_fast(
         scale = torch._foreach_sqrt(v)
         torch._foreach_add_(scale, s.epsilon)
         torch._foreach_reciprocal_(scale)
+        if theta[0].dtype == torch.float16:
+            torch._foreach_clamp_max_(scale, HALF_MAX)
         torch._foreach_mul_(scale, factor(c.root2))
         torch._foreach_mul_(move, scale)
         torch._foreach_mul_(move, factor(c.r))

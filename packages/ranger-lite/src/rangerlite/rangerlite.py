@@ -25,6 +25,8 @@ LATER_SETTINGS: dict[str, Any] = {
     "fused": None,
 }
 
+FUSED_WANTS = "`fused=True` requires all the params to be floating point Tensors on the CPU or CUDA, got {} on {}; leave fused=None"
+
 
 class RangerLite(RAdam):
     """RAdam inside, Lookahead outside, in one torch optimizer.
@@ -200,12 +202,12 @@ class RangerLite(RAdam):
     def _refuse_gradients(self) -> None:
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is not None and p.grad.is_sparse:
+                if p.grad is None:
+                    continue
+                if p.grad.is_sparse:
                     raise RuntimeError("RangerLite does not support sparse gradients, use torch.optim.SparseAdam")
                 if group["fused"] and p.device.type not in ("cpu", "cuda"):
-                    raise RuntimeError(
-                        f"fused=True needs parameters on the CPU or CUDA, got {p.device}; use fused=None"
-                    )
+                    raise RuntimeError(FUSED_WANTS.format(p.dtype, p.device))
 
     def _init_group(  # type: ignore[override]
         self,
