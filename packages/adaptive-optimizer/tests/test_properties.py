@@ -89,6 +89,22 @@ def test_bounds_on_the_rate_itself_hold(losses):
         opt.step()
 
 
+@pytest.mark.parametrize("largest", [1e308, 1.7976931348623157e308])
+def test_losses_at_the_end_of_float64_leave_the_controller_alive(largest):
+    opt = AdaptiveOptimizer(SGD([parameter()], lr=1.0), lr_rule="trend+variance", reward_rule=REWARD)
+    for signal in [largest, -largest, largest, -largest, -largest]:
+        opt.step_loss(signal)
+        opt.step_reward(-signal)
+        opt.step()
+    state = opt.state_dict()["adaptive"]["controller"]
+    assert all(map(math.isfinite, [*state["losses"].values(), *state["rewards"].values()]))
+    before = opt.factors["M"]
+    for step in range(10):
+        opt.step_loss(-1e300 if step else 1e300)
+        opt.step()
+    assert opt.factors["M"] > before
+
+
 @pytest.mark.parametrize("unit", [1e-6, 1e-3, 1e3, 1e6])
 @pytest.mark.parametrize("reward_rule", [None, "scaling", "trend", "variance"])
 @pytest.mark.parametrize("lr_rule", ["trend", "variance", "trend+variance+cosine"])
