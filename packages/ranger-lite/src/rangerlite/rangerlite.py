@@ -25,7 +25,12 @@ LATER_SETTINGS: dict[str, Any] = {
     "fused": None,
 }
 
-FUSED_WANTS = "`fused=True` requires all the params to be floating point Tensors on the CPU or CUDA, got {} on {}; leave fused=None"
+FUSED_WANTS = (
+    "`fused=True` requires all the params to be floating point Tensors on the CPU or CUDA, "
+    "got {} on {}; use fused=None"
+)
+    "`fused=True` requires all the params to be floating point Tensors on the CPU or CUDA, got {} on {}; use fused=None"
+)
 
 
 class RangerLite(RAdam):
