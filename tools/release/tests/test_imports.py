@@ -95,3 +95,8 @@ def test_check_fails_on_a_planted_violation(house, run):
     outcome = run("check", "--only", "boundaries")
     assert outcome.code == 1
     assert f"{SRC}:1: alphabeta: packages never import each other" in outcome.out
+
+
+def test_a_file_that_does_not_parse_is_a_fault(house):
+    house.write(SRC, "import os\n  x = 1\n")
+    assert imports.faults(house.workspace, SRC) == [f"{SRC}:2: does not parse: unexpected indent"]

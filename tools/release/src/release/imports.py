@@ -38,7 +38,10 @@ class Import:
 
 def faults(workspace: Workspace, path: str) -> list[str]:
     """Judge one file, given relative to the root; each fault starts with path and line."""
-    tree = ast.parse((workspace.root / path).read_text(encoding="utf-8"), path)
+    try:
+        tree = ast.parse((workspace.root / path).read_text(encoding="utf-8"), path)
+    except SyntaxError as error:
+        return [f"{path}:{error.lineno}: does not parse: {error.msg}"]
     owner = next((member for member in workspace.members.values() if path.startswith(f"{member.path}/")), None)
     wrong: list[str] = []
     for found in _imports(tree, lazy=False):
