@@ -6,7 +6,7 @@ from fractions import Fraction
 from statistics import fmean, pstdev, pvariance
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pulseopt._context import phase, trend
 from pulseopt._ema import ema_ends
@@ -19,6 +19,7 @@ ordinary = st.floats(-1e6, 1e6)
 losses = st.lists(finite, min_size=1, max_size=20)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(-1, 1)), min_size=1, max_size=40), st.floats(0.5, 1.0))
 def test_discounted_statistics_are_the_papers_sums(plays, gamma):
     n, s = [0.0] * 4, [0.0] * 4
@@ -39,6 +40,7 @@ def test_bounds_are_mean_plus_bonus():
     assert warmup_arms([1, 1, 1], 1) == []
 
 
+@settings(deadline=None)
 @given(st.lists(ordinary, min_size=1, max_size=30), st.floats(0.01, 1.0), st.none() | ordinary)
 def test_the_moving_average_is_the_closed_form(values, alpha, carried):
     start, end = ema_ends(values, alpha, carried)
@@ -51,6 +53,7 @@ def test_the_moving_average_is_the_closed_form(values, alpha, carried):
     assert min([start, *rest]) - 1e-6 <= end <= max([start, *rest]) + 1e-6
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=20))
 def test_instability_is_variance_over_squared_mean(values):
     exact = pvariance(map(Fraction, values)) / (fmean(values) ** 2 + 1e-8)
@@ -58,11 +61,13 @@ def test_instability_is_variance_over_squared_mean(values):
     assert deviation(values) == pytest.approx(pstdev(values), rel=1e-6, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(losses, st.sampled_from([1e-8, 1.0, 5e-324]))
 def test_instability_is_finite_for_every_finite_loss(values, eps):
     assert 0.0 <= instability(values, eps) < math.inf
 
 
+@settings(deadline=None)
 @given(finite, finite, losses)
 def test_the_relative_improvement_is_bounded_and_its_sign_is_the_losss(e0, e1, values):
     b, v = relative_improvement(e0, e1, values)
@@ -71,6 +76,7 @@ def test_the_relative_improvement_is_bounded_and_its_sign_is_the_losss(e0, e1, v
     assert b == 0 or (b > 0) == (e0 > e1)
 
 
+@settings(deadline=None)
 @given(
     ordinary, ordinary, st.lists(ordinary, min_size=1, max_size=9), st.sampled_from([2.0**k for k in (-20, -3, 5, 30)])
 )
@@ -86,6 +92,7 @@ def test_for_small_changes_both_improvements_agree(change):
     assert relative == pytest.approx(log_improvement(2.0, 2.0 * (1 - change), 1e-12), rel=2e-3, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(st.lists(ordinary, max_size=6), st.floats(0, 10))
 def test_the_trend_is_the_sign_of_the_mean_change(window, epsilon):
     if len(window) < 2:
@@ -96,6 +103,7 @@ def test_the_trend_is_the_sign_of_the_mean_change(window, epsilon):
     assert trend(window, epsilon) == expected
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(0.5, 100.0), min_size=2, max_size=6),
     st.floats(0, 1),

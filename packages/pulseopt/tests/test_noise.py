@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pulseopt._noise import NoiseSource, stream_seed
 
@@ -25,6 +25,7 @@ def test_no_two_of_many_parameters_share_a_stream():
     assert stream_seed(0, 0, 1009) != stream_seed(0, 1, 0), "release 0.1.0's collision"
 
 
+@settings(deadline=None)
 @given(
     st.tuples(st.integers(0, 30_000), st.integers(0, 30_000)), st.tuples(st.integers(0, 30_000), st.integers(0, 30_000))
 )
