@@ -26,9 +26,6 @@ LATER_SETTINGS: dict[str, Any] = {
 }
 
 FUSED_WANTS = (
-    "`fused=True` requires all the params to be floating point Tensors on the CPU or CUDA, "
-    "got {} on {}; use fused=None"
-)
     "`fused=True` requires all the params to be floating point Tensors on the CPU or CUDA, got {} on {}; use fused=None"
 )
 
