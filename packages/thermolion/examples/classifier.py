@@ -3,9 +3,8 @@
 import math
 
 import torch
-from torch import Tensor, nn
-
 from thermolion import ThermoLion
+from torch import Tensor, nn
 
 
 def spirals(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

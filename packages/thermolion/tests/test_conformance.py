@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from thermolion import ThermoLion
 
 testkit = pytest.importorskip("testkit", reason="needs the workspace's test kit")

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.nn import Parameter
-
 from thermolion import ThermoLion
+from torch.nn import Parameter
 
 RECORDS = json.loads(Path(__file__).with_name("thermolion_trajectories.json").read_text())["records"]
 PATHS = [{}, {"foreach": False, "fused": False}, {"foreach": True}]

@@ -5,10 +5,9 @@ import warnings
 
 import pytest
 import torch
+from thermolion import ThermoLion
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
-
-from thermolion import ThermoLion
 
 
 def problem():

@@ -1,7 +1,7 @@
 """Default path on the CPU: blocks that stay in the cache, a slice of a big tensor or many tiny tensors packed together.
 
-It needs no compiler. The equations are the reference's with fewer passes over memory, in `update_block`; the noise is the
-same to the bit.
+It needs no compiler. The equations are the reference's with fewer passes over memory, in `update_block`; the noise is
+the same to the bit.
 """
 
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ def _step_big(work: Work) -> None:
 def _carry_big(work: Work, place: int, g: Tensor, buffers: Sequence[Tensor]) -> Tensor:
     """Carry v̄ of one tensor on, and return its σ."""
     sums: list[Tensor] = []
-    for block in g.split(BLOCK):
+    for block in torch.split(g, BLOCK):
         square = buffers[0][: len(block)]
         torch.mul(block, block, out=square)
         sums.append(torch.nan_to_num_(square, nan=0.0, posinf=0.0).sum())

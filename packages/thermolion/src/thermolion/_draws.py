@@ -54,9 +54,11 @@ class Draws:
             theta: the tensor or a block of it, in the dtype to compute in.
             start: the logical number of the block's first element.
         """
+        return self.noise(place, theta, start) if self.work.warm else None
+
+    def noise(self, place: int, theta: Tensor, start: int = 0) -> Tensor:
+        """Return σ ξ for tensor number ``place``, which is warm; arguments as in `scaled`."""
         work = self.work
-        if not work.warm:
-            return None
         if work.group["noise"] == "global":
             xi = torch.randn_like(work.thetas[place]).to(theta.dtype)
         else:
@@ -79,4 +81,4 @@ def _sum_in_blocks(g: Tensor) -> Tensor:
     """Return Σ g², a block at a time where the memory lies in one piece."""
     if g.numel() <= BLOCK or not g.is_contiguous():
         return sum_of_squares(g)
-    return torch.stack([sum_of_squares(block) for block in g.view(-1).split(BLOCK)]).sum()
+    return torch.stack([sum_of_squares(block) for block in torch.split(g.view(-1), BLOCK)]).sum()

@@ -17,7 +17,7 @@ def step_foreach(work: Work, draws: Draws) -> None:
     thetas, grads, ms, vs = ([t.to(dtype) for t in ts] for ts in (work.thetas, work.grads, work.ms, work.vs))
     if work.group["maximize"]:
         grads = list(torch._foreach_neg(grads))
-    noises = [draws.scaled(place, theta) for place, theta in enumerate(thetas)] if work.warm else None
+    noises = [draws.noise(place, theta) for place, theta in enumerate(thetas)] if work.warm else None
     update_lists(thetas, grads, ms, vs, noises, work.coefficients)
     for place, theta in enumerate(thetas):
         if work.thetas[place].dtype != dtype:

@@ -53,8 +53,9 @@ def kernel() -> Any:
         step = ctypes.CDLL(str(library)).thermolion_step
     except Exception as error:
         raise RuntimeError(
-            "fused=True on the CPU compiles a C++ kernel on first use, which needs a C++ compiler, ninja and setuptools; "
-            f"compiling failed here: {error}\nInstall a compiler and `pip install 'thermolion[fused]'`, or leave fused=None"
+            "fused=True on the CPU compiles a C++ kernel on first use, which needs a C++ compiler, ninja and "
+            f"setuptools; compiling failed here: {error}\n"
+            "Install a compiler and `pip install 'thermolion[fused]'`, or leave fused=None"
         ) from error
     step.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
     step.restype = None
@@ -87,7 +88,9 @@ def step_fused_cpu(work: Work) -> None:
         if g.dtype != dtype or not g.is_contiguous() or g.is_neg():
             g = g.to(dtype).resolve_neg().contiguous()
             held.append(g)
-        rows.extend((theta.data_ptr(), g.data_ptr(), m.data_ptr(), v.data_ptr(), v_mean.data_ptr(), theta.numel(), step, index))
+        rows.extend(
+            (theta.data_ptr(), g.data_ptr(), m.data_ptr(), v.data_ptr(), v_mean.data_ptr(), theta.numel(), step, index)
+        )
         taken.append(work.temperatures[place])
     if taken:
         temperatures = array("d", taken)

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from torch import Tensor
+
 from thermolion._blocks import fits, step_blocks
 from thermolion._draws import Draws
 from thermolion._foreach import step_foreach
@@ -19,5 +21,19 @@ def take_path(work: Work) -> None:
     if group["foreach"] is None and group["fused"] is None and fits(work):
         step_blocks(work)
         return
-    path: Callable[[Work, Draws], None] = step_foreach if group["foreach"] else step_reference
+    lists = group["foreach"] or (group["foreach"] is None and group["fused"] is None and work.device.type == "cuda")
+    path: Callable[[Work, Draws], None] = step_foreach if lists else step_reference
     path(work, Draws(work))
+
+
+def refuse_fused(param: Tensor) -> None:
+    """Refuse a parameter that no fused kernel takes.
+
+    Raises:
+        RuntimeError: the parameter is neither on the CPU nor real or complex floating point.
+    """
+    if param.device.type != "cpu" or not (param.is_floating_point() or param.is_complex()):
+        raise RuntimeError(
+            "`fused=True` requires all the params to be floating point Tensors of supported devices: ['cpu'], "
+            f"got one of {param.dtype} on {param.device}; pass fused=None"
+        )

@@ -43,8 +43,8 @@ def begin(param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
 def restore(saved: dict[str, Any], loaded: dict[str, Any], param: Tensor, group: dict[str, Any]) -> None:
     """Make ``loaded`` a state of ``param`` again, from what the checkpoint ``saved``.
 
-    `torch.optim.Optimizer` casts floating state to the parameter's dtype on its way in; here moments keep the dtype that
-    the group asks for and scalars their own. Checkpoints of 0.1.0 know no v̄: it is the mean of their v.
+    `torch.optim.Optimizer` casts floating state to the parameter's dtype on its way in; here moments keep the dtype
+    that the group asks for and scalars their own. Checkpoints of 0.1.0 know no v̄: it is the mean of their v.
     """
     dtype = moment_dtype(param, group["state_dtype"])
     for name in ("m", "v"):

@@ -14,7 +14,7 @@ from thermolion._sharding import elements_of, is_sharded, local
 class Work:
     """Tensors of one group, device and dtypes that are all warm or all cold; lists run in parallel.
 
-    ``thetas``, ``grads``, ``ms``, ``vs`` are real, local views that share the memory of parameters, gradients and state.
+    ``thetas``, ``grads``, ``ms``, ``vs`` are real, local views that share memory with parameters, gradients, state.
     """
 
     group: dict[str, Any]
@@ -42,7 +42,8 @@ class Work:
         lr: float | Tensor = group["lr"]
         if isinstance(lr, Tensor) and lr.dim():
             lr = lr.squeeze()
-        return Coefficients(lr, *group["betas"], group["weight_decay"], group["eps"])
+        beta1, beta2 = group["betas"]
+        return Coefficients(lr, beta1, beta2, group["weight_decay"], group["eps"])
 
     @property
     def capturable(self) -> bool:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from thermolion._paths import take_path
+from thermolion._paths import refuse_fused, take_path
 from thermolion._seeds import settle_seeds
 from thermolion._settings import ADDED, check_settings
 from thermolion._state import begin, restore
@@ -33,8 +33,8 @@ class ThermoLion(Optimizer):
         state_dtype: of the two moments; None is the parameter's.
         maximize: climb instead of descending.
         foreach: True takes the path on lists; False excludes it.
-        fused: True takes one kernel over all tensors: Triton on CUDA; on the CPU C++, compiled on first use. With neither
-            flag given, see "Paths" in the documentation.
+        fused: True takes one C++ kernel over all tensors on the CPU, compiled on first use; other devices are refused.
+            With neither flag given, see "Paths" in the documentation.
         capturable: keep step and temperature on the device, for CUDA graphs and `torch.compile`.
         stochastic_rounding: write bfloat16 parameters rounded up or down at random, without bias.
 
@@ -146,20 +146,29 @@ class ThermoLion(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for work in self._collect():
-            take_path(work)
+        self._apply()
         return loss
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _apply(self) -> None:
+        """Step all work; a compiler leaves this as it is, and so the noise keeps its bits."""
+        self._refuse()
+        found_inf: Tensor | None = getattr(self, "found_inf", None)
+        if found_inf is not None and bool(found_inf):  # set by a scaler that leaves its overflow check to the step
+            return
+        for work in self._collect():
+            take_path(work)
+
     def _collect(self) -> list[Work]:
-        """Sort what has a gradient by what can go together; refuse all before anything is written."""
-        self._refuse_sparse()
+        """Sort what has a gradient by what can go together."""
         works: dict[Any, Work] = {}
+        scale: Tensor | None = getattr(self, "grad_scale", None)
         first = 0
         for place, group in enumerate(self.param_groups):
             for index, param in enumerate(group["params"], first):
                 grad = param.grad
                 if grad is not None:
-                    self._enter(works, place, group, index, param, grad)
+                    self._enter(works, place, group, index, param, grad if scale is None else grad / scale)
             first += len(group["params"])
         if any(work.warm or work.group["stochastic_rounding"] for work in works.values()):
             settle_seeds(self.param_groups)
@@ -180,10 +189,15 @@ class ThermoLion(Optimizer):
             work = works[key] = Work(group, warm)
         work.add(param, grad, state, index)
 
-    def _refuse_sparse(self) -> None:
+    def _refuse(self) -> None:
+        """Refuse what cannot be stepped, before anything is written."""
         for group in self.param_groups:
             for param in group["params"]:
-                if param.grad is not None and param.grad.layout is not torch.strided:
+                if param.grad is None:
+                    continue
+                if param.grad.layout is not torch.strided:
                     raise RuntimeError(
                         "ThermoLion does not support sparse gradients; pass sparse=False to the layer that makes them"
                     )
+                if group["fused"]:
+                    refuse_fused(param)
