@@ -1,4 +1,4 @@
-"""The oracle: noise from Python integers and dense perturbed models, written from the paper and the counter's equations."""
+"""The oracle: noise from Python integers and dense perturbed models, written from the equations."""
 
 import copy
 import math
@@ -29,7 +29,7 @@ def dense_members(es, indices=None):
     for i in range(es.pop_size) if indices is None else indices:
         model = copy.deepcopy(es.model).eval().requires_grad_(False)
         parameters = dict(model.named_parameters())
-        deltas = es._draw([i])
+        deltas = es.perturbations([i])
         for name, delta in zip(es.param_names, deltas, strict=True):
             p = parameters[name]
             if delta.left is None:

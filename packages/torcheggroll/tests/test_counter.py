@@ -3,7 +3,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import GAMMA, splitmix, word
-
 from torcheggroll._counter import keys, mix_integer, start, steps, words
 
 SEED = st.integers(-(2**70), 2**70)

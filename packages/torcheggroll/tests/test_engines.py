@@ -6,7 +6,6 @@ import torch
 from models import FACTORED, LOOPED, NoRule
 from reference import dense_members, relative
 from torch import nn
-
 from torcheggroll import TorchEggrollES
 
 

@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from torcheggroll._noise import Members, Noise, Shape, perturbed_shape
 
 CPU = torch.device("cpu")

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 import torcheggroll
 from torcheggroll import (
     compute_es_gradient,

@@ -20,7 +20,8 @@ _BLOCK = 1 << 20  # numbers of factors at a time
 
 def scale_of(mode: str, sigma: float, count: int) -> float:
     """Give c for ``count`` members."""
-    return {"hyperscale": sigma * count**0.5, "paper": 1.0, "unbiased": 1 / sigma if sigma else 0.0}[mode]  # (3)
+    by_mode = {"hyperscale": sigma * count**0.5, "paper": 1.0, "unbiased": 1 / sigma if sigma else 0.0}  # (3)
+    return by_mode[mode]
 
 
 def pair_weights(fitness: Tensor, antithetic: bool) -> Tensor:

@@ -40,10 +40,11 @@ def centered(s: Tensor) -> Tensor:
 
 def rank(s: Tensor) -> Tensor:
     """Replace each fitness by its rank, from -½ to ½."""
-    values, inverse, counts = torch.unique(s, return_inverse=True, return_counts=True)
+    _, inverse, counts = torch.unique(s, return_inverse=True, return_counts=True)
     last = counts.cumsum(0)
     mean_rank = (last - counts + last - 1).to(s.dtype) / 2
-    return mean_rank[inverse] / max(len(s) - 1, 1) - 0.5  # (3)
+    own: Tensor = mean_rank[inverse]
+    return own / max(len(s) - 1, 1) - 0.5  # (3)
 
 
 def sign(s: Tensor) -> Tensor:
@@ -102,7 +103,7 @@ def shape_fitness(s: Tensor, shaping: str | Shaping, antithetic: bool, group_siz
     kept = s[counted]
     if kept.dim() == 2 and shaping != "question" and isinstance(shaping, str):
         kept = kept.mean(1)
-    if kept.numel() == 0 or float(kept.max() - kept.min()) == 0 and shaping != "raw":
+    if kept.numel() == 0 or (float(kept.max() - kept.min()) == 0 and shaping != "raw"):
         return f, counted
     if shaping == "group":
         f[counted] = group(kept, (torch.arange(len(s)) // (group_size or len(s)))[counted])

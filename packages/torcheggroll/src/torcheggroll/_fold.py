@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from ._catch import METADATA, Catcher, Perturbed, op_name
 from ._engines import Evolved, Task
@@ -26,7 +26,18 @@ _NAMES = ("add", "sub", "mul", "div", "maximum", "minimum", "relu", "tanh", "sig
           "type_as", "logical_not", "eq", "ne", "lt", "le", "gt", "ge")  # fmt: skip
 _ELEMENTWISE: frozenset[Any] = frozenset(
     [getattr(owner, name) for owner in (torch, Tensor) for name in _NAMES if hasattr(owner, name)]
-    + [F.relu, F.gelu, F.silu, F.elu, F.leaky_relu, F.softplus, F.sigmoid, F.tanh, F.mish, F.hardtanh]
+    + [
+        functional.relu,
+        functional.gelu,
+        functional.silu,
+        functional.elu,
+        functional.leaky_relu,
+        functional.softplus,
+        functional.sigmoid,
+        functional.tanh,
+        functional.mish,
+        functional.hardtanh,
+    ]
 )
 _NUMBERS = frozenset([Tensor.item, Tensor.__bool__, Tensor.__float__, Tensor.__int__, Tensor.tolist, Tensor.__index__])
 
@@ -74,13 +85,13 @@ class Folder(Catcher):
             return func(*[t[0] if is_folded(t) else t for t in args], **kwargs)
         if self._uses(args, kwargs):
             out = self._caught(func, args, kwargs)
-        elif func is F.multi_head_attention_forward:
+        elif func is functional.multi_head_attention_forward:
             out = RULES[func](self, *args, **kwargs)
         elif not folded:
             return func(*args, **kwargs)
         elif func in _NUMBERS:
             raise FoldError(f"{op_name(func)} asks for one number where every member has its own")
-        elif func is F.scaled_dot_product_attention:
+        elif func is functional.scaled_dot_product_attention:
             out = self._attention(*args, **kwargs)
         elif func in _ELEMENTWISE:
             dims = max(t.dim() - is_folded(t) for t in tensors)
@@ -104,7 +115,7 @@ class Folder(Catcher):
     ) -> Any:
         named = {"attn_mask": attn_mask, "is_causal": is_causal, "scale": scale, "dropout_p": dropout_p}
         if dropout_p or is_folded(attn_mask) or not all(is_folded(t) for t in (query, key, value)):
-            return self._mapped(F.scaled_dot_product_attention, (query, key, value), named, {})
+            return self._mapped(functional.scaled_dot_product_attention, (query, key, value), named, {})
         if attn_mask is not None and attn_mask.dim() > 2:
             attn_mask = attn_mask.view(*[1] * (query.dim() - attn_mask.dim()), *attn_mask.shape)
         return mark(attention(query, key, value, attn_mask, is_causal, scale, enable_gqa))
@@ -127,7 +138,12 @@ class Folder(Catcher):
             return function(tree) if is_folded(tree) else tree
 
         found: list[Tensor] = []
-        change([*args, *kwargs.values()], lambda t: found.append(t) or t)
+
+        def take(tensor: Tensor) -> Tensor:
+            found.append(tensor)
+            return tensor
+
+        change([*args, *kwargs.values()], take)
 
         def call(own: Sequence[Tensor]) -> Any:
             given = iter(own)

@@ -50,7 +50,7 @@ def by_member(results: Mapping[Any, Any], population: int) -> list[Any]:
     """Put results that came in any order, some perhaps never, in the members' order."""
     placed: list[Any] = [None] * population
     for member, value in results.items():
-        index = getattr(member, "index", member)
+        index = getattr(member, "member", member)
         if isinstance(index, bool) or not isinstance(index, int):
             raise TypeError(f"a fitness must be keyed by a member's index or MemberSpec, got {member!r}")
         if not 0 <= index < population:

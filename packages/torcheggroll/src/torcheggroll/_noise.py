@@ -46,7 +46,7 @@ class Shape(NamedTuple):
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Read Aᵀ ``(K, r, m)`` and Bᵀ ``(K, r, n)`` from the numbers of each pair."""
-        left, right = z.split([self.rank * self.rows, self.rank * self.columns], dim=1)
+        left, right = z[:, : self.rank * self.rows], z[:, self.rank * self.rows :]
         return left.unflatten(1, (self.rank, self.rows)), right.unflatten(1, (self.rank, self.columns))
 
 

@@ -11,7 +11,7 @@ class MemberSpec(NamedTuple):
 
     seed: int
     epoch: int
-    index: int
+    member: int
 
 
 class Population(Sequence[Item], Generic[Item]):

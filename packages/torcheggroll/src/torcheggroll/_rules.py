@@ -8,8 +8,8 @@ from types import FunctionType
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from ._catch import Catcher, Perturbed, Rule, formed
 from ._noise import Delta
@@ -33,7 +33,7 @@ def _dense(found: Perturbed | None) -> Tensor | None:
 
 
 def linear_rule(catch: Catcher, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
-    """``F.linear``."""
+    """``functional.linear``."""
     if catch.find(input) is not None or weight.dim() != 2:
         return NotImplemented
     found, shift = catch.find(weight), catch.find(bias)
@@ -88,7 +88,7 @@ def embedding_rule(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Any:
-    """``F.embedding``; a ``max_norm`` writes into the table and is declined."""
+    """``functional.embedding``; a ``max_norm`` writes into the table and is declined."""
     found = catch.find(weight)
     if found is None or found.delta.left is None or max_norm is not None:
         return NotImplemented
@@ -96,7 +96,7 @@ def embedding_rule(
 
 
 def convolution_rule(base: Callable[..., Tensor], dims: int) -> Rule:
-    """Make the rule of ``F.conv1d``, ``F.conv2d`` or ``F.conv3d``."""
+    """Make the rule of ``functional.conv1d``, ``functional.conv2d`` or ``functional.conv3d``."""
 
     def rule(
         catch: Catcher,
@@ -148,17 +148,19 @@ def layer_norm_rule(
     eps: float = 1e-5,
     cudnn_enable: bool = True,
 ) -> Any:
-    """``F.layer_norm``."""
+    """``functional.layer_norm``."""
     return _normalization(
-        catch, input, weight, bias, lambda x: F.layer_norm(x, normalized_shape, None, None, eps), False
+        catch, input, weight, bias, lambda x: functional.layer_norm(x, normalized_shape, None, None, eps), False
     )
 
 
 def rms_norm_rule(
     catch: Catcher, input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
 ) -> Any:
-    """``F.rms_norm``."""
-    return _normalization(catch, input, weight, None, lambda x: F.rms_norm(x, normalized_shape, None, eps), False)
+    """``functional.rms_norm``."""
+    return _normalization(
+        catch, input, weight, None, lambda x: functional.rms_norm(x, normalized_shape, None, eps), False
+    )
 
 
 def group_norm_rule(
@@ -169,8 +171,10 @@ def group_norm_rule(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Any:
-    """``F.group_norm``."""
-    return _normalization(catch, input, weight, bias, lambda x: F.group_norm(x, num_groups, None, None, eps), True)
+    """``functional.group_norm``."""
+    return _normalization(
+        catch, input, weight, bias, lambda x: functional.group_norm(x, num_groups, None, None, eps), True
+    )
 
 
 def batch_norm_rule(
@@ -184,11 +188,11 @@ def batch_norm_rule(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Any:
-    """``F.batch_norm`` with running statistics; those of a batch would mix the members."""
+    """``functional.batch_norm`` with running statistics; those of a batch would mix the members."""
     if training:
         return NotImplemented
     return _normalization(
-        catch, input, weight, bias, lambda x: F.batch_norm(x, running_mean, running_var, None, None, False, 0.0, eps),
+        catch, input, weight, bias, lambda x: functional.batch_norm(x, running_mean, running_var, None, None, False, 0.0, eps),
         True,
     )  # fmt: skip
 
@@ -237,14 +241,14 @@ def attention_rule(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """``F.scaled_dot_product_attention``, whether or not a parameter takes part."""
+    """``functional.scaled_dot_product_attention``, whether or not a parameter takes part."""
     if dropout_p or any(catch.find(t) is not None for t in (query, key, value, attn_mask)):
         named = {"attn_mask": attn_mask, "dropout_p": dropout_p, "is_causal": is_causal, "scale": scale}
-        return catch.materialised(F.scaled_dot_product_attention, (query, key, value), named)
-    return Attention.apply(query, key, value, attn_mask, is_causal, scale, enable_gqa)  # type: ignore[no-untyped-call]
+        return catch.materialised(functional.scaled_dot_product_attention, (query, key, value), named)
+    return Attention.apply(query, key, value, attn_mask, is_causal, scale, enable_gqa)
 
 
-def opened(function: FunctionType) -> Rule:
+def opened(function: Any) -> Rule:
     """Make the rule of a function written in Python: run its own lines, whose ops are caught one by one."""
     own = {**function.__globals__, "has_torch_function": lambda _: False}
     body = FunctionType(function.__code__, own, function.__name__, function.__defaults__, function.__closure__)
@@ -258,16 +262,16 @@ def opened(function: FunctionType) -> Rule:
 
 
 RULES: dict[Any, Rule] = {
-    F.linear: linear_rule,
-    F.embedding: embedding_rule,
-    F.conv1d: convolution_rule(F.conv1d, 1),
-    F.conv2d: convolution_rule(F.conv2d, 2),
-    F.conv3d: convolution_rule(F.conv3d, 3),
-    F.layer_norm: layer_norm_rule,
-    F.rms_norm: rms_norm_rule,
-    F.group_norm: group_norm_rule,
-    F.batch_norm: batch_norm_rule,
-    F.multi_head_attention_forward: opened(F.multi_head_attention_forward),
+    functional.linear: linear_rule,
+    functional.embedding: embedding_rule,
+    functional.conv1d: convolution_rule(functional.conv1d, 1),
+    functional.conv2d: convolution_rule(functional.conv2d, 2),
+    functional.conv3d: convolution_rule(functional.conv3d, 3),
+    functional.layer_norm: layer_norm_rule,
+    functional.rms_norm: rms_norm_rule,
+    functional.group_norm: group_norm_rule,
+    functional.batch_norm: batch_norm_rule,
+    functional.multi_head_attention_forward: opened(functional.multi_head_attention_forward),
     torch.addmm: addmm_rule,
     Tensor.addmm: addmm_rule,
     **dict.fromkeys(
@@ -281,4 +285,4 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys([torch.chunk, Tensor.chunk], split_rule(torch.chunk)),
     **dict.fromkeys([torch.split, Tensor.split], split_rule(torch.split)),
 }
-ALWAYS: dict[Any, Rule] = {F.scaled_dot_product_attention: attention_rule}
+ALWAYS: dict[Any, Rule] = {functional.scaled_dot_product_attention: attention_rule}

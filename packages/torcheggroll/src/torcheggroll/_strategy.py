@@ -89,7 +89,8 @@ class Strategy:
     def _draw_epoch(self, epoch: int) -> int:
         return epoch // self.noise_reuse if self.noise_reuse else 0
 
-    def _draw(self, members: list[int], spec: MemberSpec | None = None) -> list[Delta]:
+    def perturbations(self, members: list[int], spec: MemberSpec | None = None) -> list[Delta]:
+        """Draw the factors of some members of this epoch, or of the epoch of ``spec``."""
         seed, epoch, sigma = self.seed, self.epoch, self.sigma
         if spec is not None:
             seed, epoch = spec.seed, spec.epoch
@@ -99,8 +100,8 @@ class Strategy:
 
     def _spec(self, member: int | MemberSpec) -> MemberSpec:
         spec = MemberSpec(self.seed, self.epoch, member) if isinstance(member, int) else member
-        if not 0 <= spec.index < self.pop_size:
-            raise ValueError(f"member must be in [0, {self.pop_size}), got {spec.index}")
+        if not 0 <= spec.member < self.pop_size:
+            raise ValueError(f"member must be in [0, {self.pop_size}), got {spec.member}")
         return spec
 
     def _check_specs(self, fitnesses: Mapping[Any, Any]) -> None:
@@ -110,6 +111,15 @@ class Strategy:
                     f"fitness must be of this population, seed {self.seed} and epoch {self.epoch}, got {member}; "
                     "drop results that came too late"
                 )
+
+    def forward_task(self, inputs: Any, per_member: bool) -> Task:
+        """Ask each member for the model's outputs."""
+        data = sliced(inputs, self.pop_size, "inputs") if per_member else []
+
+        def forward(own: list[Any]) -> Any:
+            return call_model(self.model, refill(inputs, own) if per_member else inputs)
+
+        return Task(forward, None, data)
 
     def _loss_task(self, inputs: Any, loss_fn: Callable[[Any, Any], Any], targets: Any, per_member: bool | str) -> Task:
         if per_member not in (True, False, "inputs", "targets"):
@@ -127,7 +137,7 @@ class Strategy:
 
     def _dense(self, members: list[int]) -> dict[str, Tensor]:
         """Form some members in full: name to ``(members, *shape)``, with everything that is not evolved."""
-        deltas = dict(zip(self.param_names, self._draw(members), strict=True))
+        deltas = dict(zip(self.param_names, self.perturbations(members), strict=True))
         out: dict[str, Tensor] = {}
         for name, value in (*self.model.named_parameters(), *self.model.named_buffers()):
             if name in deltas:

@@ -130,7 +130,8 @@ class Updater:
 
 
 def _total(norms: list[Tensor]) -> Tensor:
-    return torch.linalg.vector_norm(torch.stack([norm.double() for norm in norms]))
+    total: Tensor = torch.linalg.vector_norm(torch.stack([norm.double() for norm in norms]))
+    return total
 
 
 def _master(parameter: nn.Parameter) -> nn.Parameter:
@@ -154,4 +155,4 @@ def _made(optimizer: Any, masters: list[nn.Parameter], lr: float) -> Optimizer:
 
 
 def _is_factory(scheduler: Any) -> bool:
-    return callable(scheduler) and not hasattr(scheduler, "step") or isinstance(scheduler, type)
+    return (callable(scheduler) and not hasattr(scheduler, "step")) or isinstance(scheduler, type)

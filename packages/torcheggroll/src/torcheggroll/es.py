@@ -188,7 +188,7 @@ class TorchEggrollES(Strategy):
         else:
             raise TypeError("call step(eval_fn) with a callable, or step(inputs, loss_fn, targets)")
         self._check()
-        results = self.evaluator.run(task, self._draw, list(range(self.pop_size)))
+        results = self.evaluator.run(task, self.perturbations, list(range(self.pop_size)))
         return self._finish(fitness_table(results))
 
     def forward(self, inputs: Any, per_member: bool = False) -> Any:
@@ -202,9 +202,7 @@ class TorchEggrollES(Strategy):
             The model's outputs, with ``(pop_size, ...)`` in front of every tensor.
         """
         self._check()
-        data = sliced(inputs, self.pop_size, "inputs") if per_member else []
-        task = Task(lambda own: call_model(self.model, refill(inputs, own) if per_member else inputs), None, data)
-        return self.evaluator.run(task, self._draw, list(range(self.pop_size)))
+        return self.evaluator.run(self.forward_task(inputs, per_member), self.perturbations, list(range(self.pop_size)))
 
     def ask(self) -> Population[MemberSpec]:
         """Open this epoch's population; evaluate its members anywhere, in any order, and ``tell`` what they got."""
@@ -252,7 +250,7 @@ class TorchEggrollES(Strategy):
             member: an index of this epoch's population, or a spec of any epoch.
         """
         spec = self._spec(member)
-        deltas = one_member(self._draw([spec.index], spec), 0)
+        deltas = one_member(self.perturbations([spec.member], spec), 0)
         with evaluation_mode(self.model), perturbed_weights(self.parameters, deltas, self.evaluator.warned):
             yield self.model
 
@@ -266,7 +264,7 @@ class TorchEggrollES(Strategy):
             Names of PEFT to tensors; parameters without factors, such as biases, come in full.
         """
         spec = self._spec(member)
-        return lora_factors(self.model, self.parameters, one_member(self._draw([spec.index], spec), 0))
+        return lora_factors(self.model, self.parameters, one_member(self.perturbations([spec.member], spec), 0))
 
     def prepare_population(self) -> Population[dict[str, Tensor]]:
         """Open this epoch's population as dense parameters, each member made when it is asked for.

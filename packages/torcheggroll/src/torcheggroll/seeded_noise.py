@@ -46,7 +46,8 @@ def generate_lora_noise(param: Tensor, rank: int, sigma: float, seed: int, devic
     r = max(min(rank, rows, columns), 1)
     draw = torch.randn(rows + columns, r, generator=_generator(seed, device), device=device, dtype=param.dtype)
     B, A = draw[:columns], draw[columns:]
-    return (A @ B.t()) * (sigma / r**0.5)  # (1)
+    noise: Tensor = (A @ B.t()) * (sigma / r**0.5)  # (1)
+    return noise
 
 
 def generate_standard_noise(param: Tensor, sigma: float, seed: int, device: torch.device) -> Tensor:
@@ -108,7 +109,8 @@ def generate_lora_noise_batched(
     r = max(min(rank, rows, columns), 1)
     generator = _generator(0 if seeds is None else int(seeds[0]), device)
     draw = torch.randn(pop_size, rows + columns, r, generator=generator, device=device, dtype=dtype)
-    return torch.bmm(draw[:, columns:], draw[:, :columns].transpose(1, 2)) * (sigma / r**0.5)  # (1)
+    noise: Tensor = torch.bmm(draw[:, columns:], draw[:, :columns].transpose(1, 2)) * (sigma / r**0.5)  # (1)
+    return noise
 
 
 def generate_standard_noise_batched(

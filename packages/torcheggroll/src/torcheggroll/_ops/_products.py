@@ -5,8 +5,8 @@ kernel for the rows that fill no block or begin within a cache line, so these ar
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 _ROWS = 8  # the kernels' block; rows in a partial block would be summed in another order
 _COLUMNS = 16  # numbers in a cache line; rows that begin elsewhere would be read by other instructions
@@ -16,15 +16,15 @@ _SLOW_RANK = 4
 def aligned(matrix: Tensor) -> Tensor:
     """Give ``matrix`` with zeros behind each row, up to the next cache line."""
     odd = matrix.shape[-1] % _COLUMNS
-    return F.pad(matrix, (0, _COLUMNS - odd)) if odd else matrix
+    return functional.pad(matrix, (0, _COLUMNS - odd)) if odd else matrix
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Give ``x weightᵀ + bias`` for ``x`` of shape ``(rows, n)``."""
     rows = x.shape[0]
     if rows % _ROWS:
-        return F.linear(F.pad(x, (0, 0, 0, -rows % _ROWS)), weight, bias)[:rows]
-    return F.linear(x, weight, bias)
+        return functional.linear(functional.pad(x, (0, 0, 0, -rows % _ROWS)), weight, bias)[:rows]
+    return functional.linear(x, weight, bias)
 
 
 def thin_shared(x: Tensor, right: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def thin_each(x: Tensor, right: Tensor) -> Tensor:
     if x.shape[1] == 1:
         return torch.bmm(right, x.transpose(1, 2)).transpose(1, 2)
     if rank < _SLOW_RANK:  # libraries treat so few columns as vectors, one by one
-        return torch.bmm(x, F.pad(right, (0, 0, 0, _SLOW_RANK - rank)).transpose(1, 2))[:, :, :rank]
+        return torch.bmm(x, functional.pad(right, (0, 0, 0, _SLOW_RANK - rank)).transpose(1, 2))[:, :, :rank]
     return torch.bmm(x, right.transpose(1, 2))
 
 

@@ -3,8 +3,10 @@
 softmax(q kᵀ/√d + mask) v      (1)  nothing here depends on a parameter
 """
 
-import torch.nn.functional as F
+from typing import Any
+
 from torch import Tensor
+from torch.nn import functional
 
 
 def attention(
@@ -31,9 +33,11 @@ def attention(
         ``(members, ..., heads, queries, d)``.
     """
     lead = query.shape[:-3]
-    fold = (t.reshape(-1, *t.shape[-3:]) for t in (query, key, value))
+    q, k, v = (t.reshape(-1, *t.shape[-3:]) for t in (query, key, value))
     if mask is not None and mask.dim() > 3:
         mask = mask.expand(*lead, *mask.shape[-3:]).reshape(-1, *mask.shape[-3:])
-    grouping = {"enable_gqa": True} if grouped else {}
-    out = F.scaled_dot_product_attention(*fold, attn_mask=mask, is_causal=causal, scale=scale, **grouping)  # (1)
+    grouping: dict[str, Any] = {"enable_gqa": True} if grouped else {}
+    out = functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=causal, scale=scale, **grouping
+    )  # (1)
     return out.view(*lead, *out.shape[1:])

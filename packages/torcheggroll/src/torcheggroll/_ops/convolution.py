@@ -51,7 +51,7 @@ def convolution(
     flat = x if shared else x.flatten(0, 1)
     y = base(flat, weight, bias, groups=groups, **settings).to(given.dtype)
     space = y.shape[2:]
-    y = y.unsqueeze(0).expand(members, *y.shape) if shared else y.unflatten(0, (members, -1))
+    y = y.unsqueeze(0).expand(members, *y.shape) if shared else y.view(members, -1, *y.shape[1:])
     batch = y.shape[1]
     if left is not None and right is not None:
         rank = left.shape[1]

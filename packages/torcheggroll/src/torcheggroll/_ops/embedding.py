@@ -6,8 +6,8 @@ Source: Sarkar et al. 2025 (EGGROLL), section 4.2, https://arxiv.org/abs/2511.16
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 
 def embedding(token: Tensor, shared: bool, weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def embedding(token: Tensor, shared: bool, weight: Tensor, left: Tensor, right: 
     """
     members, rank, vocabulary = left.shape
     lead = token.shape if shared else token.shape[1:]
-    base = F.embedding(token.reshape(-1), weight).to(left.dtype)
+    base = functional.embedding(token.reshape(-1), weight).to(left.dtype)
     if shared:
         thin = left[:, :, token.reshape(-1)].transpose(1, 2)
         base = base.unsqueeze(0).expand(members, -1, -1)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from .attention import attention
 
@@ -68,8 +68,8 @@ class Attention(torch.autograd.Function):
         grouped: bool,
     ) -> Tensor:
         """Evaluate one member."""
-        grouping = {"enable_gqa": True} if grouped else {}
-        return F.scaled_dot_product_attention(
+        grouping: dict[str, Any] = {"enable_gqa": True} if grouped else {}
+        return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=causal, scale=scale, **grouping
         )
 

@@ -1,0 +1,228 @@
+"""TorchEggroll beside pure inference: unperturbed forward passes over population times batch samples.
+
+Release 0.2.0 takes part where ``TORCHEGGROLL_020`` names a folder that holds its package; it is neither copied nor
+installed. Raw records: ``docs/records/speed/torcheggroll.jsonl``.
+"""
+
+import copy
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torcheggroll import TorchEggrollES
+
+from bench.speed.measure import Bar, NumberCase, SpeedCase
+from bench.speed.memory import peak_rss_mb
+
+PURE = "pure inference"
+OLD = "torcheggroll 0.2.0"
+STEP = "step"
+
+
+class Block(nn.Module):
+    """One layer of the measured transformer."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.qkv, self.out = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.norm2, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend and transform: ``(batch, T, width)``."""
+        b, t, d = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(y.transpose(1, 2).reshape(b, t, d))
+        down: Tensor = self.down(functional.gelu(self.up(self.norm2(x))))
+        return x + down
+
+
+class Transformer(nn.Module):
+    """A byte-level language model: width 256, 4 layers, vocabulary 256."""
+
+    def __init__(self, width: int = 256, layers: int = 4, vocabulary: int = 256, length: int = 64) -> None:
+        super().__init__()
+        self.token, self.position = nn.Embedding(vocabulary, width), nn.Embedding(length, width)
+        self.blocks = nn.Sequential(*(Block(width, 4) for _ in range(layers)))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, T)`` bytes to ``(batch, T, vocabulary)``."""
+        at = torch.arange(x.shape[1], device=x.device)
+        out: Tensor = self.head(self.norm(self.blocks(self.token(x) + self.position(at))))
+        return out
+
+
+def mlp() -> nn.Module:
+    """Return the measured classifier, 784-256-256-10."""
+    return nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10))
+
+
+def token_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy over all positions."""
+    return functional.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1))
+
+
+def _release_020() -> Any:
+    folder = os.environ.get("TORCHEGGROLL_020")
+    if folder is None:
+        return None
+    spec = importlib.util.spec_from_file_location("torcheggroll_020", Path(folder) / "torcheggroll" / "es.py")
+    if spec is None or spec.loader is None:
+        return None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.TorchEggrollES
+
+
+def _pure(model: nn.Module, x: Tensor, rows: int) -> Callable[[], None]:
+    def run() -> None:
+        with torch.no_grad():
+            for part in x.split(rows):
+                model(part)
+
+    return run
+
+
+def mlp_shared(device: str) -> Mapping[str, Callable[[], None]]:
+    """Population 256, rank 4, one batch of 128 for all members."""
+    torch.manual_seed(0)
+    model = mlp().to(device)
+    x, y = torch.randn(128, 784, device=device), torch.randint(0, 10, (128,), device=device)
+    made: dict[str, Callable[[], None]] = {PURE: _pure(copy.deepcopy(model), x.repeat(256, 1), 4096)}
+    for engine in ("vmap", "fold"):
+        es = TorchEggrollES(copy.deepcopy(model), 256, rank=4, seed=0, engine=engine)
+        made[engine] = _discard(partial(es.step, x, functional.cross_entropy, y))
+    old = _release_020()
+    if old is not None:
+        made[OLD] = _discard(partial(old(copy.deepcopy(model), 256, rank=4).step, x, functional.cross_entropy, y))
+    return made
+
+
+def mlp_own(device: str) -> Mapping[str, Callable[[], None]]:
+    """Population 256, rank 4, a batch of 128 for each member."""
+    torch.manual_seed(0)
+    model = mlp().to(device)
+    x, y = torch.randn(256, 128, 784, device=device), torch.randint(0, 10, (256, 128), device=device)
+    made: dict[str, Callable[[], None]] = {PURE: _pure(copy.deepcopy(model), x.flatten(0, 1), 4096)}
+    for engine in ("vmap", "fold"):
+        es = TorchEggrollES(copy.deepcopy(model), 256, rank=4, seed=0, engine=engine)
+        made[engine] = _discard(partial(es.step, x, functional.cross_entropy, y, per_member=True))
+    return made
+
+
+def transformer(device: str) -> Mapping[str, Callable[[], None]]:
+    """Population 64, ranks 1 and 4, 4 sequences of 64 bytes."""
+    torch.manual_seed(0)
+    model = Transformer().to(device)
+    x, y = (torch.randint(0, 256, (4, 64), device=device) for _ in "xy")
+    made: dict[str, Callable[[], None]] = {PURE: _pure(copy.deepcopy(model), x.repeat(64, 1), 32)}
+    for engine in ("vmap", "fold"):
+        for rank in (1, 4):
+            es = TorchEggrollES(copy.deepcopy(model), 64, rank=rank, seed=0, engine=engine)
+            made[f"{engine} rank {rank}"] = _discard(partial(es.step, x, token_loss, y))
+    old = _release_020()
+    if old is not None:
+        made[OLD] = _discard(partial(old(copy.deepcopy(model), 64, rank=4).step, x, token_loss, y))
+    return made
+
+
+def one_linear(width: int, population: int, device: str) -> Mapping[str, Callable[[], None]]:
+    """One row per member through one matrix: factors drawn beforehand, and drawn in each call."""
+    torch.manual_seed(0)
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    model = nn.Linear(width, width, bias=False).to(device, dtype)
+    x = torch.randn(population, 1, width, device=device, dtype=dtype)
+    es = TorchEggrollES(model, population, rank=1, seed=0, engine="vmap", chunk_size=population)
+    made: dict[str, Callable[[], None]] = {PURE: _pure(copy.deepcopy(model), x.flatten(0, 1), population)}
+    made["regenerated"] = _discard(partial(es.forward, x, per_member=True))
+    kept = TorchEggrollES(copy.deepcopy(model), population, rank=1, seed=0, engine="vmap", chunk_size=population)
+    made["stored"] = _discard(_with_stored_noise(kept, x))
+    return made
+
+
+def _with_stored_noise(es: TorchEggrollES, x: Tensor) -> Callable[[], Any]:
+    """Draw once, then evaluate with what was drawn; the optimizer itself stores nothing."""
+    everyone = list(range(es.pop_size))
+    deltas = es.perturbations(everyone)
+    task = es.forward_task(x, per_member=True)
+    return partial(es.evaluator.run, task, lambda _: deltas, everyone)
+
+
+def _discard(call: Callable[[], Any]) -> Callable[[], None]:
+    def run() -> None:
+        call()
+
+    return run
+
+
+def prepared_mlp(population: int) -> Callable[[], None]:
+    """Build the MLP's run, for a child process to measure."""
+    x, y = torch.randn(128, 784), torch.randint(0, 10, (128,))
+    es = TorchEggrollES(mlp(), population, rank=4, seed=0, engine="vmap")
+    return _discard(partial(es.step, x, functional.cross_entropy, y))
+
+
+def prepared_mlp_of_16(population: int) -> Callable[[], None]:
+    """Build the MLP's run with 16 members at a time."""
+    x, y = torch.randn(128, 784), torch.randint(0, 10, (128,))
+    es = TorchEggrollES(mlp(), population, rank=4, seed=0, engine="vmap", chunk_size=16)
+    return _discard(partial(es.step, x, functional.cross_entropy, y))
+
+
+def prepared_transformer(rank: int) -> Callable[[], None]:
+    """Build the transformer's run, for a child process to measure."""
+    x, y = (torch.randint(0, 256, (4, 64)) for _ in "xy")
+    es = TorchEggrollES(Transformer(), 64, rank=rank, seed=0, engine="vmap")
+    return _discard(partial(es.step, x, token_loss, y))
+
+
+def peaks(device: str) -> Mapping[str, float]:
+    """Measure the peaks above model and torch."""
+    small, large = (peak_rss_mb(prepared_mlp_of_16, population) for population in (64, 4096))
+    return {
+        "MLP": peak_rss_mb(prepared_mlp, 256),
+        "transformer": peak_rss_mb(prepared_transformer, 4),
+        "MLP, 16 at a time, population 64": small,
+        "MLP, 16 at a time, population 4096": large,
+    }
+
+
+CASES = [
+    SpeedCase(
+        "MLP 784-256-256-10, batch 128 shared, population 256, rank 4", "torcheggroll", mlp_shared, PURE,
+        (Bar("vmap", 150.0, "percent at least"),),
+    ),
+    SpeedCase(
+        "MLP 784-256-256-10, batch 128 per member, population 256, rank 4", "torcheggroll", mlp_own, PURE,
+        (Bar("vmap", 75.0, "percent at least"),),
+    ),
+    SpeedCase(
+        "transformer d 256, 4 layers, T 64, batch 4, population 64", "torcheggroll", transformer, PURE,
+        tuple(Bar(f"vmap rank {rank}", 80.0, "percent at least") for rank in (1, 4)), rounds=5,
+    ),
+    *(
+        SpeedCase(
+            f"one Linear {width}, population = batch = {population}, rank 1", "torcheggroll",
+            partial(one_linear, width, population), PURE,
+            (Bar("stored", stored, "percent at least"), Bar("regenerated", regenerated, "percent at least")),
+            devices=devices,
+        )
+        for width, population, stored, regenerated, devices in (
+            (1024, 512, 93.0, 80.0, ("cpu",)),
+            (4096, 256, 93.0, 80.0, ("cpu",)),
+            (8192, 1024, 91.0, 80.0, ("cuda",)),
+        )
+    ),
+    NumberCase(
+        "peak memory above model and torch", "torcheggroll", peaks, "MB",
+        (Bar("MLP", 60.0, "number at most"), Bar("transformer", 130.0, "number at most")),
+    ),
+]  # fmt: skip
