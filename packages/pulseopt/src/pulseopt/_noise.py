@@ -100,9 +100,12 @@ def _placed_like(noise: Tensor, grad: Any) -> Tensor:
     placements = getattr(grad, "placements", None)
     if placements is None:
         return noise
-    from torch.distributed.tensor import DTensor, Replicate  # needs a build with torch.distributed
+    try:
+        from torch.distributed.tensor import Replicate
+    except ImportError:  # torch 2.4
+        from torch.distributed._tensor import Replicate  # type: ignore[no-redef, attr-defined, unused-ignore]
 
     mesh = grad.device_mesh
-    whole: Any = DTensor.from_local(noise, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    whole: Any = type(grad).from_local(noise, mesh, [Replicate()] * mesh.ndim, run_check=False)
     part: Tensor = whole.redistribute(mesh, placements)
     return part
