@@ -1,6 +1,5 @@
 """``AdaptiveOptimizer``: any optimizer, its knobs steered by losses and rewards."""
 
-import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from adaptive_optimizer._actuator import Actuator
+from adaptive_optimizer._checkpoint import VERSION, read_into
 from adaptive_optimizer._checks import check_integer
 from adaptive_optimizer._choice import Choice
 from adaptive_optimizer._controller import Controller
@@ -216,7 +216,7 @@ class AdaptiveOptimizer(Values, Delegate):
         if not self._adapts:
             return state
         adaptive = {
-            "version": 1,
+            "version": VERSION,
             "rules": self._choice.names,
             "controller": self._controller.state_dict(),
             "intake": self._intake.state_dict(),
@@ -235,7 +235,7 @@ class AdaptiveOptimizer(Values, Delegate):
         adaptive = state_dict.get("adaptive", {})
         controller = Controller(self._choice.rules, self._settings)
         if adaptive:
-            self._read(adaptive, controller)
+            read_into(controller, adaptive, self._choice.names)
         self._actuator.restore()
         self._base.load_state_dict({key: value for key, value in state_dict.items() if key != "adaptive"})
         self._controller.restore(controller.snapshot())
@@ -290,24 +290,6 @@ class AdaptiveOptimizer(Values, Delegate):
             self._logs.add(self._controller.record(self._intake.latest, self._reward, self._actuator.logged_lr()))
         self._intake.stepped()
         self._reward = None
-
-    def _read(self, adaptive: dict[str, Any], controller: Controller) -> None:
-        if adaptive.get("version") != 1:
-            raise ValueError(
-                f"state_dict['adaptive']['version'] must be 1, got {adaptive.get('version')!r}; "
-                f"it was saved by another release: load it there"
-            )
-        try:
-            controller.load_state_dict(adaptive["controller"])
-        except KeyError as missing:
-            raise ValueError(f"state_dict['adaptive'] must be complete, but {missing} is missing") from missing
-        if adaptive["rules"] != self._choice.names:
-            warnings.warn(
-                f"the checkpoint was made with {adaptive['rules']}, this optimizer has {self._choice.names}: "
-                f"rules that both have go on, others start anew",
-                UserWarning,
-                stacklevel=3,
-            )
 
     @contextmanager
     def _base_values(self) -> Generator[None]:
