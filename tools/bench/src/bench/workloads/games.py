@@ -132,7 +132,7 @@ class LunarLander:
     def restart(self, which: NDArray[np.bool_], generator: np.random.Generator) -> Observation:
         """Start some of them anew."""
         for index in np.flatnonzero(which):
-            seed = int(generator.integers(2**31, dtype=np.int64))
+            seed = int(generator.random() * 2**31)
             self.seen[index] = self.games[index].reset(seed=seed)[0]
         self.over = self.over & ~which
         return self.seen.copy()
