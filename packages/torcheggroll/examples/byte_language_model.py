@@ -10,7 +10,6 @@ from importlib.resources import files
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
 from torcheggroll import TorchEggrollES
 
 

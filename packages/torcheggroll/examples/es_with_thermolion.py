@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.optim import Optimizer
-
 from torcheggroll import TorchEggrollES
 
 

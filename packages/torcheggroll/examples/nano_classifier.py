@@ -8,7 +8,6 @@ import argparse
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
 from torcheggroll import TorchEggrollES
 
 COLORS = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 1, 0], [0, 1, 1]])

@@ -32,10 +32,8 @@ def dense_members(es, indices=None):
         deltas = es.perturbations([i])
         for name, delta in zip(es.param_names, deltas, strict=True):
             p = parameters[name]
-            if delta.left is None:
-                change = delta.dense[0]
-            else:
-                change = (delta.left[0].T @ delta.right[0]).reshape(p.shape)
+            factored = delta.left is not None
+            change = (delta.left[0].T @ delta.right[0]).reshape(p.shape) if factored else delta.dense[0]
             with torch.no_grad():
                 p.copy_((p.to(change.dtype) + change).to(p.dtype))
         members.append(model)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from torch import nn
-
 from torcheggroll import TorchEggrollES
 
 testkit = pytest.importorskip("testkit", reason="needs the workspace's test kit")

@@ -221,7 +221,6 @@ def test_a_wrong_checkpoint_is_refused_before_anything_is_written(damage):
 
 
 def test_ask_and_tell_is_step():
-    x, y = data()
     stepped, told = (TorchEggrollES(mlp(), pop_size=8, sigma=0.1, seed=3, engine="loop") for _ in "ab")
     stepped.step(fitness)
     population = told.ask()
@@ -409,7 +408,8 @@ def test_attributes_of_0_2_0_are_there():
         ({"memory_budget": -1}, ValueError), ({"noise_reuse": -1}, ValueError), ({"weight_decay": -1}, ValueError),
         ({"max_update_norm": 0.0}, ValueError), ({"fitness": "group"}, ValueError), ({"group_size": 4}, ValueError),
         ({"fitness": "group", "group_size": 5}, ValueError), ({"sigma": 0.0, "scale": "unbiased"}, ValueError),
-        ({"fitness": "sign", "antithetic": False}, ValueError), ({"seed": 1.5}, TypeError), ({"optimizer": 3}, TypeError),
+        ({"fitness": "sign", "antithetic": False}, ValueError), ({"seed": 1.5}, TypeError),
+        ({"optimizer": 3}, TypeError),
         ({"param_filter": lambda p, n: False}, ValueError),
     ],
 )  # fmt: skip

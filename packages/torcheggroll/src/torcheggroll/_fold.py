@@ -20,8 +20,8 @@ from ._ops.per_member import Call
 from ._rules import RULES
 from ._tree import join, map_tensors
 
-_NAMES = ("add", "sub", "mul", "div", "maximum", "minimum", "relu", "tanh", "sigmoid", "exp", "log", "neg", "abs", "pow",
-          "sqrt", "rsqrt", "square", "sin", "cos", "erf", "clamp", "where", "__add__", "__radd__", "__sub__",
+_NAMES = ("add", "sub", "mul", "div", "maximum", "minimum", "relu", "tanh", "sigmoid", "exp", "log", "neg", "abs",
+          "pow", "sqrt", "rsqrt", "square", "sin", "cos", "erf", "clamp", "where", "__add__", "__radd__", "__sub__",
           "__mul__", "__rmul__", "__truediv__", "__pow__", "__neg__", "to", "float", "detach", "contiguous", "clone",
           "type_as", "logical_not", "eq", "ne", "lt", "le", "gt", "ge")  # fmt: skip
 _ELEMENTWISE: frozenset[Any] = frozenset(

@@ -47,7 +47,7 @@ class Shape(NamedTuple):
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Read Aᵀ ``(K, r, m)`` and Bᵀ ``(K, r, n)`` from the numbers of each pair."""
         left, right = z[:, : self.rank * self.rows], z[:, self.rank * self.rows :]
-        return left.unflatten(1, (self.rank, self.rows)), right.unflatten(1, (self.rank, self.columns))
+        return left.reshape(len(z), self.rank, self.rows), right.reshape(len(z), self.rank, self.columns)
 
 
 class Delta(NamedTuple):
@@ -186,10 +186,8 @@ class Members:
 
     def __init__(self, indices: list[int], antithetic: bool, device: torch.device) -> None:
         self._mirrored = antithetic and _whole_pairs(indices)
-        if self._mirrored:
-            numbers = [i // 2 for i in indices[::2]]
-        else:
-            numbers = [i // 2 if antithetic else i for i in indices]
+        drawn = indices[::2] if self._mirrored else indices
+        numbers = [i // 2 if antithetic else i for i in drawn]
         self.pairs = torch.tensor(numbers, dtype=torch.int64, device=device)
         self._negative = [bool(antithetic and i % 2) for i in indices]
 

@@ -20,6 +20,7 @@ from ._ops.normalization import normalization
 from ._ops.per_member import Attention, Call
 
 _NONE = Delta(None, None, None)
+_GET = "__get__"  # what torch hands over when an attribute is read
 
 
 def _dense(found: Perturbed | None) -> Tensor | None:
@@ -191,10 +192,11 @@ def batch_norm_rule(
     """``functional.batch_norm`` with running statistics; those of a batch would mix the members."""
     if training:
         return NotImplemented
-    return _normalization(
-        catch, input, weight, bias, lambda x: functional.batch_norm(x, running_mean, running_var, None, None, False, 0.0, eps),
-        True,
-    )  # fmt: skip
+
+    def normalize(x: Tensor) -> Tensor:
+        return functional.batch_norm(x, running_mean, running_var, None, None, False, 0.0, eps)
+
+    return _normalization(catch, input, weight, bias, normalize, True)
 
 
 def transpose_rule(catch: Catcher, input: Tensor, *dims: Any, **named: Any) -> Any:
@@ -279,9 +281,10 @@ RULES: dict[Any, Rule] = {
     ),
     Tensor.__rmatmul__: rmatmul_rule,
     **dict.fromkeys(
-        [torch.t, torch.transpose, Tensor.t, Tensor.transpose, Tensor.T.__get__, Tensor.mT.__get__], transpose_rule
+        [torch.t, torch.transpose, Tensor.t, Tensor.transpose, getattr(Tensor.T, _GET), getattr(Tensor.mT, _GET)],
+        transpose_rule,
     ),
-    **dict.fromkeys([torch.detach, Tensor.detach, Tensor.data.__get__, Tensor.contiguous], same_rule),
+    **dict.fromkeys([torch.detach, Tensor.detach, getattr(Tensor.data, _GET), Tensor.contiguous], same_rule),
     **dict.fromkeys([torch.chunk, Tensor.chunk], split_rule(torch.chunk)),
     **dict.fromkeys([torch.split, Tensor.split], split_rule(torch.split)),
 }

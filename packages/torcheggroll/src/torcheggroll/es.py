@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from ._checkpoint import checkpoint, restore
 from ._checks import check, check_integer
 from ._engines import Task, evaluation_mode, one_member, perturbed_weights
-from ._evaluator import Evaluator, refill, sliced
+from ._evaluator import Evaluator
 from ._export import lora_factors
 from ._measured import by_member, fitness_table
 from ._population import MemberSpec, Population
 from ._settings import check_settings
-from ._strategy import Strategy, call_model, selected
+from ._strategy import Strategy, selected
 from ._updater import Updater
 from .seeded_noise import (
     compute_es_gradient,
