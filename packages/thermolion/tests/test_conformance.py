@@ -1,5 +1,8 @@
 """The promises every optimizer of the workspace keeps, held by every path."""
 
+import shutil
+from importlib.util import find_spec
+
 import pytest
 import torch
 from thermolion import ThermoLion
@@ -31,11 +34,21 @@ def from_the_global_stream(params, **settings):
     return ThermoLion(params, noise="global", **settings)
 
 
+def fused_cases():
+    if shutil.which("c++") is None or (shutil.which("ninja") is None and find_spec("ninja") is None):
+        return []  # nothing to compile with
+    return [
+        testkit.Case("fused", ThermoLion, contract=CONTRACT, fused=True),
+        testkit.Case("fused, cold", ThermoLion, contract=CONTRACT, fused=True, temp_decay=0.001, lr=0.02),
+    ]
+
+
 CASES = [
     testkit.Case("defaults", ThermoLion, contract=CONTRACT),
     testkit.Case("cold", ThermoLion, contract=CONTRACT, temp_decay=0.001, lr=0.02),
     testkit.Case("reference path", ThermoLion, contract=CONTRACT, foreach=False, fused=False, lr=0.02),
     testkit.Case("foreach", ThermoLion, contract=CONTRACT, foreach=True, lr=0.02),
+    *fused_cases(),
     testkit.Case("capturable", ThermoLion, contract=CONTRACT, capturable=True),
     testkit.Case("stochastic rounding", ThermoLion, contract=CONTRACT, stochastic_rounding=True),
     testkit.Case("float32 state, climbing", ThermoLion, contract=CONTRACT, state_dtype=torch.float32, maximize=True),

@@ -116,12 +116,15 @@ def _layout(sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def _step_packed(work: Work) -> None:
-    theta, g, m, v = (flatten(tensors) for tensors in (work.thetas, work.grads, work.ms, work.vs))
+    theta, g, m, v = (
+        flatten(tensors)  # type: ignore[no-untyped-call]
+        for tensors in (work.thetas, work.grads, work.ms, work.vs)
+    )
     noise = _noise_of_pack(work, g) if work.warm else None
     spare = [torch.empty_like(theta) for _ in range(4)]
     update_block(theta, g, m, v, noise, work.coefficients, -1 if work.group["maximize"] else 1, spare)
     for tensors, flat in ((work.thetas, theta), (work.ms, m), (work.vs, v)):
-        torch._foreach_copy_(tensors, unflatten(flat, tensors))
+        torch._foreach_copy_(tensors, unflatten(flat, tensors))  # type: ignore[no-untyped-call]
 
 
 def _noise_of_pack(work: Work, g: Tensor) -> Tensor:

@@ -70,35 +70,32 @@ def fits(work: Work) -> bool:
 
 
 def step_fused_cpu(work: Work) -> None:
-    """Step all tensors of ``work`` in one call; what lies otherwise in memory takes the reference path."""
+    """Step all tensors of ``work`` in one call; what lies otherwise in memory is copied for it."""
     run = kernel()
     if not fits(work):
         step_reference(work, Draws(work))
         return
     rows = array("q")
     held: list[Tensor] = []  # converted gradients live until the kernel has run
-    left: list[int] = []
-    taken: list[float] = []
+    copied: list[tuple[Tensor, Tensor]] = []
     dtype = work.thetas[0].dtype
     lists = zip(work.thetas, work.grads, work.ms, work.vs, work.v_means, work.steps, work.indices, strict=True)
-    for place, (theta, g, m, v, v_mean, step, index) in enumerate(lists):
+    for theta, g, m, v, v_mean, step, index in lists:
         if not (theta.is_contiguous() and m.is_contiguous() and v.is_contiguous()):
-            left.append(place)
-            continue
+            kept = (theta, m, v)
+            theta, m, v = (tensor.clone(memory_format=torch.contiguous_format) for tensor in kept)
+            copied.extend(zip(kept, (theta, m, v), strict=True))
         if g.dtype != dtype or not g.is_contiguous() or g.is_neg():
             g = g.to(dtype).resolve_neg().contiguous()
             held.append(g)
-        rows.extend(
-            (theta.data_ptr(), g.data_ptr(), m.data_ptr(), v.data_ptr(), v_mean.data_ptr(), theta.numel(), step, index)
-        )
-        taken.append(work.temperatures[place])
-    if taken:
-        temperatures = array("d", taken)
-        run(rows.buffer_info()[0], temperatures.buffer_info()[0], len(taken), ctypes.byref(_numbers(work)),
-            CODES[dtype], CODES[work.ms[0].dtype])  # fmt: skip
-    if left:
-        rest = work.part(left)
-        step_reference(rest, Draws(rest))
+        addresses = (theta.data_ptr(), g.data_ptr(), m.data_ptr(), v.data_ptr(), v_mean.data_ptr())
+        rows.extend((*addresses, theta.numel(), step, index))
+    temperatures = array("d", work.temperatures)
+    codes = CODES[dtype], CODES[work.ms[0].dtype]
+    numbers = ctypes.byref(_numbers(work))
+    run(rows.buffer_info()[0], temperatures.buffer_info()[0], len(temperatures), numbers, *codes)
+    for kept_tensor, stepped in copied:
+        kept_tensor.copy_(stepped)
 
 
 def _numbers(work: Work) -> Numbers:

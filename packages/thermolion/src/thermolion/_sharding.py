@@ -20,7 +20,7 @@ def _tensor_class() -> tuple[type, ...]:
     try:
         from torch.distributed.tensor import DTensor
     except ImportError:  # torch 2.4 keeps it in a private place
-        from torch.distributed._tensor import DTensor  # type: ignore[no-redef]
+        from torch.distributed._tensor import DTensor  # type: ignore[attr-defined]
     return (DTensor,)
 
 
@@ -31,7 +31,7 @@ def is_sharded(tensor: Tensor) -> bool:
 
 def local(tensor: Tensor) -> Tensor:
     """Return the shard that this process holds, sharing memory; a plain tensor is its own."""
-    return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined, no-any-return]
+    return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def common_seed(seed: int) -> int:
@@ -51,7 +51,9 @@ def elements_of(tensor: "DTensor") -> Tensor | None:
     try:
         from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
     except ImportError:
-        from torch.distributed._tensor._utils import compute_local_shape_and_global_offset  # type: ignore[no-redef]
+        from torch.distributed._tensor._utils import (  # type: ignore[import-not-found, no-redef]
+            compute_local_shape_and_global_offset,
+        )
     shape, offset = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
     whole = list(tensor.shape)
     if tensor.is_complex():
