@@ -11,6 +11,7 @@ with parameter 0 of the next. (17) counts pairs diagonal by diagonal (Cantor 187
 takes a seed modulo 2³² on the CPU; no two streams meet while j + i stays below 65,000.
 """
 
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -101,11 +102,11 @@ def _placed_like(noise: Tensor, grad: Any) -> Tensor:
     if placements is None:
         return noise
     try:
-        from torch.distributed.tensor import Replicate
-    except ImportError:  # torch 2.4
-        from torch.distributed._tensor import Replicate  # type: ignore[no-redef, attr-defined, unused-ignore]
-
+        distributed = import_module("torch.distributed.tensor")
+        replicate: Any = distributed.Replicate
+    except AttributeError:  # torch 2.4
+        replicate = import_module("torch.distributed._tensor").Replicate
     mesh = grad.device_mesh
-    whole: Any = type(grad).from_local(noise, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    whole = grad.from_local(noise, mesh, [replicate()] * mesh.ndim, run_check=False)
     part: Tensor = whole.redistribute(mesh, placements)
     return part

@@ -28,7 +28,8 @@ class UpdateNorm:
         """Copy the parameters as they are now."""
         now = [param.detach() for param in params]
         same = len(params) == len(self._params) and all(a is b for a, b in zip(params, self._params, strict=True))
-        if same and now and all(a.shape == b.shape for a, b in zip(now, self._before, strict=True)):
+        plain = same and not any(hasattr(param, "full_tensor") for param in now)  # a DTensor has no list copy
+        if plain and now and all(a.shape == b.shape for a, b in zip(now, self._before, strict=True)):
             torch._foreach_copy_(self._before, now)
         else:
             self._params, self._before = list(params), [param.clone() for param in now]
