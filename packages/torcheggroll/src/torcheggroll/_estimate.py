@@ -21,11 +21,7 @@ _BLOCK = 1 << 20  # numbers of factors at a time
 def scale_of(mode: str, sigma: float, count: int) -> float:
     """Give c for ``count`` members."""
     inverse = 1 / sigma if sigma else 0.0
-    by_mode: dict[str, float] = {
-        "hyperscale": sigma * count**0.5,
-        "paper": 1.0,
-        "unbiased": 1 / sigma if sigma else 0.0,
-    }  # (3)
+    by_mode: dict[str, float] = {"hyperscale": sigma * count**0.5, "paper": 1.0, "unbiased": inverse}  # (3)
     return by_mode[mode]
 
 

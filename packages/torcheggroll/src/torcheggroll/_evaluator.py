@@ -14,7 +14,8 @@ from ._noise import Delta, Members, Noise, perturbed_shape
 from ._tree import join, map_tensors, tensors_of
 
 ENGINES = ("auto", "vmap", "fold", "loop")
-_BUDGET = 32 << 20  # bytes: activations of a chunk that still live in a shared cache
+_BUDGET = 8 << 20  # bytes: activations of a chunk that still live in a core's cache
+_WORTHWHILE = 8  # fewer members at once would spend the time on calling ops
 _LIVE = 4  # tensors of the largest size that are alive at once, roughly
 _AGREE = 1e-3  # relative difference between engines that is rounding and no misunderstanding
 
@@ -100,7 +101,8 @@ class Evaluator:
             return 16 if engine == "loop" else first
         factors = 4 * sum(shape.numbers for shape in self.shapes)
         size = (self.memory_budget or _BUDGET) // (_LIVE * self._largest + 2 * factors)
-        return max(2 * (size // 2), 2)
+        least = 2 if self.memory_budget is not None else _WORTHWHILE
+        return max(2 * (size // 2), least)
 
     def _choose(self, task: Task, draw: Callable[[list[int]], list[Delta]], members: list[int]) -> str:
         if task.forward is None and self.engine in ("auto", "fold"):
@@ -108,7 +110,7 @@ class Evaluator:
         if self.chosen is not None:
             return self.chosen
         reason = ""
-        tried = (self.engine,) if self.engine != "auto" else ("vmap", "fold")
+        tried = (self.engine,) if self.engine != "auto" else ("fold", "vmap")
         for engine in tried:
             failure = self._failure(engine, task, draw, members[:2])
             if failure is None:
