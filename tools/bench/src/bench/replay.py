@@ -53,5 +53,6 @@ def differences(old: Run, new: Run) -> list[str]:
         names = sorted({*old.machine.versions, *new.machine.versions})
         changed = [name for name in names if old.machine.versions.get(name) != new.machine.versions.get(name)]
         note = f"versions differ: {', '.join(changed)}" if changed else "all versions are those of the record"
+        note += f"; recorded at revision {old.machine.revision}, now at {new.machine.revision}"
         found.append(f"recorded on {old.machine.cpu}, now on {new.machine.cpu}; {note}")
     return found
