@@ -6,7 +6,7 @@ ROOT = Path(__file__).parent.parent
 
 project = "Quintet"
 author = "Quintet contributors"
-copyright = "2026, the Quintet contributors"  # noqa: A001  Sphinx's name
+copyright = "2026, the Quintet contributors"
 
 extensions = ["myst_parser", "autoapi.extension", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build", "tests", "records"]

@@ -1,4 +1,4 @@
-"""What the pages say is true: their Python runs, their equations carry the code's numbers, their tables the records'."""
+"""What the pages say is true: their Python runs, and their equations carry the code's numbers."""
 
 import re
 import runpy
