@@ -69,7 +69,8 @@ METADATA: frozenset[Any] = frozenset(
     + [
         getattr(Tensor, name)
         for name in ("size", "dim", "numel", "stride", "is_contiguous", "is_floating_point",
-                     "is_complex", "storage_offset", "element_size", "get_device", "__len__", "nelement", "ndimension", "is_pinned",
+                     "is_complex", "storage_offset", "element_size", "get_device", "__len__",
+                     "nelement", "ndimension", "is_pinned",
                      "data_ptr",
                      "untyped_storage", "is_set_to")
     ]
