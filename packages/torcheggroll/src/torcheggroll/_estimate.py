@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ._noise import Noise, Shape
 
-_BLOCK = 1 << 20  # numbers of factors at a time
+_BLOCK = 1 << 17  # numbers of factors at a time
 
 
 def scale_of(mode: str, sigma: float, count: int) -> float:
