@@ -53,6 +53,34 @@ def add_thin_(base: Tensor, h: Tensor, left: Tensor) -> Tensor:
     return base.baddbmm_(h, left)
 
 
+def affine_onto_thin(x: Tensor, weight: Tensor, h: Tensor, left: Tensor) -> Tensor:
+    """Give ``h Aᵀ + x weightᵀ`` as rows: the thin product is written first, the large one lands on it.
+
+    Args:
+        x: ``(members · rows, n)``.
+        weight: ``(m, n)``.
+        h: ``(members, rows, r)``.
+        left: ``(members, r, m)``.
+
+    Returns:
+        ``(members · rows, m)``.
+    """
+    rows, m = x.shape[0], weight.shape[0]
+    odd = -rows % _ROWS
+    out = x.new_empty(rows + odd, m)
+    thin = out[:rows].view(len(h), -1, m)
+    if h.shape[1] == 1 and h.shape[2] == 1:
+        torch.mul(h, left, out=thin)
+    elif len(h) == m == 1:  # one column of one member would go through another kernel
+        thin.copy_(torch.bmm(h.expand(2, -1, -1), left.expand(2, -1, -1))[:1])
+    else:
+        torch.bmm(h, left, out=thin)
+    if odd:
+        out[rows:].zero_()
+        x = functional.pad(x, (0, 0, 0, odd))
+    return out.addmm_(x, weight.t())[:rows]
+
+
 def full(size: torch.Size | tuple[int, ...], left: Tensor | None, right: Tensor | None, dense: Tensor | None) -> Tensor:
     """Give the perturbations themselves, ``(members, *size)``."""
     if left is None or right is None:
