@@ -6,8 +6,8 @@ the parameter materialised, for that member only.
 """
 
 import warnings
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -140,7 +140,9 @@ class Catcher(TorchFunctionMode):
     def _uses(self, args: Any, kwargs: Any) -> bool:
         known = self._known
         for value in (*args, *kwargs.values()):
-            if id(value) in known or (isinstance(value, tuple | list) and any(id(v) in known for v in value)):
+            if id(value) in known:
+                return True
+            if isinstance(value, tuple | list) and any(id(v) in known for v in cast("list[Any]", value)):
                 return True
         return False
 
@@ -161,7 +163,10 @@ class Catcher(TorchFunctionMode):
 
     def _swap(self, func: Any, value: Any) -> Any:
         if isinstance(value, tuple | list):
-            return type(value)(self._swap(func, v) for v in value) if type(value) in (tuple, list) else value
+            values = cast("Sequence[object]", value)
+            swapped = [self._swap(func, v) for v in values]
+            plain: dict[type[Any], Sequence[Any]] = {tuple: tuple(swapped), list: swapped}  # others stay
+            return plain.get(type(values), values)
         known = self.find(value)
         if known is None:
             return value

@@ -14,7 +14,7 @@ https://arxiv.org/abs/2511.16652
 from collections.abc import Callable
 from functools import lru_cache
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ class Distribution(NamedTuple):
 @lru_cache(maxsize=8)
 def _quantiles(device: torch.device) -> Tensor:
     edges = torch.arange(1, 1 << 15, dtype=torch.float64) / (1 << 16)
-    z = torch.special.ndtri(edges)
+    z = cast(Tensor, torch.special.ndtri(edges))  # pyright: ignore[reportUnknownMemberType]
     density = torch.exp(-0.5 * z * z) / (2 * torch.pi) ** 0.5
     lower = torch.cat([torch.zeros(1, dtype=torch.float64), density])
     upper = torch.cat([density, torch.tensor([NormalDist().pdf(0.0)], dtype=torch.float64)])

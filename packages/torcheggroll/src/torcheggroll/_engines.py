@@ -3,7 +3,7 @@
 ``vmap``: all at once under torch.func.vmap, each perturbed op by its rule. ``loop``: one after the other.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ class Task(NamedTuple):
 
 
 @contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
+def evaluation_mode(model: nn.Module) -> Generator[None, None, None]:
     """Evaluate without gradients and in eval mode; every module gets its own mode back."""
     modes = [(module, module.training) for module in model.modules()]
     fastpath = torch.backends.mha.get_fastpath_enabled()
@@ -54,7 +54,9 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def perturbed_weights(parameters: Sequence[Evolved], deltas: Sequence[Delta], warned: set[str]) -> Iterator[None]:
+def perturbed_weights(
+    parameters: Sequence[Evolved], deltas: Sequence[Delta], warned: set[str]
+) -> Generator[None, None, None]:
     """Let the model be one member: weights in float32 or wider hold its values and then their own, to the bit.
 
     Low precision would lose the perturbation, so such weights are never written: their uses are caught instead.

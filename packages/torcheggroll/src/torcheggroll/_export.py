@@ -42,12 +42,15 @@ def lora_factors(model: nn.Module, parameters: Sequence[Evolved], deltas: Sequen
 
 
 def _layout(module: nn.Module, name: str, left: Tensor, right: Tensor) -> dict[str, Tensor]:
-    A, B = right.contiguous(), left.mT.contiguous()  # (1)
     if isinstance(module, nn.Embedding):
         return {f"{name}lora_embedding_A": left.contiguous(), f"{name}lora_embedding_B": right.mT.contiguous()}
     if type(module).__name__ == "Conv1D":
-        A, B = left.contiguous(), right.mT.contiguous()
-    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        A = A.view(len(A), *module.weight.shape[1:])
-        B = B.view(*B.shape, *[1] * (module.weight.dim() - 2))
-    return {f"{name}lora_A.weight": A, f"{name}lora_B.weight": B}
+        left, right = right, left  # it stores (in, out)
+    A, B = right.contiguous(), left.mT.contiguous()  # (1)
+    if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return {f"{name}lora_A.weight": A, f"{name}lora_B.weight": B}
+    kernel = module.weight.shape[1:]
+    return {
+        f"{name}lora_A.weight": A.view(len(A), *kernel),
+        f"{name}lora_B.weight": B.view(*B.shape, *[1] * len(kernel[1:])),
+    }

@@ -40,10 +40,9 @@ def centered(s: Tensor) -> Tensor:
 
 def rank(s: Tensor) -> Tensor:
     """Replace each fitness by its rank, from -½ to ½."""
-    _, inverse, counts = torch.unique(s, return_inverse=True, return_counts=True)
-    last = counts.cumsum(0)
-    mean_rank = (last - counts + last - 1).to(s.dtype) / 2
-    own: Tensor = mean_rank[inverse]
+    ordered = s.sort().values
+    first, behind = torch.searchsorted(ordered, s), torch.searchsorted(ordered, s, right=True)
+    own = (first + behind - 1).to(s.dtype) / 2
     return own / max(len(s) - 1, 1) - 0.5  # (3)
 
 

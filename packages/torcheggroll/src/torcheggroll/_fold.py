@@ -6,7 +6,7 @@ own batching rule, or, where it has none, member by member. Branching on numbers
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -39,7 +39,9 @@ _ELEMENTWISE: frozenset[Any] = frozenset(
         functional.hardtanh,
     ]
 )
-_NUMBERS = frozenset([Tensor.item, Tensor.__bool__, Tensor.__float__, Tensor.__int__, Tensor.tolist, Tensor.__index__])
+_NUMBERS: frozenset[Any] = frozenset(
+    [getattr(Tensor, name) for name in ("item", "__bool__", "__float__", "__int__", "tolist", "__index__")]
+)
 
 
 class FoldError(RuntimeError):
@@ -133,7 +135,8 @@ class Folder(Catcher):
 
         def change(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
             if isinstance(tree, tuple | list):
-                return type(tree)(change(v, function) for v in tree)
+                kind: Any = type(cast("object", tree))
+                return kind(change(v, function) for v in cast("list[Any]", tree))
             tree = instead.get(id(tree), tree)
             return function(tree) if is_folded(tree) else tree
 
@@ -153,7 +156,7 @@ class Folder(Catcher):
             )
 
         try:
-            out = torch.func.vmap(lambda *own: call(own))(*found)
+            out = torch.func.vmap(lambda *own: call(cast("tuple[Tensor, ...]", own)))(*found)
         except RuntimeError:
             each = [call([t[i] for t in found]) for i in range(self.members)]
             out = join(torch.stack, each)
@@ -172,8 +175,9 @@ def _aligned(value: Any, dims: int) -> Any:
 
 
 def _tensors(args: Any, kwargs: Any) -> list[Tensor]:
-    flat = [*args, *kwargs.values()]
-    return [t for v in flat for t in (v if isinstance(v, tuple | list) else [v]) if isinstance(t, Tensor)]
+    flat: list[Any] = [*args, *kwargs.values()]
+    nested = [cast("list[Any]", v) if isinstance(v, tuple | list) else [v] for v in flat]
+    return [t for values in nested for t in values if isinstance(t, Tensor)]
 
 
 def run_fold(

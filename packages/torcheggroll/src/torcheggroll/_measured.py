@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -38,12 +38,15 @@ def _row(result: Any) -> list[float]:
     if result is None:
         return [NAN]
     if isinstance(result, Tensor) or hasattr(result, "tolist"):
-        result = result.tolist()
+        result = cast("Any", result).tolist()
     if isinstance(result, Real):
         return [float(result)]
-    if isinstance(result, Sequence) and not isinstance(result, str) and all(isinstance(v, Real) for v in result):
-        return [float(v) for v in result]
-    raise TypeError(f"fitness must be a real number, or one per evaluation, got {result!r} of {type(result).__name__}")
+    if isinstance(result, Sequence) and not isinstance(result, str):
+        values = list(cast("Sequence[object]", result))
+        if all(isinstance(v, Real) for v in values):
+            return [float(cast(float, v)) for v in values]
+    found = cast("object", result)
+    raise TypeError(f"fitness must be a real number, or one per evaluation, got {found!r} of {type(found).__name__}")
 
 
 def by_member(results: Mapping[Any, Any], population: int) -> list[Any]:

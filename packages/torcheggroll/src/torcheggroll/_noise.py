@@ -111,7 +111,8 @@ class Noise:
     def columns_of(self, counts: Sequence[int]) -> list[slice]:
         """Say where each parameter's numbers are among those of ``numbers``."""
         per_word = DISTRIBUTIONS[self.distribution].per_word
-        slices, left = [], 0
+        slices: list[slice] = []
+        left = 0
         for count in counts:
             slices.append(slice(left, left + count))
             left += -(-count // per_word) * per_word

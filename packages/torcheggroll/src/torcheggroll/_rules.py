@@ -223,7 +223,8 @@ def split_rule(func: Any) -> Rule:
         found = catch.find(input)
         if found is None or dim != 0 or input.dim() > 2:
             return NotImplemented
-        pieces, first = [], 0
+        pieces: list[Tensor] = []
+        first = 0
         for piece in func(input, sections):
             pieces.append(catch.remember(found.rows(piece, first)))
             first += len(piece)
@@ -250,9 +251,13 @@ def attention_rule(
     return Attention.apply(query, key, value, attn_mask, is_causal, scale, enable_gqa)
 
 
+def _never(_: object) -> bool:
+    return False
+
+
 def opened(function: Any) -> Rule:
     """Make the rule of a function written in Python: run its own lines, whose ops are caught one by one."""
-    own = {**function.__globals__, "has_torch_function": lambda _: False}
+    own: dict[str, Any] = {**function.__globals__, "has_torch_function": _never}
     body = FunctionType(function.__code__, own, function.__name__, function.__defaults__, function.__closure__)
     body.__kwdefaults__ = function.__kwdefaults__
 
@@ -286,6 +291,6 @@ RULES: dict[Any, Rule] = {
     ),
     **dict.fromkeys([torch.detach, Tensor.detach, getattr(Tensor.data, _GET), Tensor.contiguous], same_rule),
     **dict.fromkeys([torch.chunk, Tensor.chunk], split_rule(torch.chunk)),
-    **dict.fromkeys([torch.split, Tensor.split], split_rule(torch.split)),
+    **dict.fromkeys([torch.split, getattr(Tensor, "split")], split_rule(torch.split)),  # noqa: B009
 }
 ALWAYS: dict[Any, Rule] = {functional.scaled_dot_product_attention: attention_rule}

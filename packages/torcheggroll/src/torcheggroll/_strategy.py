@@ -121,6 +121,12 @@ class Strategy:
 
         return Task(forward, None, data)
 
+    def _fitness_task(self, eval_fn: Callable[[nn.Module], Any]) -> Task:
+        def finish(_: Any, __: list[Any]) -> Any:
+            return eval_fn(self.model)
+
+        return Task(None, finish, [])
+
     def _loss_task(self, inputs: Any, loss_fn: Callable[[Any, Any], Any], targets: Any, per_member: bool | str) -> Task:
         if per_member not in (True, False, "inputs", "targets"):
             raise ValueError(f"per_member must be True, False, 'inputs' or 'targets', got {per_member!r}")

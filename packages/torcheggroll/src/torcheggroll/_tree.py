@@ -1,7 +1,7 @@
 """Nested inputs: tuples, lists and dictionaries with tensors among their leaves."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -11,12 +11,12 @@ def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
     if isinstance(tree, Tensor):
         return function(tree)
     if isinstance(tree, Mapping):
-        return {key: map_tensors(function, value) for key, value in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(map_tensors(function, value) for value in tree))
-    if isinstance(tree, tuple | list):
-        return type(tree)(map_tensors(function, value) for value in tree)
-    return tree
+        return {key: map_tensors(function, value) for key, value in cast("Mapping[object, object]", tree).items()}
+    if not isinstance(tree, tuple | list):
+        return tree
+    kind: Any = type(cast("object", tree))
+    values = [map_tensors(function, value) for value in cast("Sequence[object]", tree)]
+    return kind(*values) if hasattr(kind, "_fields") else kind(values)
 
 
 def tensors_of(tree: Any) -> list[Tensor]:

@@ -5,7 +5,7 @@ SGD of our own each parameter is estimated, stepped and forgotten before the nex
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.optim import SGD, Optimizer
 
 from ._engines import Evolved
 
-Factory = Callable[[list[nn.Parameter]], Optimizer]
+_norm = cast(Callable[[Tensor], Tensor], torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]
 
 
 class Updater:
@@ -71,12 +71,13 @@ class Updater:
                 self.lr_scheduler.step()
 
     def _stream(self, ascent: Callable[[int], Tensor]) -> dict[str, Tensor]:
-        weights, updates = [], []
+        weights: list[Tensor] = []
+        updates: list[Tensor] = []
         lr = self.optimizer.param_groups[0]["lr"]
         for j, master in enumerate(self._masters):
-            weights.append(torch.linalg.vector_norm(master.detach()))
+            weights.append(_norm(master.detach()))
             update = ascent(j)
-            updates.append(torch.linalg.vector_norm(update))
+            updates.append(_norm(update))
             master.grad = update.neg_().to(master.dtype)
             self.optimizer.step()
             master.grad = None
@@ -85,7 +86,7 @@ class Updater:
 
     def _together(self, ascent: Callable[[int], Tensor], limit: float | None, weight_decay: float) -> dict[str, Tensor]:
         updates = [ascent(j) for j in range(len(self._masters))]
-        norm = _total([torch.linalg.vector_norm(update) for update in updates])
+        norm = _total([_norm(update) for update in updates])
         if limit is not None:
             factor = (limit / norm.clamp(min=torch.finfo(norm.dtype).tiny)).clamp(max=1)
             updates = [update.mul_(factor.to(update.dtype)) for update in updates]
@@ -95,8 +96,8 @@ class Updater:
         if weight_decay:
             self._decay(weight_decay)
         self.optimizer.step()
-        moved = [torch.linalg.vector_norm(m.detach() - s) for m, s in zip(self._masters, start, strict=True)]
-        weight = _total([torch.linalg.vector_norm(s) for s in start])
+        moved = [_norm(m.detach() - s) for m, s in zip(self._masters, start, strict=True)]
+        weight = _total([_norm(s) for s in start])
         return {"update_norm": norm, "weight_norm": weight, "moved_norm": _total(moved)}
 
     @torch.no_grad()
@@ -130,8 +131,7 @@ class Updater:
 
 
 def _total(norms: list[Tensor]) -> Tensor:
-    total: Tensor = torch.linalg.vector_norm(torch.stack([norm.double() for norm in norms]))
-    return total
+    return _norm(torch.stack([norm.double() for norm in norms]))
 
 
 def _master(parameter: nn.Parameter) -> nn.Parameter:
@@ -148,7 +148,8 @@ def _made(optimizer: Any, masters: list[nn.Parameter], lr: float) -> Optimizer:
             f"optimizer must be an optimizer, its class, or a function of the parameters, got {optimizer!r}"
         )
     is_class = isinstance(optimizer, type) and issubclass(optimizer, Optimizer)
-    made = optimizer(masters, lr=lr) if is_class else optimizer(masters)
+    make = cast("Callable[..., object]", optimizer)
+    made = make(masters, lr=lr) if is_class else make(masters)
     if not isinstance(made, Optimizer):
         raise TypeError(f"optimizer(parameters) must give a torch.optim.Optimizer, got {made!r}")
     return made

@@ -1,21 +1,18 @@
 """EGGROLL as an optimizer: perturb, evaluate, and move towards what did better."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ._ask_and_tell import AskAndTell
 from ._checkpoint import checkpoint, restore
 from ._checks import check, check_integer
-from ._engines import Task, evaluation_mode, one_member, perturbed_weights
 from ._evaluator import Evaluator
-from ._export import lora_factors
-from ._measured import by_member, fitness_table
-from ._population import MemberSpec, Population
+from ._measured import fitness_table
 from ._settings import check_settings
-from ._strategy import Strategy, selected
+from ._strategy import selected
 from ._updater import Updater
 from .seeded_noise import (
     compute_es_gradient,
@@ -37,7 +34,7 @@ __all__ = [
 ]
 
 
-class TorchEggrollES(Strategy):
+class TorchEggrollES(AskAndTell):
     """Evolution strategies with low-rank noise for any module.
 
     Args:
@@ -181,8 +178,7 @@ class TorchEggrollES(Strategy):
         if eval_fn is None and loss_fn is None and callable(inputs) and not isinstance(inputs, Tensor):
             inputs, eval_fn = None, inputs
         if eval_fn is not None and inputs is None and loss_fn is None:
-            fitness = eval_fn
-            task = Task(None, lambda _, __: fitness(self.model), [])
+            task = self._fitness_task(eval_fn)
         elif eval_fn is None and callable(loss_fn):
             task = self._loss_task(inputs, loss_fn, targets, per_member)
         else:
@@ -203,104 +199,6 @@ class TorchEggrollES(Strategy):
         """
         self._check()
         return self.evaluator.run(self.forward_task(inputs, per_member), self.perturbations, list(range(self.pop_size)))
-
-    def ask(self) -> Population[MemberSpec]:
-        """Open this epoch's population; evaluate its members anywhere, in any order, and ``tell`` what they got."""
-        self._check()
-        self._pending = {}
-        return Population(self.pop_size, lambda i: MemberSpec(self.seed, self.epoch, i))
-
-    def tell(self, fitnesses: Any, *, partial: bool = False) -> float | None:
-        """Take the fitness of the members, higher is better, and move the weights.
-
-        Args:
-            fitnesses: one per member in order, ``(N,)`` or ``(N, evaluations)``, or a dictionary from index or
-                MemberSpec to a number or several. What is missing, None, NaN or infinite drops its pair.
-            partial: only remember them; a later call completes the population.
-
-        Returns:
-            The mean fitness, or None when ``partial``.
-
-        Raises:
-            RuntimeError: no population is open.
-            ValueError: the number of fitnesses is not that of the members, or a spec is of another epoch or seed.
-        """
-        if self._pending is None:
-            raise RuntimeError("Call prepare_population() first, or ask(): no population is open")
-        if isinstance(fitnesses, Mapping):
-            self._check_specs(fitnesses)
-            given = by_member(fitnesses, self.pop_size)
-            found = {i: value for i, value in enumerate(given) if value is not None}
-        else:
-            if len(fitnesses) != self.pop_size:
-                raise ValueError(f"Expected {self.pop_size} fitness scores, got {len(fitnesses)}")
-            found = dict(enumerate(fitnesses))
-        together = {**self._pending, **found}
-        table = fitness_table([together.get(i) for i in range(self.pop_size)])
-        if partial:
-            self._pending = together
-            return None
-        return self._finish(table)
-
-    @contextmanager
-    def member(self, member: int | MemberSpec) -> Iterator[nn.Module]:
-        """Let the model be one member inside the ``with``; afterwards its weights are what they were, to the bit.
-
-        Args:
-            member: an index of this epoch's population, or a spec of any epoch.
-        """
-        spec = self._spec(member)
-        deltas = one_member(self.perturbations([spec.member], spec), 0)
-        with evaluation_mode(self.model), perturbed_weights(self.parameters, deltas, self.evaluator.warned):
-            yield self.model
-
-    def export_lora(self, member: int | MemberSpec) -> dict[str, Tensor]:
-        """Give a member as low-rank factors in PEFT's layout, for a LoRA scale of 1.
-
-        Args:
-            member: an index of this epoch's population, or a spec of any epoch.
-
-        Returns:
-            Names of PEFT to tensors; parameters without factors, such as biases, come in full.
-        """
-        spec = self._spec(member)
-        return lora_factors(self.model, self.parameters, one_member(self.perturbations([spec.member], spec), 0))
-
-    def prepare_population(self) -> Population[dict[str, Tensor]]:
-        """Open this epoch's population as dense parameters, each member made when it is asked for.
-
-        Returns:
-            A sequence of dictionaries for ``torch.func.functional_call``, buffers and other parameters included.
-        """
-        self.ask()
-        return Population(self.pop_size, lambda i: {name: value[0] for name, value in self._dense([i]).items()})
-
-    def get_stacked_params(self) -> dict[str, Tensor]:
-        """Give the open population as dense tensors ``(pop_size, *shape)``; this holds every member at once.
-
-        Raises:
-            RuntimeError: no population is open.
-        """
-        if self._pending is None:
-            raise RuntimeError("Call prepare_population() first")
-        return self._dense(list(range(self.pop_size)))
-
-    def apply_fitness_scores(self, fitnesses: Tensor | Sequence[float]) -> float:
-        """Take the fitness of each member of ``prepare_population()``, and move the weights.
-
-        Args:
-            fitnesses: ``(pop_size,)``, higher is better; a tensor or a list.
-
-        Returns:
-            The mean fitness.
-
-        Raises:
-            RuntimeError: no population is open.
-            ValueError: the number of fitnesses is wrong.
-        """
-        mean = self.tell(fitnesses)
-        assert mean is not None
-        return mean
 
     def state_dict(self) -> dict[str, Any]:
         """Give everything that a run needs to go on to the bit: tensors, numbers, strings, lists and dictionaries."""

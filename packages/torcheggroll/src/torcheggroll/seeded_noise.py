@@ -143,7 +143,7 @@ def _seed_numbers(seeds: Tensor | None, pop_size: int) -> list[int]:
     check_integer("pop_size", pop_size, "[1, inf)")
     if seeds is None or len(seeds) < pop_size:
         raise ValueError(f"seeds must hold one integer per member, {pop_size} in all; pass them, or fast=True")
-    return [int(seed) for seed in seeds[:pop_size].tolist()]
+    return [int(seed) for seed in seeds[:pop_size]]
 
 
 def generate_noise_for_shapes(
@@ -185,10 +185,11 @@ def generate_noise_for_shapes(
     for j, (name, shape) in enumerate(shapes.items()):
         seeds = torch.tensor([hash((epoch, i, j)) & 0x7FFFFFFF for i in range(draws)])  # (3)
         rank = ranks.get(name)
-        if len(shape) == 2 and rank is not None:
-            E = generate_lora_noise_batched((shape[0], shape[1]), rank, sigma, draws, seeds, device, dtype)
-        else:
-            E = generate_standard_noise_batched(shape, sigma, draws, seeds, device, dtype)
+        E = (
+            generate_lora_noise_batched((shape[0], shape[1]), rank, sigma, draws, seeds, device, dtype)
+            if len(shape) == 2 and rank is not None
+            else generate_standard_noise_batched(shape, sigma, draws, seeds, device, dtype)
+        )
         noise[name] = torch.cat([E, -E]) if antithetic else E
     return noise
 

@@ -36,7 +36,7 @@ class PerMember(torch.autograd.Function):
         """Keep nothing: evolution strategies need no gradient."""
 
     @staticmethod
-    def vmap(
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
         info: Any, in_dims: tuple[int | None, ...], call: Call, x: Tensor, *tensors: Tensor | None
     ) -> tuple[Tensor, int]:
         """Evaluate all members at once."""
@@ -78,7 +78,7 @@ class Attention(torch.autograd.Function):
         """Keep nothing: evolution strategies need no gradient."""
 
     @staticmethod
-    def vmap(
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
         info: Any,
         in_dims: tuple[int | None, ...],
         query: Tensor,

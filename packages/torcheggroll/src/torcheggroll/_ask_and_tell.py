@@ -1,0 +1,117 @@
+"""Evaluate members anywhere: ask for a population, make its members, tell what they got."""
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from ._engines import evaluation_mode, one_member, perturbed_weights
+from ._export import lora_factors
+from ._measured import by_member, fitness_table
+from ._population import MemberSpec, Population
+from ._strategy import Strategy
+
+
+class AskAndTell(Strategy):
+    """The open population of an epoch: its members by spec, in the model, as factors, or dense."""
+
+    def ask(self) -> Population[MemberSpec]:
+        """Open this epoch's population; evaluate its members anywhere, in any order, and ``tell`` what they got."""
+        self._check()
+        self._pending = {}
+        return Population(self.pop_size, lambda i: MemberSpec(self.seed, self.epoch, i))
+
+    def tell(self, fitnesses: Any, *, partial: bool = False) -> float | None:
+        """Take the fitness of the members, higher is better, and move the weights.
+
+        Args:
+            fitnesses: one per member in order, ``(N,)`` or ``(N, evaluations)``, or a dictionary from index or
+                MemberSpec to a number or several. What is missing, None, NaN or infinite drops its pair.
+            partial: only remember them; a later call completes the population.
+
+        Returns:
+            The mean fitness, or None when ``partial``.
+
+        Raises:
+            RuntimeError: no population is open.
+            ValueError: the number of fitnesses is not that of the members, or a spec is of another epoch or seed.
+        """
+        if self._pending is None:
+            raise RuntimeError("Call prepare_population() first, or ask(): no population is open")
+        together = {**self._pending, **self._by_member(fitnesses)}
+        table = fitness_table([together.get(i) for i in range(self.pop_size)])
+        if partial:
+            self._pending = together
+            return None
+        return self._finish(table)
+
+    def _by_member(self, fitnesses: Any) -> dict[int, Any]:
+        if isinstance(fitnesses, Mapping):
+            keyed = cast("Mapping[object, Any]", fitnesses)
+            self._check_specs(keyed)
+            given = by_member(keyed, self.pop_size)
+            return {i: value for i, value in enumerate(given) if value is not None}
+        if len(fitnesses) != self.pop_size:
+            raise ValueError(f"Expected {self.pop_size} fitness scores, got {len(fitnesses)}")
+        return dict(enumerate(cast("Sequence[Any] | Tensor", fitnesses)))
+
+    @contextmanager
+    def member(self, member: int | MemberSpec) -> Generator[nn.Module, None, None]:
+        """Let the model be one member inside the ``with``; afterwards its weights are what they were, to the bit.
+
+        Args:
+            member: an index of this epoch's population, or a spec of any epoch.
+        """
+        spec = self._spec(member)
+        deltas = one_member(self.perturbations([spec.member], spec), 0)
+        with evaluation_mode(self.model), perturbed_weights(self.parameters, deltas, self.evaluator.warned):
+            yield self.model
+
+    def export_lora(self, member: int | MemberSpec) -> dict[str, Tensor]:
+        """Give a member as low-rank factors in PEFT's layout, for a LoRA scale of 1.
+
+        Args:
+            member: an index of this epoch's population, or a spec of any epoch.
+
+        Returns:
+            Names of PEFT to tensors; parameters without factors, such as biases, come in full.
+        """
+        spec = self._spec(member)
+        return lora_factors(self.model, self.parameters, one_member(self.perturbations([spec.member], spec), 0))
+
+    def prepare_population(self) -> Population[dict[str, Tensor]]:
+        """Open this epoch's population as dense parameters, each member made when it is asked for.
+
+        Returns:
+            A sequence of dictionaries for ``torch.func.functional_call``, buffers and other parameters included.
+        """
+        self.ask()
+        return Population(self.pop_size, lambda i: {name: value[0] for name, value in self._dense([i]).items()})
+
+    def get_stacked_params(self) -> dict[str, Tensor]:
+        """Give the open population as dense tensors ``(pop_size, *shape)``; this holds every member at once.
+
+        Raises:
+            RuntimeError: no population is open.
+        """
+        if self._pending is None:
+            raise RuntimeError("Call prepare_population() first")
+        return self._dense(list(range(self.pop_size)))
+
+    def apply_fitness_scores(self, fitnesses: Tensor | Sequence[float]) -> float:
+        """Take the fitness of each member of ``prepare_population()``, and move the weights.
+
+        Args:
+            fitnesses: ``(pop_size,)``, higher is better; a tensor or a list.
+
+        Returns:
+            The mean fitness.
+
+        Raises:
+            RuntimeError: no population is open.
+            ValueError: the number of fitnesses is wrong.
+        """
+        mean = self.tell(fitnesses)
+        assert mean is not None
+        return mean
