@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from adaptive_optimizer import AdaptiveOptimizer
@@ -25,7 +26,7 @@ def _filled(count: int, size: int, device: str) -> list[nn.Parameter]:
 
 def candidates(count: int, size: int, device: str) -> dict[str, Callable[[], None]]:
     """Return one step of plain AdamW, and one of the same AdamW with a loss and a reward fed before."""
-    bare = AdamW(_filled(count, size, device), lr=1e-6)
+    bare: Any = AdamW(_filled(count, size, device), lr=1e-6)
     opt = AdaptiveOptimizer(
         AdamW(_filled(count, size, device), lr=1e-6),
         lr_rule="trend+variance+cosine_restart",
