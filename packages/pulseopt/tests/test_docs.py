@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import pulseopt
+
 PACKAGE = Path(__file__).parents[1]
+SOURCE = Path(pulseopt.__file__).parent  # where it is installed: an sdist tests its wheel
 README = (PACKAGE / "README.md").read_text(encoding="utf-8")
 DOCS = PACKAGE.parents[1] / "docs"
 in_the_workspace = pytest.mark.skipif(
@@ -28,7 +31,7 @@ def numbered(text):
 
 
 def sources():
-    return {path.stem: path.read_text(encoding="utf-8") for path in sorted((PACKAGE / "src").rglob("*.py"))}
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(SOURCE.rglob("*.py"))}
 
 
 def test_every_equation_is_computed_in_the_file_that_states_it():
