@@ -1,5 +1,8 @@
 """Fast path on lists: the reference's operations in the reference's order, each on all tensors at once."""
 
+# torch's operations on lists are private by name only.
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
+
 from collections.abc import Sequence
 
 import torch

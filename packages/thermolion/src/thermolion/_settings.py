@@ -1,5 +1,6 @@
 """What a parameter group may hold, checked before anything is written."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -67,5 +68,5 @@ def _check_paths(settings: dict[str, Any]) -> None:
 
 
 def _on_accelerator(settings: dict[str, Any]) -> bool:
-    params = settings.get("params", ())
-    return any(isinstance(p, Tensor) and p.device.type != "cpu" for p in (params if isinstance(params, list) else ()))
+    params: Sequence[Any] = settings["params"] if isinstance(settings.get("params"), list) else ()
+    return any(isinstance(param, Tensor) and param.device.type != "cpu" for param in params)

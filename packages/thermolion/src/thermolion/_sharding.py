@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 import torch.distributed as dist
@@ -18,20 +19,26 @@ def _tensor_class() -> tuple[type, ...]:
     if not dist.is_available():
         return ()
     try:
-        from torch.distributed.tensor import DTensor
-    except ImportError:  # torch 2.4 keeps it in a private place
-        from torch.distributed._tensor import DTensor  # type: ignore[attr-defined]
-    return (DTensor,)
+        package: Any = import_module("torch.distributed.tensor")
+        return (package.DTensor,)
+    except (ImportError, AttributeError):  # torch 2.4 keeps it in a private place
+        package = import_module("torch.distributed._tensor")
+        return (package.DTensor,)
 
 
-def is_sharded(tensor: Tensor) -> bool:
+def is_sharded(tensor: Tensor) -> "TypeGuard[DTensor]":
     """Say whether this is a DTensor, of which a process holds a shard."""
     return type(tensor) is not torch.nn.Parameter and isinstance(tensor, _tensor_class())
 
 
 def local(tensor: Tensor) -> Tensor:
     """Return the shard that this process holds, sharing memory; a plain tensor is its own."""
-    return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+    return tensor.to_local() if is_sharded(tensor) else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return the whole of a tensor, gathered from the processes where it is sharded."""
+    return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
 def common_seed(seed: int) -> int:
@@ -48,22 +55,26 @@ def elements_of(tensor: "DTensor") -> Tensor | None:
 
     Complex elements count as two, the real part first.
     """
-    try:
-        from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
-    except ImportError:
-        from torch.distributed._tensor._utils import (  # type: ignore[import-not-found, no-redef]
-            compute_local_shape_and_global_offset,
-        )
-    shape, offset = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
-    whole = list(tensor.shape)
+    shape, offset = _place_of(tensor)
+    full = tuple(tensor.shape)
     if tensor.is_complex():
-        shape, offset, whole = (*shape, 2), (*offset, 0), [*whole, 2]
-    if list(shape) == whole:
+        shape, offset, full = (*shape, 2), (*offset, 0), (*full, 2)
+    if shape == full:
         return None
     numbers = torch.zeros((), dtype=torch.int64, device=tensor.device)
-    for extent, first, full in zip(shape, offset, whole, strict=True):
-        numbers = (numbers * full).unsqueeze(-1) + torch.arange(first, first + extent, device=tensor.device)
+    for extent, first, size in zip(shape, offset, full, strict=True):
+        numbers = (numbers * size).unsqueeze(-1) + torch.arange(first, first + extent, device=tensor.device)
     return numbers
+
+
+def _place_of(tensor: "DTensor") -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shape of this process's shard, and where it begins in the whole tensor."""
+    try:
+        utils: Any = import_module("torch.distributed.tensor._utils")
+    except ImportError:  # torch 2.4
+        utils = import_module("torch.distributed._tensor._utils")
+    shape, offset = utils.compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
+    return tuple(shape), tuple(offset)
 
 
 def add_shards(sums: Sequence[Tensor], tensors: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -71,8 +82,9 @@ def add_shards(sums: Sequence[Tensor], tensors: Sequence[Tensor]) -> Sequence[Te
     groups: dict[Any, list[int]] = {}
     for place, tensor in enumerate(tensors):
         if is_sharded(tensor):
-            mesh: Any = tensor.device_mesh  # type: ignore[attr-defined]
-            for dim, placement in enumerate(tensor.placements):  # type: ignore[attr-defined]
+            mesh: Any = tensor.device_mesh
+            placements: Sequence[Any] = tensor.placements
+            for dim, placement in enumerate(placements):
                 if placement.is_shard():
                     groups.setdefault(mesh.get_group(dim), []).append(place)
     added = list(sums)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thermolion._equations import COLD, Coefficients, cool
+from thermolion._equations import COLD, Coefficients
 from thermolion._sharding import elements_of, is_sharded, local
 
 
@@ -64,7 +64,7 @@ class Work:
     def numbers(self, place: int) -> Tensor | None:
         """Return the logical numbers of a shard's elements, or None where the tensor is whole."""
         param = self.params[place]
-        return elements_of(param) if self.sharded and is_sharded(param) else None  # type: ignore[arg-type]
+        return elements_of(param) if self.sharded and is_sharded(param) else None
 
     def numels(self) -> list[int]:
         """Return how many real elements each whole tensor has, at least 1."""
@@ -78,8 +78,8 @@ class Work:
         lists = {name: [getattr(self, name)[place] for place in places] for name in names}
         return Work(self.group, self.warm, sharded=self.sharded, **lists)
 
-    def add(self, param: Tensor, grad: Tensor, state: dict[str, Any], index: int) -> None:
-        """Take one parameter in; its step and temperature advance here."""
+    def add(self, param: Tensor, grad: Tensor, state: dict[str, Any], now: tuple[Any, Any], index: int) -> None:
+        """Take one parameter in, which stands at the step and the temperature ``now``."""
         m, v = state["m"], state["v"]
         theta = param
         if type(param) is not torch.nn.Parameter and is_sharded(param):
@@ -93,19 +93,9 @@ class Work:
         self.ms.append(m)
         self.vs.append(v)
         self.v_means.append(state["v_mean"])
-        self.steps.append(state["step"])
-        self.temperatures.append(state["temp"])
+        self.steps.append(now[0])
+        self.temperatures.append(now[1])
         self.indices.append(index)
-
-
-def advance(state: dict[str, Any], decay: float) -> None:
-    """Count the step and cool the temperature, as numbers or, where they are tensors, on the device."""
-    if isinstance(state["step"], Tensor):
-        state["step"] += 1
-        state["temp"] *= decay  # cool, without a new tensor
-    else:
-        state["step"] += 1
-        state["temp"] = cool(state["temp"], decay)
 
 
 def is_warm(temperature: float | Tensor) -> bool:

@@ -1,19 +1,30 @@
 """The optimizer: groups, state and closures around the equations."""
 
-from collections.abc import Callable
-from typing import Any, Literal, cast, overload
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from thermolion._clock import Clock, advance_on_device
 from thermolion._paths import refuse_fused, take_path
 from thermolion._seeds import settle_seeds
 from thermolion._settings import ADDED, check_settings
-from thermolion._state import begin, restore
-from thermolion._work import Work, advance, is_warm
+from thermolion._state import begin, begin_on_device, complete, restore
+from thermolion._work import Work, is_warm
 
 __all__ = ["ThermoLion"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Standing = tuple[int, dict[str, Any], Any, Any]  # place in the group, state, step, temperature
+
+
+def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Keep a compiler of `torch.compile` out of ``function``."""
+    compiler: Any = torch.compiler
+    return cast("Callable[P, R]", compiler.disable(function))
 
 
 class ThermoLion(Optimizer):
@@ -79,6 +90,7 @@ class ThermoLion(Optimizer):
             "stochastic_rounding": stochastic_rounding,
         }
         check_settings(defaults)
+        self._clocks: dict[int, Clock] = {}
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -87,8 +99,12 @@ class ThermoLion(Optimizer):
         super().add_param_group(param_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up a pickled optimizer or a loaded state; groups of 0.1.0 get what they lack."""
+        """Take up a pickled optimizer or a loaded state; groups and states of 0.1.0 get what they lack."""
         super().__setstate__(state)
+        self._clocks = {}
+        for param, kept in cast("dict[Tensor, dict[str, Any]]", self.state).items():
+            if kept and "v_mean" not in kept:
+                complete(kept, kept, param)
         for name, value in ADDED.items():
             self.defaults.setdefault(name, value)
             for group in self.param_groups:
@@ -149,7 +165,7 @@ class ThermoLion(Optimizer):
         self._apply()
         return loss
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @uncompiled
     def _apply(self) -> None:
         """Step all work; a compiler leaves this as it is, and so the noise keeps its bits."""
         self._refuse()
@@ -165,29 +181,37 @@ class ThermoLion(Optimizer):
         scale: Tensor | None = getattr(self, "grad_scale", None)
         first = 0
         for place, group in enumerate(self.param_groups):
-            for index, param in enumerate(group["params"], first):
-                grad = param.grad
-                if grad is not None:
-                    self._enter(works, place, group, index, param, grad if scale is None else grad / scale)
-            first += len(group["params"])
+            params: list[Tensor] = group["params"]
+            due = [i for i, param in enumerate(params) if param.grad is not None]
+            for i, state, step, temperature in self._advance(place, group, due) if due else ():
+                param, grad = params[i], cast("Tensor", params[i].grad)
+                work = _fitting(works, place, group, param, state, temperature, first + i)
+                work.add(param, grad if scale is None else grad / scale, state, (step, temperature), first + i)
+            first += len(params)
         if any(work.warm or work.group["stochastic_rounding"] for work in works.values()):
             settle_seeds(self.param_groups)
         return list(works.values())
 
-    def _enter(
-        self, works: dict[Any, Work], place: int, group: dict[str, Any], index: int, param: Tensor, grad: Tensor
-    ) -> None:
-        state = cast("dict[str, Any]", self.state[param])
-        if not state:
-            state.update(begin(param, group))
-        advance(state, group["temp_decay"])
-        warm = is_warm(state["temp"])
-        in_turn = index if warm and group["noise"] == "global" else None  # the global stream is read in order
-        key = (place, param.dtype, param.device, warm, state["m"].dtype, in_turn)
-        work = works.get(key)
-        if work is None:
-            work = works[key] = Work(group, warm)
-        work.add(param, grad, state, index)
+    def _advance(self, place: int, group: dict[str, Any], due: list[int]) -> Iterable[Standing]:
+        """Count a step of what is due, begun where it is new; return where each of it stands."""
+        params: list[Tensor] = group["params"]
+        state_of = cast("dict[Tensor, dict[str, Any]]", self.state)
+        states = [state_of.get(param, {}) for param in params]
+        new = [i for i in due if not states[i]]
+        for i in new:
+            states[i] = state_of[params[i]]
+        if group["capturable"]:
+            for i in new:
+                states[i].update(begin_on_device(params[i], group))
+            advance_on_device([states[i] for i in due], group["temp_decay"])
+            return [(i, states[i], states[i]["step"], states[i]["temp"]) for i in due]
+        clock = self._clocks.get(place)
+        if clock is None or not clock.fits(states):
+            clock = self._clocks[place] = Clock(states)
+        for i in new:
+            states[i].update(begin(params[i], group, *clock.begin(i)))
+        clock.advance(due, group["temp_decay"])
+        return [(i, states[i], clock.steps[i], clock.temperatures[i]) for i in due]
 
     def _refuse(self) -> None:
         """Refuse what cannot be stepped, before anything is written."""
@@ -201,3 +225,22 @@ class ThermoLion(Optimizer):
                     )
                 if group["fused"]:
                     refuse_fused(param)
+
+
+def _fitting(
+    works: dict[Any, Work],
+    place: int,
+    group: dict[str, Any],
+    param: Tensor,
+    state: dict[str, Any],
+    temperature: float | Tensor,
+    index: int,
+) -> Work:
+    """Return the work that the parameter can go with, a new one where there is none."""
+    warm = is_warm(temperature)
+    in_turn = index if warm and group["noise"] == "global" else None  # the global stream is read in order
+    key = (place, param.dtype, param.device, warm, state["m"].dtype, in_turn)
+    work = works.get(key)
+    if work is None:
+        work = works[key] = Work(group, warm)
+    return work
