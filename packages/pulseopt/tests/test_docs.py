@@ -5,9 +5,8 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-
 import pulseopt
+import pytest
 
 PACKAGE = Path(__file__).parents[1]
 SOURCE = Path(pulseopt.__file__).parent  # where it is installed: an sdist tests its wheel
