@@ -53,7 +53,7 @@ class DiscountedUCBController(Arms):
         self.discount = discount
         self.warmup_rounds = warmup_rounds
         self.eps = eps
-        self.random_seed = random_seed
+        self.random_seed: int | None = random_seed
         self._counts = [0.0] * n_arms
         self._reward_sums = [0.0] * n_arms
         self._warmup_counts = [0] * n_arms

@@ -38,7 +38,7 @@ class NoiseSource:
     """
 
     def __init__(self, seed: int) -> None:
-        self.seed = seed
+        self.seed: int = seed
         self._generators: dict[str, torch.Generator] = {}
         self._saved: dict[str, Tensor] = {}  # states of streams that have not been drawn from since they were loaded
 

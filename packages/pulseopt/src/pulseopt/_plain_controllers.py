@@ -20,7 +20,7 @@ class RandomController(Arms):
 
     def __init__(self, n_arms: int, random_seed: int | None = None) -> None:
         super().__init__(n_arms)
-        self.random_seed = random_seed
+        self.random_seed: int | None = random_seed
         self._rng = random.Random(random_seed)
 
     def select_mode(self) -> int:

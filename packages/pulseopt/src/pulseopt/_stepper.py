@@ -28,7 +28,7 @@ class Stepper:
         self._track = track_update_norm
         self._moved = UpdateNorm()
         self._overflow: Tensor | None = None
-        self.scaled = False  # whether the gradients have come through a GradScaler so far
+        self.scaled: bool = False  # whether the gradients have come through a GradScaler so far
 
     def begin(self, candidate: CandidateConfig, closure: Callable[[], Any] | None) -> Callable[[], Any] | None:
         """Put the candidate on the optimizer, and return the closure to step with."""

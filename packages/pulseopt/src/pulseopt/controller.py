@@ -75,8 +75,8 @@ class BucketedContextualController(Arms):
             raise ValueError("bucket_names must contain at least one bucket.")
         if len(set(bucket_names)) != len(bucket_names):
             raise ValueError("bucket_names must be unique.")
-        self.bucket_names = list(bucket_names)
-        self.random_seed = random_seed
+        self.bucket_names: list[str] = list(bucket_names)
+        self.random_seed: int | None = random_seed
         self.prior_from_global = prior_from_global
         self._prior = DiscountedUCBController(n_arms, exploration_coef, discount, warmup_rounds, eps, random_seed)
         self._active: str | None = None
