@@ -5,7 +5,8 @@
     ratio    = ‖what the weights moved by‖ / ‖weights‖                (3)
 
 Where (1) is far below one, members differ by curvature or by chance and not by slope: σ is too large, or the batch too
-small.
+small. Where (2) is above one as well, the run has left the regime in which the estimate follows the gradient, and the
+user is told.
 
 Source: Sarkar et al. 2025 (EGGROLL), section 5, https://arxiv.org/abs/2511.16652
 """
@@ -17,6 +18,10 @@ import torch
 from torch import Tensor
 
 from ._measured import NAN
+
+_LINEAR = 1.0  # σ√d up to which the perturbations count as small
+_CURVED = 0.1  # signal below which curvature is ten times the slope
+_PAIRS = 8  # fewer say little about either
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,18 @@ def pair_signal(s: Tensor, counted: Tensor, antithetic: bool) -> float:
     odd, even = (kept[0::2] - kept[1::2]) / 2, (kept[0::2] + kept[1::2]) / 2
     deviation = float(even.std())
     return float(odd.square().mean().sqrt()) / deviation if deviation else NAN  # (1)
+
+
+def regime_warning(seen: Diagnostics) -> str | None:
+    """Say that σ has left the linear regime of the paper, where both its size and the fitness show it."""
+    inside = seen.sigma_root_d <= _LINEAR or not seen.pair_signal < _CURVED
+    if inside or seen.counted < 2 * _PAIRS:
+        return None
+    return (
+        f"σ√d must stay small for the estimate to follow the gradient, got {seen.sigma_root_d:.3g} at "
+        f"sigma={seen.sigma:.3g}, and curvature moves the fitness {1 / max(seen.pair_signal, 1e-9):.3g} times as much "
+        f"as the slope; lower sigma towards {seen.sigma * _LINEAR / seen.sigma_root_d:.2g}, or evolve fewer parameters"
+    )
 
 
 def fitness_statistics(s: Tensor) -> dict[str, float]:

@@ -1,12 +1,13 @@
 """The machinery behind the public class: draw, shape, estimate, move, report."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ._diagnostics import Diagnostics, fitness_statistics, pair_signal
+from ._diagnostics import Diagnostics, fitness_statistics, pair_signal, regime_warning
 from ._engines import Evolved, Task
 from ._estimate import estimate, pair_weights, scale_of
 from ._evaluator import Evaluator, precise_dtype, refill, sliced
@@ -164,28 +165,42 @@ class Strategy:
         number = int(counted.sum())
         norms = self._move(f, number) if number else {}
         statistics = fitness_statistics(s)
+        signal = pair_signal(s, counted, self.antithetic)
+        self.diagnostics = self._diagnose(statistics, number, signal, norms)
+        self.epoch += 1
+        self._pending = None
+        self._follow_schedule()
+        self._warn_of_the_regime(self.diagnostics)
+        for callback in self.callbacks:
+            callback(self.diagnostics)
+        return statistics["fitness_mean"]
+
+    def _diagnose(
+        self, statistics: dict[str, float], number: int, signal: float, norms: dict[str, Tensor]
+    ) -> Diagnostics:
         norm = {name: float(value) for name, value in norms.items()}
         weight = norm.get("weight_norm", 0.0)
-        self.diagnostics = Diagnostics(
+        return Diagnostics(
             epoch=self.epoch,
             engine=self.evaluator.last,
             sigma=float(self.sigma),
             lr=float(self.updater.optimizer.param_groups[0]["lr"]),
             counted=number,
             dropped=self.pop_size - number,
-            pair_signal=pair_signal(s, counted, self.antithetic),
+            pair_signal=signal,
             update_norm=norm.get("update_norm", 0.0),
             weight_norm=weight,
             update_ratio=norm.get("moved_norm", 0.0) / weight if weight else 0.0,
             sigma_root_d=float(self.sigma) * sum(p.value.numel() for p in self.parameters) ** 0.5,
             **statistics,
         )
-        self.epoch += 1
-        self._pending = None
-        self._follow_schedule()
-        for callback in self.callbacks:
-            callback(self.diagnostics)
-        return statistics["fitness_mean"]
+
+    def _warn_of_the_regime(self, seen: Diagnostics) -> None:
+        """Warn once in a run."""
+        message = None if "regime" in self.evaluator.warned else regime_warning(seen)
+        if message is not None:
+            self.evaluator.warned.add("regime")
+            warnings.warn(message, stacklevel=4)
 
     def _move(self, f: Tensor, number: int) -> dict[str, Tensor]:
         factor = scale_of(self.scale, self.sigma, number) / number
