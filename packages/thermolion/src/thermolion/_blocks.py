@@ -20,6 +20,7 @@ from thermolion._work import Work
 
 BLOCK = 1 << 16  # elements
 CPU = torch.device("cpu")
+FLOOR = torch.tensor(1e-10)  # below σ²
 
 
 def fits(work: Work) -> bool:
@@ -58,53 +59,81 @@ def _sort(work: Work) -> tuple[list[int], list[int], list[int]]:
     return tiny, big, rest
 
 
+class _Room:
+    """Buffers for blocks of one length, cut once for all of them."""
+
+    def __init__(self, numel: int, buffers: Sequence[Tensor], scratch: Scratch | None) -> None:
+        self.spare = [buffer[:numel] for buffer in buffers[:4]]
+        if scratch is not None:
+            groups = -(-numel // GROUP)
+            self.counters = _block_counters()[: groups * HALF]
+            self.scratch = scratch.first(groups * HALF)
+            self.reals = [real.view(groups, HALF) for real in self.scratch.reals]
+            self.halves = buffers[4][: groups * GROUP].view(groups, 2, HALF).unbind(1)
+            self.xi = buffers[4][:numel]
+
+    def noise(self, start: int, keys: Sequence[Tensor]) -> Tensor:
+        """Return ξ of the block that begins at element ``start``, a multiple of 2048."""
+        k0, k1, k2, k3 = keys
+        if start:
+            k0 = k0 + signed(start // 2 * 0x9E3779B9 % (1 << 32), 32)
+        pairs(self.counters, (k0, k1, k2, k3), self.scratch)
+        radius, cosine, sine = self.reals
+        torch.mul(radius, cosine, out=self.halves[0])
+        torch.mul(radius, sine, out=self.halves[1])
+        return self.xi
+
+
 def _step_big(work: Work) -> None:
     largest = min(BLOCK, -(-max(theta.numel() for theta in work.thetas) // GROUP) * GROUP)
-    buffers = [torch.empty(largest) for _ in range(5)]
-    scratch = Scratch(largest // 2, CPU) if work.warm else None
-    keys = keys_for(work, work.group["seed"]) if work.warm else None
+    buffers = [torch.empty(largest) for _ in range(5 if work.warm else 4)]
+    scratch = Scratch.of(largest // 2, CPU) if work.warm else None
+    keys = [row.unbind() for row in keys_for(work, work.group["seed"]).unbind()] if work.warm else []
+    heat = _heat_of(work.temperatures) if work.warm else []
     c, sign = work.coefficients, -1 if work.group["maximize"] else 1
+    rooms: dict[int, _Room] = {}
     for place, tensors in enumerate(zip(work.thetas, work.grads, work.ms, work.vs, strict=True)):
-        theta, g, m, v = (tensor.view(-1) for tensor in tensors)
-        numel = theta.numel()
-        sigma = _carry_big(work, place, g, buffers) if work.warm else None
-        for start in range(0, numel, BLOCK):
-            n = min(BLOCK, numel - start)
-            noise = None
-            if sigma is not None and scratch is not None and keys is not None:
-                noise = _noise_of_block(buffers[4], start, n, keys[place], sigma, scratch)
-            block = slice(start, start + n)
-            spare = buffers[:4] if n == largest else [buffer[:n] for buffer in buffers[:4]]
-            update_block(theta[block], g[block], m[block], v[block], noise, c, sign, spare)
+        numel = tensors[0].numel()
+        length = _even(numel)
+        flat = [tensor.view(-1) for tensor in tensors]
+        sigma = _carry_big(work, place, flat[1], buffers[0], heat[place]) if work.warm else None
+        cut = [flat] if length >= numel else zip(*(torch.split(tensor, length) for tensor in flat), strict=True)
+        for start, (theta, g, m, v) in zip(range(0, numel, length), cut, strict=True):
+            n = len(theta)
+            room = rooms.get(n)
+            if room is None:
+                room = rooms[n] = _Room(n, buffers, scratch)
+            noise = None if sigma is None else (room.noise(start, keys[place]), sigma)
+            update_block(theta, g, m, v, noise, c, sign, room.spare)
 
 
-def _carry_big(work: Work, place: int, g: Tensor, buffers: Sequence[Tensor]) -> Tensor:
+def _even(numel: int) -> int:
+    """Return the length of blocks that are about equal, of whole groups and no longer than BLOCK."""
+    blocks = -(-numel // BLOCK)
+    return min(BLOCK, -(-numel // (blocks * GROUP)) * GROUP)
+
+
+def _carry_big(work: Work, place: int, g: Tensor, spare: Tensor, heat: Tensor) -> Tensor:
     """Carry v̄ of one tensor on, and return its σ."""
     sums: list[Tensor] = []
-    for block in torch.split(g, BLOCK):
-        square = buffers[0][: len(block)]
+    for block in torch.split(g, BLOCK) if len(g) > BLOCK else (g,):
+        square = spare[: len(block)]
         torch.mul(block, block, out=square)
         sums.append(torch.nan_to_num_(square, nan=0.0, posinf=0.0).sum())
     total = torch.stack(sums).sum() if len(sums) > 1 else sums[0]
-    follow_mean(work.v_means[place], total / g.numel(), work.coefficients.beta2)
-    return noise_scale(work.v_means[place], work.temperatures[place])
+    v_mean = work.v_means[place]
+    follow_mean(v_mean, total.div_(g.numel()), work.coefficients.beta2)
+    return torch.addcmul(FLOOR, v_mean, heat).sqrt_()  # (8)
+
+
+def _heat_of(temperatures: Sequence[float]) -> Sequence[Tensor]:
+    """Return every temperature as a tensor of one element."""
+    return torch.tensor(temperatures).unbind()
 
 
 @lru_cache(maxsize=1)
 def _block_counters() -> Tensor:
     return counters_from(0, BLOCK // 2, CPU)
-
-
-def _noise_of_block(buffer: Tensor, start: int, count: int, keys: Tensor, sigma: Tensor, scratch: Scratch) -> Tensor:
-    """Write σ ξ of ``count`` elements from number ``start``, a multiple of 2048, into ``buffer``."""
-    groups = -(-count // GROUP)
-    k0, k1, k2, k3 = keys.unbind()
-    k0 = k0 + signed(start // 2 * 0x9E3779B9 % (1 << 32), 32)
-    a, b = pairs(_block_counters()[: groups * HALF], (k0, k1, k2, k3), scratch)
-    both = buffer[: groups * GROUP].view(groups, 2, HALF)
-    torch.mul(a.view(groups, HALF), sigma, out=both[:, 0])
-    torch.mul(b.view(groups, HALF), sigma, out=both[:, 1])
-    return buffer[:count]
 
 
 @lru_cache(maxsize=16)
@@ -127,8 +156,8 @@ def _step_packed(work: Work) -> None:
         torch._foreach_copy_(tensors, unflatten(flat, tensors))  # type: ignore[no-untyped-call]
 
 
-def _noise_of_pack(work: Work, g: Tensor) -> Tensor:
-    """Carry every v̄ on, and return σ ξ of all elements in a row."""
+def _noise_of_pack(work: Work, g: Tensor) -> tuple[Tensor, Tensor]:
+    """Carry every v̄ on, and return ξ and σ of all elements in a row."""
     places, counters = _layout(tuple(theta.numel() for theta in work.thetas))
     squares = torch.nan_to_num_(g * g, nan=0.0, posinf=0.0)
     sums = torch.zeros(len(work.thetas)).index_add_(0, places, squares)
@@ -137,5 +166,6 @@ def _noise_of_pack(work: Work, g: Tensor) -> Tensor:
     torch._foreach_copy_(work.v_means, v_means.unbind())
     sigmas = noise_scale(v_means, torch.tensor(work.temperatures))
     keys = keys_for(work, work.group["seed"]).t()
-    a, _ = pairs(counters, [key.index_select(0, places) for key in keys.unbind()], Scratch(len(g), CPU))
-    return a.mul_(sigmas.index_select(0, places))
+    spread = [key.index_select(0, places) for key in keys.unbind()]
+    radius, cosine, _ = pairs(counters, spread, Scratch.of(len(g), CPU))
+    return cosine.mul_(radius), sigmas.index_select(0, places)

@@ -18,12 +18,18 @@ finite counts as zero: such an element spoils itself and no other.
 Ahmed Nebli, ThermoLion 0.1.0, https://github.com/ahmednebli/ThermoLion
 """
 
+# torch's operations on lists are private by name only.
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
+
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+_MINUS_TWO = torch.tensor(-2.0)
+_ALWAYS = torch.tensor(math.inf)  # steps that Adam has taken
 COLD = 0.01  # at this temperature and below there is no noise
 
 
@@ -134,42 +140,59 @@ def update_block(
     g: Tensor,
     m: Tensor,
     v: Tensor,
-    noise: Tensor | None,
+    noise: tuple[Tensor, Tensor] | None,
     c: Coefficients,
     sign: int,
     spare: Sequence[Tensor],
 ) -> None:
     """Path of blocks: the same step, equal up to rounding, in few passes and without new memory.
 
-    With t = σ(-2|a|), the logistic function, q = 1 - 2t, and (7) and (8) become u = 2 (a + t (s + noise - 2a)).
+    (2) to (4) are an Adam step of rate -1 from zero, after so many steps that nothing is left of its bias corrections.
+    With t = σ(-2|a|), the logistic function, q = 1 - 2t, and (7) and (8) become u = 2 (a + t (s + noise - 2a)). (9) is
+    a step of gradient descent along u/2, of rate 2η under weight decay λ/2.
 
     Args:
-        theta: θ, updated in place; all tensors are of its shape and dtype.
+        theta: θ, updated in place; all tensors are contiguous, of its shape and dtype, on the CPU.
         g: the gradient.
         m: first moment, updated in place.
         v: second moment, updated in place.
-        noise: σ ξ, or None where the temperature is cold.
+        noise: ξ and σ, of one element or θ's shape; or None where the temperature is cold.
         c: the coefficients.
         sign: -1 to maximize, else 1.
         spare: four tensors to overwrite.
     """
     a, t, s, agree = spare
-    m.mul_(c.beta1).add_(g, alpha=sign * (1 - c.beta1))  # (2)
-    v.mul_(c.beta2).addcmul_(g, g, value=1 - c.beta2)  # (3)
-    torch.sqrt(v, out=t).add_(c.eps)
-    torch.div(m, t, out=a)  # (4)
-    torch.abs(a, out=t).mul_(-2).sigmoid_()  # (5)
+    adam_direction([a.zero_()], [g], [m], [v], c, sign)  # (2), (3), (4)
+    torch.abs(a, out=t).mul_(_MINUS_TWO).sigmoid_()  # (5)
     torch.sign(m, out=s)
     torch.sign(g, out=agree).mul_(s)
-    if sign < 0:
-        agree.neg_()
-    agree.clamp_(min=0)
-    s.addcmul_(s, agree, value=0.5)  # (6)
+    agree = agree.clamp_min_(0) if sign > 0 else agree.clamp_max_(0)
+    s.addcmul_(s, agree, value=0.5 * sign)  # (6)
     if noise is not None:
-        s.add_(noise)  # (8)
+        s.addcmul_(*noise)  # (8)
     s.add_(a, alpha=-2).mul_(t).add_(a)  # (7)
-    theta.mul_(1 - c.lr * c.weight_decay)  # (9)
+    descend([theta], [s], c)  # (9)
+
+
+def adam_direction(
+    a: list[Tensor], grads: list[Tensor], ms: list[Tensor], vs: list[Tensor], c: Coefficients, sign: int
+) -> None:
+    """Add (4) to ``a`` and update the moments, through torch's own fused kernel; ``sign`` as in `update_block`."""
+    steps = [_ALWAYS] * len(a)
+    torch._fused_adam_(
+        a, grads, ms, vs, [], steps, lr=-1.0, beta1=c.beta1, beta2=c.beta2, weight_decay=0.0, eps=c.eps,
+        amsgrad=False, maximize=sign < 0,
+    )  # fmt: skip  # (2), (3), (4)
+
+
+def descend(thetas: list[Tensor], halves: list[Tensor], c: Coefficients) -> None:
+    """Compute (9) of u = 2 ``halves``, which may be overwritten."""
     if isinstance(c.lr, Tensor):
-        theta.sub_(s.mul_(c.lr), alpha=2)  # (9)
-    else:
-        theta.add_(s, alpha=-2 * c.lr)  # (9)
+        torch._foreach_mul_(thetas, 1 - c.lr * c.weight_decay)  # (9)
+        torch._foreach_mul_(halves, 2 * c.lr)
+        torch._foreach_sub_(thetas, halves)  # (9)
+        return
+    torch._fused_sgd_(
+        thetas, halves, [], weight_decay=c.weight_decay / 2, momentum=0.0, lr=2 * c.lr, dampening=0.0,
+        nesterov=False, maximize=False, is_first_step=True,
+    )  # fmt: skip  # (9)

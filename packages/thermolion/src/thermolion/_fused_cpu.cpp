@@ -45,10 +45,11 @@ struct Keys {
   }
 };
 
-inline uint32_t first_word(uint32_t counter, const Keys& k) {  // (11)
-  uint32_t x = 2654435769u * counter + k.k0;
-  x = 0x21F0AAADu * (x ^ (x >> 16)) + k.k1;
-  return 0x735A2D97u * (x ^ (x >> 15));
+inline uint32_t fold(uint32_t word, int shift) { return word ^ uint32_t(int32_t(word) >> shift); }
+
+inline uint32_t mixed(uint32_t counter, const Keys& k) {  // (11)
+  uint32_t z = fold(2654435769u * counter + k.k0, 16);
+  return fold(0x21F0AAADu * z + k.k1, 15);
 }
 
 template <class To, class From>
@@ -76,26 +77,34 @@ inline float log_of(float u) {  // Cephes' polynomial on [√½, √2)
   return float(e) * 0.693147180559945f + (f + (square * f * p - 0.5f * square));
 }
 
+template <class C>
+inline C add_product(C sum, C a, C b) {  // rounded once where torch's own kernels round once
+#ifdef __FMA__
+  return std::fma(a, b, sum);
+#else
+  return sum + a * b;
+#endif
+}
+
+inline float polynomial(float s, float c0, float c1, float c2, float c3, float c4) {
+  return add_product(c0, add_product(c1, add_product(c2, add_product(c3, c4, s), s), s), s);
+}
+
 // ξ of the elements of one group: of n, the first min(n, HALF) are first elements of pairs, the rest their partners.
 void draw(float* xi, int64_t group, int64_t n, const Keys& k) {
   int64_t pairs = std::min(n, HALF);
   uint32_t base = uint32_t(group * HALF);
   for (int64_t l = 0; l < pairs; ++l) {
-    uint32_t x = first_word(base + uint32_t(l), k);
-    uint32_t y = x + k.k2;  // (12)
-    y = 0x846CA68Bu * (y ^ (y >> 16)) + k.k3;
-    y = 0xD35A2D97u * (y ^ (y >> 15));
-    float u = float(int32_t(x & 0x7FFFFFFFu)) * 0x1p-31f + 0x1p-32f;
+    uint32_t z = mixed(base + uint32_t(l), k);
+    uint32_t x = 0x735A2D97u * z;  // (11)
+    uint32_t y = 0x846CA68Bu * fold(0xD35A2D97u * z + k.k2, 16) + k.k3;  // (12)
+    float u = std::abs(float(int32_t(x))) * 0x1p-31f + 0x1p-32f;
     float radius = std::sqrt(log_of(u) * -2.0f);  // (13)
-    float phi = float(int32_t(y)) * float(3.14159265358979323846 * 0x1p-33);
+    radius = bits_of<float>(bits_of<uint32_t>(radius) ^ (x & 0x80000000u));
+    float phi = float(int32_t(y)) * float(3.14159265358979323846 * 0x1p-32);
     float square = phi * phi;
-    float sine = (((square * -0.00019504022f + 0.00833203688f) * square + -0.166666507f) * square + 0.999999997f) * phi;
-    float cosine = (((square * 2.43799294e-05f + -0.00138866192f) * square + 0.0416666167f) * square + -0.499999996f) * square + 1.0f;
-    uint32_t a = bits_of<uint32_t>(cosine) ^ ((x << 24) & 0x80000000u);
-    uint32_t b = bits_of<uint32_t>(sine);
-    uint32_t swap = (a ^ b) & uint32_t(int32_t(x) >> 31);
-    xi[l] = bits_of<float>(a ^ swap) * radius;         // (14)
-    xi[HALF + l] = bits_of<float>(b ^ swap) * radius;  // (14)
+    xi[l] = radius * polynomial(square, 0.9999999532f, -0.4999990506f, 0.04166357893f, -0.001385366693f, 2.315317416e-05f);                // (14)
+    xi[HALF + l] = radius * (phi * polynomial(square, 0.9999999957f, -0.1666665797f, 0.008333050617f, -0.0001980904636f, 2.605166277e-06f));  // (14)
   }
 }
 
@@ -116,15 +125,6 @@ inline float exp_of(float x) {  // for x <= 0; a NaN stays one
 }
 
 inline double exp_of(double x) { return std::exp(x); }
-
-template <class C>
-inline C add_product(C sum, C a, C b) {  // rounded once where torch's own kernels round once
-#ifdef __FMA__
-  return std::fma(a, b, sum);
-#else
-  return sum + a * b;
-#endif
-}
 
 template <class C>
 struct Coefficients {
@@ -241,7 +241,7 @@ class Step {
     for (int64_t i = 0; i < n; ++i) {
       if constexpr (std::is_same_v<T, c10::BFloat16>)
         theta()[start + i] = numbers.stochastic
-            ? rounded_up_or_down(wide[0][i], first_word(uint32_t(start + i), rounding) >> 16)
+            ? rounded_up_or_down(wide[0][i], (0x735A2D97u * mixed(uint32_t(start + i), rounding)) >> 16)
             : c10::BFloat16(wide[0][i]);
       else
         theta()[start + i] = T(wide[0][i]);

@@ -6,22 +6,25 @@ Two 64-bit words, and from them four 32-bit keys k0 … k3, belong to a paramete
     (k0, k1), (k2, k3) = halves of h, halves of mix(h + γ)
 
 where mix is the finalizer of splitmix64. Elements are drawn in pairs: of every 2048 elements in logical order, number
-1024 g + l of the first 1024 and its partner 1024 places on share counter c = 1024 g + l. In 32-bit arithmetic:
+1024 g + l of the first 1024 and its partner 1024 places on share counter c = 1024 g + l. In signed 32-bit arithmetic
+that wraps, where >> keeps the sign:
 
-    x = 2654435769 c + k0;  x = 569420461 (x ⊕ (x >> 16)) + k1;  x = 1935289751 (x ⊕ (x >> 15))     (11)
-    y = x + k2;  y = 2221713035 (y ⊕ (y >> 16)) + k3;  y = 3545902487 (y ⊕ (y >> 15))               (12)
-    r = √(-2 ln u),  u = (x mod 2³¹) 2⁻³¹ + 2⁻³²                                                    (13)
-    (A, B) = r (±cos φ, sin φ), swapped if the top bit of x is set;  φ = y π 2⁻³³                   (14)
+    z = 2654435769 c + k0;  z = 569420461 (z ⊕ (z >> 16)) + k1;  z = z ⊕ (z >> 15);  x = 1935289751 z   (11)
+    y = 3545902487 z + k2;  y = 2221713035 (y ⊕ (y >> 16)) + k3                                         (12)
+    r = ±√(-2 ln u),  u = |x| 2⁻³¹ + 2⁻³²,  with the sign of x                                          (13)
+    (A, B) = r (cos φ, sin φ),  φ = y π 2⁻³²                                                            (14)
 
-with the sign of the cosine from bit 7 of x, so that the angle is uniform over the circle (Box & Muller 1958). A is the
-first element's ξ, B its partner's. Sine and cosine are polynomials in single precision, of rounded products and sums
-alone, so that paths differ in ln at most. ξ has single precision whatever the parameter's dtype.
+so that the angle is uniform over half the circle and r's sign makes it whole (Box & Muller 1958). A is the first
+element's ξ, B its partner's. Sine and cosine are polynomials in single precision, one fused product and sum after the
+other, so that paths differ in ln at most. ξ has single precision whatever the parameter's dtype.
 
 Steele, Lea & Flood 2014 (mix), https://doi.org/10.1145/2660193.2660195; Box & Muller 1958 (13, 14)
 """
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,8 +33,9 @@ HALF = 1024  # elements that a pair lies apart
 GROUP = 2 * HALF
 MASK = (1 << 64) - 1
 GAMMA = 0x9E3779B97F4A7C15
-COSINE = (1.0, -0.499999996, 0.0416666167, -0.00138866192, 2.43799294e-05)
-SINE = (0.999999997, -0.166666507, 0.00833203688, -0.00019504022)
+FIRST, SECOND, TO_X, TO_Y = 0x21F0AAAD, 0x846CA68B, 0x735A2D97, 0xD35A2D97
+COSINE = (0.9999999532, -0.4999990506, 0.04166357893, -0.001385366693, 2.315317416e-05)
+SINE = (0.9999999957, -0.1666665797, 0.008333050617, -0.0001980904636, 2.605166277e-06)
 
 
 def signed(word: int, bits: int) -> int:
@@ -67,76 +71,104 @@ def keys_of(seed: int, steps: Tensor, indices: Tensor) -> Tensor:
     return words.view(torch.int32)
 
 
+class Constants(NamedTuple):
+    """The equations' numbers as tensors of one element, which torch takes faster than numbers of Python's."""
+
+    shift16: Tensor
+    shift15: Tensor
+    to_x: Tensor
+    sign: Tensor
+    turn: Tensor
+    half: Tensor
+    minus_two: Tensor
+    cosine: tuple[Tensor, ...]
+    sine: tuple[Tensor, ...]
+
+
+@lru_cache(maxsize=16)
+def constants_on(device: torch.device) -> Constants:
+    """Return the constants on this device."""
+
+    def word(value: int) -> Tensor:
+        return torch.full((), signed(value, 32), dtype=torch.int32, device=device)
+
+    def real(value: float) -> Tensor:
+        return torch.full((), value, dtype=torch.float32, device=device)
+
+    shift16, shift15, to_x, sign = (word(value) for value in (16, 15, TO_X, 1 << 31))
+    turn, half, minus_two = (real(value) for value in (math.pi * 2.0**-32, 2.0**-32, -2))
+    cosine, sine = (tuple(real(c) for c in polynomial[:-1]) for polynomial in (COSINE, SINE))
+    return Constants(shift16, shift15, to_x, sign, turn, half, minus_two, cosine, sine)
+
+
 class Scratch:
     """Six buffers for a block of pairs, so that a big tensor needs no more memory than a block."""
 
-    def __init__(self, pairs: int, device: torch.device) -> None:
-        self.words = [torch.empty(pairs, dtype=torch.int32, device=device) for _ in range(3)]
-        self.reals = [torch.empty(pairs, dtype=torch.float32, device=device) for _ in range(3)]
-        self.pairs = pairs
+    def __init__(self, words: Sequence[Tensor], reals: Sequence[Tensor]) -> None:
+        """Take three buffers of int32 and three of float32, one-dimensional and equally long."""
+        self.z, self.y, self.spare = words
+        self.radius, self.cosine, self.sine = reals
+        self.phi, self.square = self.z.view(torch.float32), self.y.view(torch.float32)  # once the words are used up
+        self.radius_bits = self.radius.view(torch.int32)
 
-    def narrow(self, pairs: int) -> tuple[list[Tensor], list[Tensor]]:
+    @classmethod
+    def of(cls, pairs: int, device: torch.device) -> "Scratch":
+        """Return new buffers for so many pairs."""
+        words = [torch.empty(pairs, dtype=torch.int32, device=device) for _ in range(3)]
+        return cls(words, [torch.empty(pairs, dtype=torch.float32, device=device) for _ in range(3)])
+
+    def first(self, pairs: int) -> "Scratch":
         """Return the buffers' first ``pairs`` places."""
-        if pairs == self.pairs:
-            return self.words, self.reals
-        return [word[:pairs] for word in self.words], [real[:pairs] for real in self.reals]
+        words = (self.z, self.y, self.spare)
+        return Scratch([word[:pairs] for word in words], [real[:pairs] for real in self.reals])
+
+    @property
+    def reals(self) -> tuple[Tensor, Tensor, Tensor]:
+        """r, cos φ and sin φ, once `pairs` has filled them."""
+        return self.radius, self.cosine, self.sine
 
 
-def _shifted_xor(word: Tensor, shift: int, spare: Tensor) -> None:
+def _fold(word: Tensor, shift: Tensor, spare: Tensor) -> None:
     torch.bitwise_right_shift(word, shift, out=spare)
-    word.bitwise_xor_(spare.bitwise_and_((1 << (32 - shift)) - 1))
+    word.bitwise_xor_(spare)
 
 
-def _polynomial(square: Tensor, coefficients: Sequence[float], out: Tensor) -> Tensor:
-    torch.mul(square, coefficients[-1], out=out)
-    for coefficient in coefficients[-2:0:-1]:
-        out.add_(coefficient).mul_(square)
-    return out.add_(coefficients[0])
+def _polynomial(square: Tensor, coefficients: Sequence[Tensor], last: float, out: Tensor) -> Tensor:
+    torch.add(coefficients[-1], square, alpha=last, out=out)
+    for coefficient in coefficients[-2::-1]:
+        torch.addcmul(coefficient, out, square, out=out)
+    return out
 
 
-def pairs(counters: Tensor, keys: Sequence[Tensor], scratch: Scratch) -> tuple[Tensor, Tensor]:
-    """Return the pairs of standard normals of these counters, in buffers of ``scratch``.
+def pairs(counters: Tensor, keys: Sequence[Tensor], scratch: Scratch) -> tuple[Tensor, Tensor, Tensor]:
+    """Return r, cos φ and sin φ of these counters, in buffers of ``scratch``; r times each is a standard normal.
 
     Args:
         counters: 2654435769 c, wrapped; int32, one-dimensional.
         keys: k0, k1, k2, k3, each of shape ``()`` or that of ``counters``.
-        scratch: at least as long as ``counters``.
+        scratch: as long as ``counters``.
     """
-    (x, y, spare), (radius, cosine, sine) = scratch.narrow(len(counters))
-    _first_word(counters, keys, x, spare)  # (11)
-    torch.add(x, keys[2], out=y)  # (12)
-    _shifted_xor(y, 16, spare)
-    y.mul_(signed(0x846CA68B, 32)).add_(keys[3])
-    _shifted_xor(y, 15, spare)
-    y.mul_(signed(0xD35A2D97, 32))
-    radius.copy_(torch.bitwise_and(x, 0x7FFFFFFF, out=spare))
-    radius.mul_(2.0**-31).add_(2.0**-32).log_().mul_(-2).sqrt_()  # (13)
-    phi = sine.copy_(y).mul_(math.pi * 2.0**-33)
-    square = y.view(torch.float32)  # the word is used up
-    torch.mul(phi, phi, out=square)
-    sine.mul_(_polynomial(square, SINE, cosine))  # (14)
-    _polynomial(square, COSINE, cosine)  # (14)
-    _turn(x, cosine, sine, y, spare)
-    return cosine.mul_(radius), sine.mul_(radius)
+    z, y, one = scratch.z, scratch.y, constants_on(counters.device)
+    radius, cosine, sine = scratch.reals
+    _mixed(counters, keys, z, scratch.spare, one)  # (11)
+    torch.add(keys[2], z, alpha=signed(TO_Y, 32), out=y)  # (12)
+    _fold(y, one.shift16, scratch.spare)
+    torch.add(keys[3], y, alpha=signed(SECOND, 32), out=y)  # (12)
+    sine.copy_(z.mul_(one.to_x)).abs_()  # (11)
+    torch.add(one.half, sine, alpha=2.0**-31, out=radius).log_().mul_(one.minus_two).sqrt_()  # (13)
+    scratch.radius_bits.bitwise_xor_(z.bitwise_and_(one.sign))  # (13)
+    phi = scratch.phi.copy_(y).mul_(one.turn)
+    square = torch.mul(phi, phi, out=scratch.square)
+    _polynomial(square, one.sine, SINE[-1], sine).mul_(phi)  # (14)
+    _polynomial(square, one.cosine, COSINE[-1], cosine)  # (14)
+    return radius, cosine, sine
 
 
-def _first_word(counters: Tensor, keys: Sequence[Tensor], x: Tensor, spare: Tensor) -> None:
-    torch.add(counters, keys[0], out=x)  # (11)
-    _shifted_xor(x, 16, spare)
-    x.mul_(0x21F0AAAD).add_(keys[1])  # (11)
-    _shifted_xor(x, 15, spare)
-    x.mul_(0x735A2D97)  # (11)
-
-
-def _turn(x: Tensor, cosine: Tensor, sine: Tensor, swap: Tensor, spare: Tensor) -> None:
-    """Carry the quarter circle around φ = 0 to one of the four, by bits 7 and 31 of x."""
-    a, b = cosine.view(torch.int32), sine.view(torch.int32)
-    torch.bitwise_left_shift(x, 24, out=spare)
-    a.bitwise_xor_(spare.bitwise_and_(-(1 << 31)))
-    torch.bitwise_xor(a, b, out=swap)
-    swap.bitwise_and_(x.bitwise_right_shift_(31))
-    a.bitwise_xor_(swap)
-    b.bitwise_xor_(swap)
+def _mixed(counters: Tensor, keys: Sequence[Tensor], z: Tensor, spare: Tensor, one: Constants) -> None:
+    torch.add(counters, keys[0], out=z)  # (11)
+    _fold(z, one.shift16, spare)
+    torch.add(keys[1], z, alpha=signed(FIRST, 32), out=z)  # (11)
+    _fold(z, one.shift15, spare)
 
 
 def counters_from(first: int, count: int, device: torch.device) -> Tensor:
@@ -151,10 +183,10 @@ def draw(start: int, count: int, keys: Sequence[Tensor]) -> Tensor:
     first, last = start // GROUP, (start + count - 1) // GROUP + 1
     alone = start == 0 and count <= HALF  # no partner is needed
     numbers = counters_from(first * HALF, count if alone else (last - first) * HALF, keys[0].device)
-    a, b = pairs(numbers, keys, Scratch(len(numbers), keys[0].device))
+    radius, cosine, sine = pairs(numbers, keys, Scratch.of(len(numbers), keys[0].device))
     if alone:
-        return a
-    both = torch.stack((a.view(-1, HALF), b.view(-1, HALF)), dim=1).view(-1)
+        return cosine.mul_(radius)
+    both = torch.stack((cosine.mul_(radius).view(-1, HALF), sine.mul_(radius).view(-1, HALF)), dim=1).view(-1)
     return both[start - first * GROUP :][:count]
 
 
@@ -162,21 +194,23 @@ def draw_at(elements: Tensor, keys: Sequence[Tensor]) -> Tensor:
     """Return ξ of the elements with these numbers in logical order, int64 of any shape; float32 of that shape."""
     counters = elements // GROUP * HALF + elements % HALF
     flat = (counters.reshape(-1) * 0x9E3779B9).to(torch.int32)
-    a, b = pairs(flat, keys, Scratch(len(flat), elements.device))
-    return torch.where(elements % GROUP < HALF, a.view(elements.shape), b.view(elements.shape))
+    radius, cosine, sine = pairs(flat, keys, Scratch.of(len(flat), elements.device))
+    first = (elements % GROUP < HALF).view(-1)
+    return torch.where(first, cosine, sine).mul_(radius).view(elements.shape)
 
 
 def rounding_bits(start: int, count: int, keys: Sequence[Tensor]) -> Tensor:
     """Return the top 16 bits of x of (11) for ``count`` elements in a row, their own numbers being the counters."""
-    counters = counters_from(start, count, keys[0].device)
-    x, spare = torch.empty_like(counters), torch.empty_like(counters)
-    _first_word(counters, keys, x, spare)  # (11)
-    return x.bitwise_right_shift_(16).bitwise_and_(0xFFFF)
+    return _top_bits(counters_from(start, count, keys[0].device), keys)
 
 
 def rounding_at(elements: Tensor, keys: Sequence[Tensor]) -> Tensor:
     """Return `rounding_bits` of the elements with these numbers, int64 of any shape."""
     counters = (elements.reshape(-1) * 0x9E3779B9).to(torch.int32)
-    x, spare = torch.empty_like(counters), torch.empty_like(counters)
-    _first_word(counters, keys, x, spare)  # (11)
-    return x.bitwise_right_shift_(16).bitwise_and_(0xFFFF).view(elements.shape)
+    return _top_bits(counters, keys).view(elements.shape)
+
+
+def _top_bits(counters: Tensor, keys: Sequence[Tensor]) -> Tensor:
+    z, spare, one = torch.empty_like(counters), torch.empty_like(counters), constants_on(counters.device)
+    _mixed(counters, keys, z, spare, one)
+    return z.mul_(one.to_x).bitwise_right_shift_(16).bitwise_and_(0xFFFF)
