@@ -1,6 +1,8 @@
 """Replicas and shards: two gloo processes."""
 
+import shutil
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,11 @@ from thermolion import ThermoLion
 from torch import nn
 
 pytestmark = pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="needs gloo")
+
+
+COMPILER = shutil.which("c++") and (shutil.which("ninja") or find_spec("ninja"))
+SHARDED = [{"temp_decay": 0.001}, {"seed": 5, "temp_decay": 1.0}, {"temp_decay": 0.001, "foreach": True}]
+FUSED = pytest.param({"fused": True}, marks=pytest.mark.skipif(not COMPILER, reason="needs a C++ compiler and ninja"))
 
 
 def model():
@@ -80,7 +87,7 @@ def alone(settings):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [{}, {"foreach": False, "fused": False}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"foreach": False, "fused": False}, {"foreach": True}, FUSED], ids=str)
 def test_replicas_stay_equal_to_the_bit_under_different_seeds(tmp_path, settings):
     first, second = both(tmp_path, replicas, settings)
     assert first["seed"] == second["seed"] == 100
@@ -88,7 +95,7 @@ def test_replicas_stay_equal_to_the_bit_under_different_seeds(tmp_path, settings
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [{"temp_decay": 0.001}, {"seed": 5, "temp_decay": 1.0}], ids=["cold", "warm"])
+@pytest.mark.parametrize("settings", SHARDED, ids=str)
 def test_shards_step_as_the_whole_does(tmp_path, settings):
     first, second = both(tmp_path, shards, settings)
     for a, b, whole in zip(first["params"], second["params"], alone(settings), strict=True):
