@@ -140,3 +140,27 @@ def test_a_memory_budget_sets_the_chunk():
     es.forward(torch.randn(32, 64))
     assert sum(calls) == 64
     assert 2 <= max(calls) < 64
+
+
+@pytest.mark.slow
+def test_a_gpt2_of_transformers_agrees_on_every_engine():
+    transformers = pytest.importorskip("transformers", reason="needs Transformers")
+    config = transformers.GPT2Config(
+        vocab_size=61, n_positions=16, n_embd=24, n_layer=2, n_head=3, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+        use_cache=False, bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Transformers imports has warnings of its own
+        model = transformers.GPT2LMHeadModel(config)
+    x = torch.randint(0, 61, (3, 9))
+    logits = {}
+    for engine in ("fold", "vmap", "loop"):
+        es = TorchEggrollES(model, pop_size=6, sigma=0.05, rank=2, seed=4, engine=engine)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            logits[engine] = es.forward({"input_ids": x, "use_cache": False})["logits"]
+    want = torch.stack([member(x, use_cache=False).logits for member in dense_members(es)]).detach()
+    assert es.param_names[0] == "transformer.wte.weight"  # tied with the head, perturbed once
+    for engine, got in logits.items():
+        assert relative(got, want) < 1e-5, engine

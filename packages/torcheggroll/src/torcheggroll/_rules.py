@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ._catch import Catcher, Perturbed, Rule, formed
+from ._convolution_rule import convolution_rule
 from ._noise import Delta
-from ._ops.convolution import convolution
 from ._ops.embedding import embedding
 from ._ops.linear import linear
 from ._ops.normalization import normalization
@@ -94,35 +94,6 @@ def embedding_rule(
     if found is None or found.delta.left is None or max_norm is not None:
         return NotImplemented
     return catch.apply(Call(embedding, 1, {}), input, weight, found.delta.left, found.delta.right)
-
-
-def convolution_rule(base: Callable[..., Tensor], dims: int) -> Rule:
-    """Make the rule of ``functional.conv1d``, ``functional.conv2d`` or ``functional.conv3d``."""
-
-    def rule(
-        catch: Catcher,
-        input: Tensor,
-        weight: Tensor,
-        bias: Tensor | None = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-    ) -> Any:
-        if catch.find(input) is not None:
-            return NotImplemented
-        found, shift = catch.find(weight), catch.find(bias)
-        delta = found.delta if found else _NONE
-        if delta.dense is not None:
-            return NotImplemented
-        settings = {"stride": stride, "padding": padding, "dilation": dilation}
-        call = Call(convolution, 2, {"base": base, "groups": groups, "settings": settings})
-        lead = input.dim() - catch.dims(input)
-        x = input if catch.dims(input) == dims + 2 else catch.like(input, input.unsqueeze(lead))
-        out = catch.apply(call, x, weight, bias, delta.left, delta.right, shift.delta.dense if shift else None)
-        return out if x is input else catch.like(out, out.squeeze(lead))
-
-    return rule
 
 
 def _normalization(

@@ -1,0 +1,64 @@
+"""Which convolutions go to the op library, and with what factors.
+
+A convolution of one sample, or one filter per group of members, would go through kernels that round otherwise than
+those of a larger chunk; both are led past them, so that a member has the same bits in any company.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from ._catch import Catcher, Rule
+from ._noise import Delta
+from ._ops.convolution import convolution
+from ._ops.per_member import Call
+
+_NONE = Delta(None, None, None)
+
+
+def convolution_rule(base: Callable[..., Tensor], dims: int) -> Rule:
+    """Make the rule of ``functional.conv1d``, ``functional.conv2d`` or ``functional.conv3d``."""
+
+    def rule(
+        catch: Catcher,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Any:
+        if catch.find(input) is not None:
+            return NotImplemented
+        found, shift = catch.find(weight), catch.find(bias)
+        delta = found.delta if found else _NONE
+        if delta.dense is not None and weight.shape[0] != 1:
+            return NotImplemented
+        delta = _row(delta, weight.dim())
+        settings = {"stride": stride, "padding": padding, "dilation": dilation}
+        call = Call(convolution, 2, {"base": _two_samples(base), "groups": groups, "settings": settings})
+        lead = input.dim() - catch.dims(input)
+        x = input if catch.dims(input) == dims + 2 else catch.like(input, input.unsqueeze(lead))
+        out = catch.apply(call, x, weight, bias, delta.left, delta.right, shift.delta.dense if shift else None)
+        return out if x is input else catch.like(out, out.squeeze(lead))
+
+    return rule
+
+
+def _row(delta: Delta, dims: int) -> Delta:
+    """Give the dense perturbation of a weight of one row as factors, of which one is 1."""
+    if delta.dense is None:
+        return delta
+    right = delta.dense.flatten(-dims).unsqueeze(-2)
+    return Delta(right.new_ones(*right.shape[:-1], 1), right, None)
+
+
+def _two_samples(base: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Make a convolution that sees one sample twice: alone it would go through another kernel, to other bits."""
+
+    def convolve(x: Tensor, *args: Any, **settings: Any) -> Tensor:
+        return base(x.expand(2, *x.shape[1:]), *args, **settings)[:1] if len(x) == 1 else base(x, *args, **settings)
+
+    return convolve

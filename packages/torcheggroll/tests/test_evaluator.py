@@ -1,0 +1,68 @@
+"""A member has the same bits in any company: chunks of every size give the same weights."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torcheggroll import TorchEggrollES
+
+POPULATION = 12
+
+
+class Attentive(nn.Module):
+    def __init__(self, d=12, heads=3):
+        super().__init__()
+        self.token, self.position = nn.Embedding(11, d), nn.Embedding(7, d)
+        self.norm, self.attention = nn.LayerNorm(d), nn.MultiheadAttention(d, heads, batch_first=True)
+        self.mlp = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, 4 * d), nn.GELU(), nn.Linear(4 * d, d))
+        self.head = nn.Linear(d, 11)
+
+    def forward(self, x):
+        y = self.token(x) + self.position(torch.arange(7))
+        z = self.norm(y)
+        y = y + self.attention(z, z, z, need_weights=False)[0]
+        return self.head(y + self.mlp(y)).flatten(0, 1)
+
+
+def convolutional(channels):
+    return nn.Sequential(
+        nn.Conv2d(3, channels, 3, padding=1), nn.ReLU(), nn.GroupNorm(1, channels),
+        nn.Conv2d(channels, 7, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(63, 3),
+    )  # fmt: skip
+
+
+def images(*lead):
+    return lambda batch: (torch.randn(*lead, batch, 3, 8, 8), torch.randint(0, 3, (*lead, batch)))
+
+
+def tokens(*lead):
+    return lambda batch: (torch.randint(0, 11, (*lead, batch, 7)), torch.randint(0, 11, (*lead, batch * 7)))
+
+
+@pytest.mark.parametrize("engine", ["vmap", "fold", "loop"])
+@pytest.mark.parametrize("per_member", [False, True])
+@pytest.mark.parametrize(
+    ("make", "data", "batch"),
+    [
+        (lambda: convolutional(5), images, 5),
+        (lambda: convolutional(8), images, 1),  # one sample in all when one member is evaluated
+        (lambda: convolutional(1), images, 3),  # a weight of one row is perturbed densely
+        (Attentive, tokens, 5),
+        (Attentive, tokens, 1),
+    ],
+    ids=["convolutions", "one image", "one channel", "attention", "one sequence"],
+)
+def test_the_weights_do_not_depend_on_the_chunk_to_the_bit(make, data, batch, per_member, engine):
+    torch.manual_seed(0)
+    model = make()
+    x, y = data(*([POPULATION] if per_member else []))(batch)
+    weights = []
+    for chunk_size in (1, 2, 3, 5, 7, 12, None):
+        own = copy.deepcopy(model)
+        es = TorchEggrollES(own, pop_size=POPULATION, sigma=0.1, seed=5, engine=engine, chunk_size=chunk_size)
+        for _ in range(2):
+            es.step(x, functional.cross_entropy, y, per_member=per_member)
+        weights.append(torch.cat([p.detach().flatten() for p in own.parameters()]))
+    assert all(torch.equal(weights[0], other) for other in weights[1:])
