@@ -9,9 +9,11 @@ import torch
 from thermolion import ThermoLion
 from torch.nn import Parameter
 
-COMPILER = shutil.which("c++") and (shutil.which("ninja") or find_spec("ninja"))
+COMPILER = shutil.which("c++") and (shutil.which("ninja") or find_spec("ninja")) and find_spec("setuptools")
 FUSED = pytest.param(
-    {"fused": True}, marks=pytest.mark.skipif(not COMPILER, reason="needs a C++ compiler and ninja"), id="fused"
+    {"fused": True},
+    marks=pytest.mark.skipif(not COMPILER, reason="needs a C++ compiler, ninja, setuptools"),
+    id="fused",
 )
 PATHS = [
     pytest.param({}, id="default"),

@@ -35,7 +35,8 @@ def from_the_global_stream(params, **settings):
 
 
 def fused_cases():
-    if shutil.which("c++") is None or (shutil.which("ninja") is None and find_spec("ninja") is None):
+    ninja = shutil.which("ninja") or find_spec("ninja")
+    if not (shutil.which("c++") and ninja and find_spec("setuptools")):
         return []  # nothing to compile with
     return [
         testkit.Case("fused", ThermoLion, contract=CONTRACT, fused=True),

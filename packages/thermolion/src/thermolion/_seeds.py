@@ -19,7 +19,7 @@ def settle_seeds(groups: list[dict[str, Any]], *, alone: bool = False) -> None:
         return
     if alone and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         return
-    seed = common_seed(torch.initial_seed() % (1 << 64))
+    seed = common_seed(torch.initial_seed() % (1 << 64), groups[0]["params"][0].device)
     for group in groups:
         if group["seed"] is None:
             group["seed"] = seed

@@ -41,13 +41,14 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
-def common_seed(seed: int) -> int:
-    """Return rank 0's seed, broadcast once; without a process group, this one."""
+def common_seed(seed: int, device: torch.device) -> int:
+    """Return rank 0's seed, broadcast once as a tensor on ``device``; without a process group, this one."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return seed
-    seeds: list[Any] = [seed]
-    dist.broadcast_object_list(seeds, src=0)
-    return int(seeds[0])
+    halves = torch.tensor([seed >> 32, seed & 0xFFFFFFFF], dtype=torch.int64, device=device)
+    dist.broadcast(halves, src=0)
+    high, low = (int(half) for half in halves.unbind())
+    return high << 32 | low
 
 
 def elements_of(tensor: "DTensor") -> Tensor | None:
