@@ -4,13 +4,16 @@ It needs no compiler. The equations are the reference's with fewer passes over m
 the same to the bit.
 """
 
-from collections.abc import Sequence
+# torch's operations on lists are private by name only.
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
+
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
+import torch._utils
 from torch import Tensor
-from torch._utils import _flatten_dense_tensors as flatten
-from torch._utils import _unflatten_dense_tensors as unflatten
 
 from thermolion._draws import Draws, keys_for
 from thermolion._equations import follow_mean, noise_scale, update_block
@@ -20,6 +23,9 @@ from thermolion._work import Work
 
 BLOCK = 1 << 16  # elements
 CPU = torch.device("cpu")
+_utils: Any = torch._utils
+flatten: Callable[[Sequence[Tensor]], Tensor] = _utils._flatten_dense_tensors
+unflatten: Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...]] = _utils._unflatten_dense_tensors
 FLOOR = torch.tensor(1e-10)  # below σ²
 
 
@@ -89,7 +95,7 @@ def _step_big(work: Work) -> None:
     buffers = [torch.empty(largest) for _ in range(5 if work.warm else 4)]
     scratch = Scratch.of(largest // 2, CPU) if work.warm else None
     keys = [row.unbind() for row in keys_for(work, work.group["seed"]).unbind()] if work.warm else []
-    heat = _heat_of(work.temperatures) if work.warm else []
+    heat = _heat_of(work.temperatures) if work.warm else ()
     c, sign = work.coefficients, -1 if work.group["maximize"] else 1
     rooms: dict[int, _Room] = {}
     for place, tensors in enumerate(zip(work.thetas, work.grads, work.ms, work.vs, strict=True)):
@@ -126,9 +132,10 @@ def _carry_big(work: Work, place: int, g: Tensor, spare: Tensor, heat: Tensor) -
     return torch.addcmul(FLOOR, v_mean, heat).sqrt_()  # (8)
 
 
-def _heat_of(temperatures: Sequence[float]) -> Sequence[Tensor]:
+def _heat_of(temperatures: Sequence[float]) -> tuple[Tensor, ...]:
     """Return every temperature as a tensor of one element."""
-    return torch.tensor(temperatures).unbind()
+    tensors: tuple[Tensor, ...] = torch.tensor(temperatures).unbind()
+    return tensors
 
 
 @lru_cache(maxsize=1)
@@ -145,15 +152,12 @@ def _layout(sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def _step_packed(work: Work) -> None:
-    theta, g, m, v = (
-        flatten(tensors)  # type: ignore[no-untyped-call]
-        for tensors in (work.thetas, work.grads, work.ms, work.vs)
-    )
+    theta, g, m, v = (flatten(tensors) for tensors in (work.thetas, work.grads, work.ms, work.vs))
     noise = _noise_of_pack(work, g) if work.warm else None
     spare = [torch.empty_like(theta) for _ in range(4)]
     update_block(theta, g, m, v, noise, work.coefficients, -1 if work.group["maximize"] else 1, spare)
     for tensors, flat in ((work.thetas, theta), (work.ms, m), (work.vs, v)):
-        torch._foreach_copy_(tensors, unflatten(flat, tensors))  # type: ignore[no-untyped-call]
+        torch._foreach_copy_(tensors, unflatten(flat, tensors))
 
 
 def _noise_of_pack(work: Work, g: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """The random part of a step: σ and ξ of every tensor, and the bits of stochastic rounding."""
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -18,8 +18,14 @@ def keys_for(work: Work, seed: int) -> Tensor:
     """Return the four keys of every tensor of ``work`` at its step, int32 of shape ``(n, 4)``."""
     if work.capturable:
         steps = torch.stack(work.steps).to(torch.int64)
-        return keys_of(seed, steps, torch.tensor(work.indices, device=work.device))
+        return keys_of(seed, steps, _indices_on(work.device, tuple(work.indices)))
     return keys_of(seed, torch.tensor(work.steps), torch.tensor(work.indices)).to(work.device, non_blocking=True)
+
+
+@lru_cache(maxsize=16)
+def _indices_on(device: torch.device, indices: tuple[int, ...]) -> Tensor:
+    """Return the parameters' numbers on the device; kept, for a CUDA graph may not send anything."""
+    return torch.tensor(indices, device=device)
 
 
 class Draws:

@@ -44,8 +44,9 @@ def kernel() -> Any:
     tag = "\n".join([text, *flags, torch.__version__, platform.machine()])
     name = f"thermolion_{hashlib.sha256(tag.encode()).hexdigest()[:16]}"
     try:
-        from torch.utils import cpp_extension
+        from torch.utils import cpp_extension as extension
 
+        cpp_extension: Any = extension
         folder = Path(cpp_extension._get_build_directory(name, verbose=False))
         library = folder / f"{name}.so"
         if not library.exists():

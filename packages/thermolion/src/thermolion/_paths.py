@@ -8,15 +8,19 @@ from thermolion._blocks import fits, step_blocks
 from thermolion._draws import Draws
 from thermolion._foreach import step_foreach
 from thermolion._fused_cpu import step_fused_cpu
+from thermolion._fused_cuda import refuse_without_triton, step_fused_cuda
 from thermolion._reference import step_reference
 from thermolion._work import Work
+
+FUSED_DEVICES = ("cpu", "cuda")
 
 
 def take_path(work: Work) -> None:
     """Step ``work`` on the path that its group's flags ask for, or on the one that measured fastest."""
     group = work.group
     if group["fused"]:
-        step_fused_cpu(work)
+        step_fused = step_fused_cuda if work.device.type == "cuda" else step_fused_cpu
+        step_fused(work)
         return
     if group["foreach"] is None and group["fused"] is None and fits(work):
         step_blocks(work)
@@ -30,10 +34,13 @@ def refuse_fused(param: Tensor) -> None:
     """Refuse a parameter that no fused kernel takes.
 
     Raises:
-        RuntimeError: the parameter is neither on the CPU nor real or complex floating point.
+        RuntimeError: the parameter is neither on the CPU or CUDA nor real or complex floating point, or it is on CUDA
+            and there is no Triton.
     """
-    if param.device.type != "cpu" or not (param.is_floating_point() or param.is_complex()):
+    if param.device.type not in FUSED_DEVICES or not (param.is_floating_point() or param.is_complex()):
         raise RuntimeError(
-            "`fused=True` requires all the params to be floating point Tensors of supported devices: ['cpu'], "
-            f"got one of {param.dtype} on {param.device}; pass fused=None"
+            "`fused=True` requires all the params to be floating point Tensors of supported devices: "
+            f"{list(FUSED_DEVICES)}, got one of {param.dtype} on {param.device}; pass fused=None"
         )
+    if param.device.type == "cuda":
+        refuse_without_triton()

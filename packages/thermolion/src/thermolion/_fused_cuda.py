@@ -1,0 +1,133 @@
+"""Fused path on CUDA: Triton kernels over all tensors at once, one launch while cold and three while warm.
+
+The kernels find their tensors through a table of addresses on the device. It is sent again only when an address or a
+number has changed, so that a CUDA graph can capture the launches once a step outside the graph has sent it.
+"""
+
+# Triton has no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import struct
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thermolion._draws import ROUNDING, Draws, keys_for
+from thermolion._noise import GROUP, MASK, mix
+from thermolion._reference import step_reference
+from thermolion._work import Work
+
+NAMES = {torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+_tables: dict[tuple[torch.device, torch.dtype, int], tuple[list[int], Tensor]] = {}
+
+
+def refuse_without_triton() -> None:
+    """Say what to do where Triton is missing.
+
+    Raises:
+        RuntimeError: Triton is not installed.
+    """
+    if find_spec("triton") is None:
+        raise RuntimeError(
+            "fused=True on CUDA needs Triton, which is not installed here; install it (torch's CUDA wheels for Linux "
+            "bring it along), or leave fused=None"
+        )
+
+
+def fits(work: Work) -> bool:
+    """Say whether the kernels can take this work: noise by the numbers of a row, and float64 with float64 alone."""
+    same = (work.thetas[0].dtype == torch.float64) == (work.ms[0].dtype == torch.float64)
+    return same and not (work.group["noise"] == "global" or (work.sharded and work.warm))
+
+
+def step_fused_cuda(work: Work) -> None:
+    """Step all tensors of ``work``; what does not lie in logical order in memory is copied for it."""
+    if not fits(work):
+        step_reference(work, Draws(work))
+        return
+    rows: list[tuple[Tensor, ...]] = []
+    copied: list[tuple[Tensor, Tensor]] = []
+    for row in zip(work.thetas, work.grads, work.ms, work.vs, work.v_means, strict=True):
+        theta, g, m, v, v_mean = row
+        g = g.to(theta.dtype).resolve_neg().contiguous()
+        if not (theta.is_contiguous() and m.is_contiguous() and v.is_contiguous()):
+            kept = (theta, m, v)
+            theta, m, v = (tensor.clone(memory_format=torch.contiguous_format) for tensor in kept)
+            copied.extend(zip(kept, (theta, m, v), strict=True))
+        rows.append((theta, g, m, v, v_mean))
+    _launch(work, rows)
+    for kept_tensor, stepped in copied:
+        kept_tensor.copy_(stepped)
+
+
+def _launch(work: Work, rows: list[tuple[Tensor, ...]]) -> None:
+    from thermolion import _fused_cuda_kernel as kernels
+
+    sum_kernel: Any = kernels.sum_kernel
+    carry_kernel: Any = kernels.carry_kernel
+    step_kernel: Any = kernels.step_kernel
+    table, blocks = _table(work, rows)
+    programs = blocks.numel() // 2
+    if not programs:
+        return
+    group, device, dtype = work.group, work.device, work.thetas[0].dtype
+    numbers, name = table.view(torch.float64), NAMES[dtype]
+    keys = sigmas = rounding = None
+    if work.warm:
+        sigmas = torch.empty(len(rows), dtype=work.compute_dtype, device=device)
+        partials = torch.empty(programs, dtype=work.compute_dtype, device=device)
+        keys = keys_for(work, group["seed"])
+        sum_kernel[(programs,)](table, blocks, partials, DTYPE=name)
+        carry_kernel[(len(rows),)](table, numbers, partials, _temperatures(work), sigmas, DTYPE=name)
+    stochastic = group["stochastic_rounding"] and dtype == torch.bfloat16
+    if stochastic:
+        rounding = keys_for(work, mix(group["seed"] ^ ROUNDING) & MASK)
+    lr = work.coefficients.lr
+    eta = lr.to(device, non_blocking=True) if isinstance(lr, Tensor) else None
+    step_kernel[(programs,)](
+        table, numbers, blocks, keys, rounding, sigmas, eta, WARM=work.warm, MAXIMIZE=group["maximize"],
+        STOCHASTIC=stochastic, DTYPE=name, STATE=NAMES[work.ms[0].dtype],
+    )  # fmt: skip
+
+
+def _temperatures(work: Work) -> Tensor:
+    """Return every tensor's temperature on the device, float64."""
+    if work.capturable:
+        return torch.stack(work.temperatures)
+    return _send(torch.tensor(work.temperatures, dtype=torch.float64), work.device)
+
+
+def _table(work: Work, rows: list[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
+    """Return the table on the device, numbers, lengths and addresses, and for each program its row and its start."""
+    c = work.coefficients
+    lr = 0.0 if isinstance(c.lr, Tensor) else c.lr
+    numbers = (float(lr), float(c.beta1), float(c.beta2), float(c.weight_decay), float(c.eps))
+    words: list[int] = [struct.unpack("<q", struct.pack("<d", number))[0] for number in numbers]
+    first = 0
+    for row in rows:
+        programs = -(-row[0].numel() // GROUP)
+        words += (row[0].numel(), *(tensor.data_ptr() for tensor in row), first, programs)
+        first += programs
+    blocks = _blocks(tuple(row[0].numel() for row in rows), work.device)
+    key = (work.device, work.thetas[0].dtype, len(rows))
+    known = _tables.get(key)
+    if known is None or known[0] != words:
+        known = _tables[key] = (words, _send(torch.tensor(words, dtype=torch.int64), work.device))
+    return known[1], blocks
+
+
+@lru_cache(maxsize=16)
+def _blocks(sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return for each program its row and its first element."""
+    counts = torch.tensor([-(-size // GROUP) for size in sizes])
+    places = torch.repeat_interleave(torch.arange(len(sizes)), counts)
+    starts = (torch.arange(len(places)) - (counts.cumsum(0) - counts)[places]) * GROUP
+    return _send(torch.stack((places, starts), dim=1).view(-1), device)
+
+
+def _send(host: Tensor, device: torch.device) -> Tensor:
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
