@@ -66,3 +66,20 @@ def test_the_weights_do_not_depend_on_the_chunk_to_the_bit(make, data, batch, pe
             es.step(x, functional.cross_entropy, y, per_member=per_member)
         weights.append(torch.cat([p.detach().flatten() for p in own.parameters()]))
     assert all(torch.equal(weights[0], other) for other in weights[1:])
+
+
+@pytest.mark.parametrize("engine", ["vmap", "fold"])
+@pytest.mark.parametrize("per_member", [False, True])
+@pytest.mark.parametrize("rank", [7, 8, 16])
+def test_long_sums_do_not_depend_on_where_a_member_lies_in_memory(rank, per_member, engine):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(40, 7), nn.Tanh(), nn.Linear(7, 9))
+    lead = [POPULATION] if per_member else []
+    x = torch.randn(*lead, 33, 40)
+    outputs = [
+        TorchEggrollES(
+            model, pop_size=POPULATION, sigma=0.1, rank=rank, seed=5, engine=engine, chunk_size=size
+        ).forward(x, per_member=per_member)
+        for size in (1, 2, 3, 5, 12)
+    ]
+    assert all(torch.equal(outputs[0], other) for other in outputs[1:])

@@ -11,6 +11,7 @@ from torch.nn import functional
 _ROWS = 8  # the kernels' block; rows in a partial block would be summed in another order
 _COLUMNS = 16  # numbers in a cache line; rows that begin elsewhere would be read by other instructions
 _SLOW_RANK = 4
+_LONG_RANK = 7  # longer sums are blocked, and where a block begins depends on the matrix's place in memory
 
 
 def aligned(matrix: Tensor) -> Tensor:
@@ -44,13 +45,34 @@ def thin_each(x: Tensor, right: Tensor) -> Tensor:
     return torch.bmm(x, right.transpose(1, 2))
 
 
+def _straddles(h: Tensor, left: Tensor) -> bool:
+    """Say whether a member's ``h Aᵀ`` begins within a cache line, where so long a sum takes other instructions."""
+    return left.shape[2] % _COLUMNS != 0 and h.shape[2] >= _LONG_RANK
+
+
+def _thin_apart(h: Tensor, left: Tensor) -> Tensor:
+    """Give ``h Aᵀ`` from matrices that all begin a cache line; a single one would go through another kernel."""
+    if len(h) == 1:
+        return _thin_apart(h.expand(2, -1, -1), left.expand(2, -1, -1))[:1]
+    return torch.bmm(h, aligned(left))[:, :, : left.shape[2]]
+
+
 def add_thin_(base: Tensor, h: Tensor, left: Tensor) -> Tensor:
     """Add ``h Aᵀ`` to ``base`` ``(members, rows, m)``, in place."""
     if h.shape[1] == 1 and h.shape[2] == 1:
         return base.addcmul_(h, left)
+    if _straddles(h, left):
+        return base.add_(_thin_apart(h, left))
     if base.shape[0] == base.shape[2] == 1:  # one column of one member would go through another kernel
         return torch.baddbmm(base.expand(2, -1, -1), h.expand(2, -1, -1), left.expand(2, -1, -1))[:1]
     return base.baddbmm_(h, left)
+
+
+def add_thin(base: Tensor, h: Tensor, left: Tensor) -> Tensor:
+    """Give ``base + h Aᵀ`` for a ``base`` that the members share."""
+    if _straddles(h, left):
+        return base + _thin_apart(h, left)
+    return torch.baddbmm(base, h, left)
 
 
 def affine_onto_thin(x: Tensor, weight: Tensor, h: Tensor, left: Tensor) -> Tensor:
@@ -71,6 +93,8 @@ def affine_onto_thin(x: Tensor, weight: Tensor, h: Tensor, left: Tensor) -> Tens
     thin = out[:rows].view(len(h), -1, m)
     if h.shape[1] == 1 and h.shape[2] == 1:
         torch.mul(h, left, out=thin)
+    elif _straddles(h, left):
+        thin.copy_(_thin_apart(h, left))
     elif len(h) == m == 1:  # one column of one member would go through another kernel
         thin.copy_(torch.bmm(h.expand(2, -1, -1), left.expand(2, -1, -1))[:1])
     else:

@@ -12,7 +12,7 @@ Source: Sarkar et al. 2025 (EGGROLL), section 4.2, https://arxiv.org/abs/2511.16
 import torch
 from torch import Tensor
 
-from ._products import add_thin_, affine, affine_onto_thin, aligned, thin_each, thin_shared
+from ._products import add_thin, add_thin_, affine, affine_onto_thin, aligned, thin_each, thin_shared
 
 
 def linear(
@@ -58,7 +58,7 @@ def linear(
     h = thin_shared(thin, right) if shared else thin_each(thin.view(members, -1, thin.shape[1]), right)
     if bias_delta is not None:
         h, left = _with_bias(h, left, None, bias_delta)
-    out = torch.baddbmm(precise, h, left) if shared else add_thin_(precise, h, left)  # (2)
+    out = add_thin(precise, h, left) if shared else add_thin_(precise, h, left)  # (2)
     return out.to(x.dtype).view(members, *lead, m)
 
 
