@@ -1,4 +1,8 @@
+import importlib
+import sys
 import time
+import types
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 import torch
@@ -52,8 +56,20 @@ def test_peak_memory_is_the_worst_moment_and_not_the_sum():
     assert peak_allocated_mb(allocate(2_000_000)) == pytest.approx(size, rel=0.05)
 
 
-def test_a_child_process_reports_its_own_peak():
-    assert peak_rss_mb(allocate, 10_000_000) == pytest.approx(40, rel=0.2)
+def test_a_child_process_reports_its_own_peak(tmp_path, monkeypatch):
+    code = "import torch\ndef prepare(numel):\n    return lambda: torch.ones(numel).add(1).sum()\n"
+    (tmp_path / "task_of_the_child.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    prepare = importlib.import_module("task_of_the_child").prepare
+    assert peak_rss_mb(prepare, 10_000_000) == pytest.approx(80, rel=0.2)
+
+
+def test_a_task_that_the_child_cannot_import_is_an_error_and_no_wait(monkeypatch):
+    lost = types.ModuleType("lost_module")
+    exec("def prepare():\n    return lambda: None", lost.__dict__)
+    monkeypatch.setitem(sys.modules, "lost_module", lost)
+    with pytest.raises(BrokenProcessPool):
+        peak_rss_mb(lost.prepare)
 
 
 MEASURED = Measured("x", "y", 1e-3, 1.25, 1.2, 1.3, 5e-5, 9, 1)

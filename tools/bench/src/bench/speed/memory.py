@@ -8,6 +8,7 @@ blind to what other libraries take.
 import gc
 import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ def peak_rss_mb(prepare: Callable[..., Callable[[], None]], *args: Any) -> float
 
     Raises:
         RuntimeError: the platform keeps no resettable high-water mark.
+        BrokenProcessPool: the child died, or cannot import ``prepare``.
     """
     if not Path("/proc/self/clear_refs").exists():
         raise RuntimeError("peak_rss_mb needs Linux's /proc/self/clear_refs; use peak_allocated_mb here")
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure_in_child, (prepare, args))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as child:
+        return child.submit(_measure_in_child, prepare, args).result()
 
 
 def _measure_in_child(prepare: Callable[..., Callable[[], None]], args: tuple[Any, ...]) -> float:

@@ -140,10 +140,10 @@ def one_linear(width: int, population: int, device: str) -> Mapping[str, Callabl
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     model = nn.Linear(width, width, bias=False).to(device, dtype)
     x = torch.randn(population, 1, width, device=device, dtype=dtype)
-    es = TorchEggrollES(model, population, rank=1, seed=0, engine="vmap", chunk_size=population)
+    es = TorchEggrollES(model, population, rank=1, seed=0, chunk_size=population)
     made: dict[str, Callable[[], None]] = {PURE: _pure(copy.deepcopy(model), x.flatten(0, 1), population)}
     made["regenerated"] = _discard(partial(es.forward, x, per_member=True))
-    kept = TorchEggrollES(copy.deepcopy(model), population, rank=1, seed=0, engine="vmap", chunk_size=population)
+    kept = TorchEggrollES(copy.deepcopy(model), population, rank=1, seed=0, chunk_size=population)
     made["stored"] = _discard(_with_stored_noise(kept, x))
     return made
 
@@ -151,6 +151,7 @@ def one_linear(width: int, population: int, device: str) -> Mapping[str, Callabl
 def _with_stored_noise(es: TorchEggrollES, x: Tensor) -> Callable[[], Any]:
     """Draw once, then evaluate with what was drawn; the optimizer itself stores nothing."""
     everyone = list(range(es.pop_size))
+    es.forward(x, per_member=True)  # the engine is chosen here
     deltas = es.perturbations(everyone)
     task = es.forward_task(x, per_member=True)
     return partial(es.evaluator.run, task, lambda _: deltas, everyone)
