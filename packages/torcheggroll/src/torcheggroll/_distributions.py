@@ -47,8 +47,7 @@ def _signs(device: torch.device) -> Tensor:
 
 def gaussian(word: Tensor) -> Tensor:
     """Read four Gaussian numbers from each word."""
-    u = word.view(torch.int16).to(torch.int32)
-    u &= 0xFFFF
+    u = word.view(torch.uint16).to(torch.int32)
     return torch.index_select(_quantiles(word.device), 0, u.view(-1)).view(u.shape)  # (1)
 
 

@@ -9,7 +9,7 @@ A parameter with more than two dimensions counts as the matrix (first, all other
 Source: Sarkar et al. 2025 (EGGROLL), section 4.1, https://arxiv.org/abs/2511.16652
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from math import prod
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from torch import Tensor
 from ._counter import keys, start, steps, words
 from ._distributions import DISTRIBUTIONS
 
-_BLOCK = 1 << 14  # words at a time: they and their copies stay in a core's cache
+_BLOCK = 1 << 15  # words at a time: they and their copies stay in a core's cache
 
 
 class Shape(NamedTuple):
@@ -89,24 +89,35 @@ class Noise:
         Returns:
             ``(K, W)`` float32 on the device of ``pairs``; parameter j begins where ``columns_of`` says.
         """
+        z = torch.empty(len(pairs), self._width(counts), device=pairs.device)
+        for rows, columns, block in self._blocks(epoch, parameters, counts, pairs):
+            z[rows, columns] = block
+        return z
+
+    def _width(self, counts: Sequence[int]) -> int:
+        per_word = DISTRIBUTIONS[self.distribution].per_word
+        return sum(-(-count // per_word) for count in counts) * per_word
+
+    def _blocks(
+        self, epoch: int, parameters: Sequence[int], counts: Sequence[int], pairs: Tensor
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Draw what ``numbers`` gives piece by piece: whoever asks may use each while it is in the cache."""
         per_word, read = DISTRIBUTIONS[self.distribution]
         device = pairs.device
         wide = [-(-count // per_word) for count in counts]
         starts = torch.tensor([start(self.seed, epoch, j) for j in parameters], dtype=torch.int64).to(device)
         key = keys(starts, pairs)
         step, owner = _layout(tuple(wide), device)
-        if len(pairs) * len(step) <= _BLOCK:
-            return read(words(key.index_select(1, owner) if len(wide) > 1 else key, step))
-        z = torch.empty(len(pairs), len(step) * per_word, device=device)
-        high, across = max(_BLOCK // len(step), 1), min(len(step), _BLOCK)
+        across = min(len(step), _BLOCK)
+        high = max(_BLOCK // max(across, 1), 1)
         for top in range(0, len(pairs), high):
-            for left in range(0, len(step), across):
+            for left in range(0, len(step), max(across, 1)):
                 part = key[top : top + high]
                 if len(wide) > 1:
                     part = part.index_select(1, owner[left : left + across])
                 block = read(words(part, step[left : left + across]))
-                z[top : top + high, left * per_word : left * per_word + block.shape[1]] = block
-        return z
+                at = left * per_word
+                yield slice(top, top + len(block)), slice(at, at + block.shape[1]), block
 
     def columns_of(self, counts: Sequence[int]) -> list[slice]:
         """Say where each parameter's numbers are among those of ``numbers``."""
@@ -137,11 +148,13 @@ class Noise:
     ) -> list[Delta]:
         """Draw the perturbations of every parameter for some members, all in one go."""
         counts = [shape.numbers for shape in shapes]
-        z = self.numbers(epoch, range(len(shapes)), counts, members.pairs)
         wide = torch.float64 if torch.float64 in dtypes else torch.float32
         per_word = DISTRIBUTIONS[self.distribution].per_word
-        plus, minus = _signed_scales(tuple(shapes), per_word, sigma, wide, z.device)
-        z = members.spread(z.to(wide), plus, minus)  # (3)
+        device = members.pairs.device
+        plus, minus = _signed_scales(tuple(shapes), per_word, sigma, wide, device)
+        z = torch.empty(members.count, self._width(counts), dtype=wide, device=device)
+        for rows, columns, block in self._blocks(epoch, range(len(shapes)), counts, members.pairs):
+            members.spread(block, rows, plus[columns], minus[columns], z[:, columns])  # (3)
         out: list[Delta] = []
         for shape, columns, dtype in zip(shapes, self.columns_of(counts), dtypes, strict=True):
             own = z[:, columns].to(dtype)
@@ -190,20 +203,20 @@ class Members:
         drawn = indices[::2] if self._mirrored else indices
         numbers = [i // 2 if antithetic else i for i in drawn]
         self.pairs = torch.tensor(numbers, dtype=torch.int64, device=device)
-        self._negative = [bool(antithetic and i % 2) for i in indices]
+        self.count = len(indices)
+        if not self._mirrored:
+            self._negative = torch.tensor([[antithetic and i % 2 == 1] for i in indices], device=device)
 
-    def spread(self, z: Tensor, plus: Tensor, minus: Tensor) -> Tensor:
-        """Give each member what its pair drew, times ``plus`` or, for the mirror image, ``minus``."""
+    def spread(self, block: Tensor, rows: slice, plus: Tensor, minus: Tensor, out: Tensor) -> None:
+        """Write into ``out`` what the pairs ``rows`` drew, times ``plus`` or, for the mirror image, ``minus``."""
         if self._mirrored:
-            out = z.new_empty(len(z), 2, z.shape[1])
-            torch.mul(z, plus, out=out[:, 0])
-            torch.mul(z, minus, out=out[:, 1])
-            return out.flatten(0, 1)
-        negative = torch.tensor(self._negative, device=z.device).unsqueeze(1)
-        return z * torch.where(negative, minus, plus)
+            both = out.view(-1, 2, out.shape[1])[rows]
+            torch.mul(block, plus, out=both[:, 0])
+            torch.mul(block, minus, out=both[:, 1])
+        else:
+            torch.mul(block, torch.where(self._negative[rows], minus, plus), out=out[rows])
 
 
 def _whole_pairs(indices: list[int]) -> bool:
-    return len(indices) % 2 == 0 and all(
-        i % 2 == 0 and j == i + 1 for i, j in zip(indices[::2], indices[1::2], strict=True)
-    )
+    plus, minus = indices[::2], indices[1::2]
+    return len(plus) == len(minus) and [i | 1 for i in plus] == minus and not any(i & 1 for i in plus)

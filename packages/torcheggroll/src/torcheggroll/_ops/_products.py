@@ -38,6 +38,9 @@ def thin_shared(x: Tensor, right: Tensor) -> Tensor:
 def thin_each(x: Tensor, right: Tensor) -> Tensor:
     """Give ``x B`` of every member for its own ``x`` ``(members, rows, n)``: ``(members, rows, r)``."""
     rank = right.shape[1]
+    if x.shape[1] == rank == 1 and x.device.type == "cpu":  # dot products: a library's batch of them is slower
+        products: Tensor = torch.linalg.vecdot(x, right)
+        return products.unsqueeze(2)
     if x.shape[1] == 1:
         return torch.bmm(right, x.transpose(1, 2)).transpose(1, 2)
     if rank < _SLOW_RANK:  # libraries treat so few columns as vectors, one by one
