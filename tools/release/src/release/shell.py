@@ -106,7 +106,7 @@ def program(name: str) -> str:
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        raise Refusal(Exit.COMMAND, f"`{name}` is not installed; run this through `uv run --group lint`")
+        raise Refusal(Exit.COMMAND, f"`{name}` is not installed; run this through `uv run`")
     return found
 
 
