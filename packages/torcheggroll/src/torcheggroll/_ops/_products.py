@@ -4,6 +4,8 @@ A chunk of the population is a taller matrix, and its size must not change a mem
 kernel for the rows that fill no block or begin within a cache line, so these are padded.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -39,7 +41,7 @@ def thin_each(x: Tensor, right: Tensor) -> Tensor:
     """Give ``x B`` of every member for its own ``x`` ``(members, rows, n)``: ``(members, rows, r)``."""
     rank = right.shape[1]
     if x.shape[1] == rank == 1 and x.device.type == "cpu":  # dot products: a library's batch of them is slower
-        products: Tensor = torch.linalg.vecdot(x, right)
+        products = cast(Tensor, torch.linalg.vecdot(x, right))  # pyright: ignore[reportUnknownMemberType]
         return products.unsqueeze(2)
     if x.shape[1] == 1:
         return torch.bmm(right, x.transpose(1, 2)).transpose(1, 2)
