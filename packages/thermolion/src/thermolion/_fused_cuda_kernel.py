@@ -5,7 +5,7 @@ They work in place and are never tuned automatically: a tuner would run them sev
 
 # Triton has no types, and its constants are upper case.
 # mypy: ignore-errors
-# pyright: basic, reportAssignmentType=false
+# pyright: basic, reportAssignmentType=false, reportArgumentType=false
 # ruff: noqa: N803
 
 import triton

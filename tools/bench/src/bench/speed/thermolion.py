@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from thermolion import ThermoLion
@@ -12,7 +13,7 @@ from bench.speed.measure import Bar, Candidates, NumberCase, SpeedCase
 from bench.speed.memory import peak_allocated_mb
 
 ADAMW = "torch AdamW, fused"
-PATHS = {
+PATHS: dict[str, dict[str, Any]] = {
     "default": {},
     "fused": {"fused": True},
     "reference": {"foreach": False, "fused": False},

@@ -19,6 +19,7 @@ from torcheggroll import TorchEggrollES
 
 from bench.speed.measure import Bar, NumberCase, SpeedCase
 from bench.speed.memory import peak_rss_mb
+from bench.tensors import parts, seeded
 
 PURE = "pure inference"
 OLD = "torcheggroll 0.2.0"
@@ -85,15 +86,15 @@ def _release_020() -> Any:
 def _pure(model: nn.Module, x: Tensor, rows: int) -> Callable[[], None]:
     def run() -> None:
         with torch.no_grad():
-            for part in x.split(rows):
+            for part in parts(x, rows):
                 model(part)
 
     return run
 
 
+@seeded(0)
 def mlp_shared(device: str) -> Mapping[str, Callable[[], None]]:
     """Population 256, rank 4, one batch of 128 for all members."""
-    torch.manual_seed(0)
     model = mlp().to(device)
     x, y = torch.randn(128, 784, device=device), torch.randint(0, 10, (128,), device=device)
     made: dict[str, Callable[[], None]] = {PURE: _pure(copy.deepcopy(model), x.repeat(256, 1), 4096)}
@@ -106,9 +107,9 @@ def mlp_shared(device: str) -> Mapping[str, Callable[[], None]]:
     return made
 
 
+@seeded(0)
 def mlp_own(device: str) -> Mapping[str, Callable[[], None]]:
     """Population 256, rank 4, a batch of 128 for each member."""
-    torch.manual_seed(0)
     model = mlp().to(device)
     x, y = torch.randn(256, 128, 784, device=device), torch.randint(0, 10, (256, 128), device=device)
     made: dict[str, Callable[[], None]] = {PURE: _pure(copy.deepcopy(model), x.flatten(0, 1), 4096)}
@@ -118,9 +119,9 @@ def mlp_own(device: str) -> Mapping[str, Callable[[], None]]:
     return made
 
 
+@seeded(0)
 def transformer(device: str) -> Mapping[str, Callable[[], None]]:
     """Population 64, ranks 1 and 4, 4 sequences of 64 bytes."""
-    torch.manual_seed(0)
     model = Transformer().to(device)
     x, y = (torch.randint(0, 256, (4, 64), device=device) for _ in "xy")
     made: dict[str, Callable[[], None]] = {PURE: _pure(copy.deepcopy(model), x.repeat(64, 1), 32)}
@@ -134,9 +135,9 @@ def transformer(device: str) -> Mapping[str, Callable[[], None]]:
     return made
 
 
+@seeded(0)
 def one_linear(width: int, population: int, device: str) -> Mapping[str, Callable[[], None]]:
     """One row per member through one matrix: factors drawn beforehand, and drawn in each call."""
-    torch.manual_seed(0)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     model = nn.Linear(width, width, bias=False).to(device, dtype)
     x = torch.randn(population, 1, width, device=device, dtype=dtype)
