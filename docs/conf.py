@@ -22,11 +22,22 @@ autoapi_add_toctree_entry = False
 autoapi_options = ["members", "show-inheritance", "show-module-summary"]
 autoapi_python_class_content = "both"
 
+# Absolute values in docstrings: reStructuredText reads bars as substitutions.
+rst_prolog = r"""
+.. |L| replace:: \|L\|
+.. |R - c| replace:: \|R - c\|
+"""
+
 nitpicky = True
 # Names that live outside this site: no inventory is fetched, the build is offline.
 nitpick_ignore_regex = [
-    ("py:.*", r"(torch|numpy|lightning|transformers|collections|typing|pathlib|random|os|abc)(\..*)?"),
+    ("py:.*", r"(torch|numpy|lightning|transformers|datasets|collections|typing|pathlib|random|os|abc)(\..*)?"),
     ("py:.*", r"(Any|Callable|Iterable|Iterator|Sequence|Mapping|Path|Tensor|Self|ParamsT|optional|callable)"),
+    ("py:.*", r"(.*\.)?_\w+(\..*)?"),  # private bases and types
+    (
+        "py:class",
+        r"(Params|Rule|RuleOrName|Records?|Dataset|IterableDataset|.* .*)",
+    ),  # aliases, prose
 ]
 suppress_warnings = ["autoapi.python_import_resolution"]
 
