@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import platform
+import tempfile
 from array import array
 from functools import lru_cache
 from pathlib import Path
@@ -50,7 +51,12 @@ def kernel() -> Any:
         folder = Path(cpp_extension._get_build_directory(name, verbose=False))
         library = folder / f"{name}.so"
         if not library.exists():
-            cpp_extension.load(name, [str(SOURCE)], extra_cflags=flags, is_python_module=False)
+            # Torch's own lock outlives a build that was killed, so each build has a folder of its own.
+            with tempfile.TemporaryDirectory(dir=folder) as work:
+                cpp_extension.load(
+                    name, [str(SOURCE)], extra_cflags=flags, build_directory=work, is_python_module=False
+                )
+                Path(work, library.name).replace(library)
         step = ctypes.CDLL(str(library)).thermolion_step
     except Exception as error:
         raise RuntimeError(
