@@ -15,12 +15,14 @@ import triton.language as tl
 @triton.jit
 def _typed(address, DTYPE: tl.constexpr):
     if DTYPE == "fp64":
-        return address.to(tl.pointer_type(tl.float64))
-    if DTYPE == "bf16":
-        return address.to(tl.pointer_type(tl.bfloat16))
-    if DTYPE == "fp16":
-        return address.to(tl.pointer_type(tl.float16))
-    return address.to(tl.pointer_type(tl.float32))
+        typed = address.to(tl.pointer_type(tl.float64))
+    elif DTYPE == "bf16":
+        typed = address.to(tl.pointer_type(tl.bfloat16))
+    elif DTYPE == "fp16":
+        typed = address.to(tl.pointer_type(tl.float16))
+    else:
+        typed = address.to(tl.pointer_type(tl.float32))
+    return typed
 
 
 @triton.jit
