@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ._engines import evaluation_mode, one_member, perturbed_weights
 from ._export import lora_factors
+from ._held import Held
 from ._measured import by_member, fitness_table
 from ._population import MemberSpec, Population
 from ._strategy import Strategy
@@ -67,6 +68,15 @@ class AskAndTell(Strategy):
         deltas = one_member(self.perturbations([spec.member], spec), 0)
         with evaluation_mode(self.model), perturbed_weights(self.parameters, deltas, self.evaluator.warned):
             yield self.model
+
+    @contextmanager
+    def held(self) -> Generator[None, None, None]:
+        """Draw each member's perturbation once inside the ``with`` and keep it, for many ``forward`` passes each."""
+        before, self._held = self._held, Held()
+        try:
+            yield
+        finally:
+            self._held = before
 
     def export_lora(self, member: int | MemberSpec) -> dict[str, Tensor]:
         """Give a member as low-rank factors in PEFT's layout, for a LoRA scale of 1.

@@ -12,6 +12,7 @@ from ._engines import Evolved, Task
 from ._estimate import estimate, pair_weights, scale_of
 from ._evaluator import Evaluator, precise_dtype, refill, sliced
 from ._fitness import Shaping, shape_fitness
+from ._held import Held
 from ._noise import Delta, Members, Noise, Shape
 from ._ops._products import full
 from ._population import MemberSpec
@@ -49,6 +50,7 @@ class Strategy:
     diagnostics: Diagnostics | None
     callbacks: list[Callable[[Diagnostics], object]]
     _pending: dict[int, Any] | None
+    _held: Held | None = None
 
     def settings(self) -> Settings:
         """Collect the hyper-parameters as they are now."""
@@ -96,8 +98,15 @@ class Strategy:
         if spec is not None:
             seed, epoch = spec.seed, spec.epoch
             sigma = self.sigma if self.sigma_schedule is None else float(self.sigma_schedule(epoch))
-        chosen = Members(members, self.antithetic, self.device)
-        return self.evaluator.deltas(Noise(seed, self.noise), self._draw_epoch(epoch), sigma, chosen)
+        epoch = self._draw_epoch(epoch)
+
+        def draw() -> list[Delta]:
+            chosen = Members(members, self.antithetic, self.device)
+            return self.evaluator.deltas(Noise(seed, self.noise), epoch, sigma, chosen)
+
+        if self._held is None:
+            return draw()
+        return self._held.get((seed, epoch, sigma, self.noise, self.rank, self.antithetic), members, draw)
 
     def _spec(self, member: int | MemberSpec) -> MemberSpec:
         spec = MemberSpec(self.seed, self.epoch, member) if isinstance(member, int) else member
