@@ -157,14 +157,15 @@ class Catcher(TorchFunctionMode):
     def materialised(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Call ``func`` with this member's parameters formed in full, and say so once per op."""
         return func(
-            *[self._swap(func, value) for value in args],
-            **{name: self._swap(func, value) for name, value in kwargs.items()},
+            *[self.whole(func, value) for value in args],
+            **{name: self.whole(func, value) for name, value in kwargs.items()},
         )
 
-    def _swap(self, func: Any, value: Any) -> Any:
+    def whole(self, func: Any, value: Any) -> Any:
+        """Give this member's parameter formed in full for ``func``, or ``value`` where it is none."""
         if isinstance(value, tuple | list):
             values = cast("Sequence[object]", value)
-            swapped = [self._swap(func, v) for v in values]
+            swapped = [self.whole(func, v) for v in values]
             plain: dict[type[Any], Sequence[Any]] = {tuple: tuple(swapped), list: swapped}  # others stay
             return plain.get(type(values), values)
         known = self.find(value)

@@ -15,7 +15,7 @@ from torch.nn import functional
 from ._catch import METADATA, Catcher, Perturbed, op_name
 from ._engines import Evolved, Task
 from ._noise import Delta
-from ._ops.attention import attention
+from ._ops.attention import attention, grouping
 from ._ops.per_member import Call
 from ._rules import RULES
 from ._tree import join, map_tensors
@@ -85,7 +85,10 @@ class Folder(Catcher):
         folded = any(is_folded(t) for t in tensors)
         if func in METADATA:
             return func(*[t[0] if is_folded(t) else t for t in args], **kwargs)
-        if self._uses(args, kwargs):
+        uses = self._uses(args, kwargs)
+        if func is functional.scaled_dot_product_attention and (folded or uses):
+            out = self._attention(*args, **kwargs)
+        elif uses:
             out = self._caught(func, args, kwargs)
         elif func is functional.multi_head_attention_forward:
             out = RULES[func](self, *args, **kwargs)
@@ -93,8 +96,6 @@ class Folder(Catcher):
             return func(*args, **kwargs)
         elif func in _NUMBERS:
             raise FoldError(f"{op_name(func)} asks for one number where every member has its own")
-        elif func is functional.scaled_dot_product_attention:
-            out = self._attention(*args, **kwargs)
         elif func in _ELEMENTWISE:
             dims = max(t.dim() - is_folded(t) for t in tensors)
             out = self._marked(func(*[_aligned(v, dims) for v in args], **kwargs))
@@ -115,20 +116,27 @@ class Folder(Catcher):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Any:
-        named = {"attn_mask": attn_mask, "is_causal": is_causal, "scale": scale, "dropout_p": dropout_p}
-        if dropout_p or is_folded(attn_mask) or not all(is_folded(t) for t in (query, key, value)):
-            return self._mapped(functional.scaled_dot_product_attention, (query, key, value), named, {})
-        if attn_mask is not None and attn_mask.dim() > 2:
-            attn_mask = attn_mask.view(*[1] * (query.dim() - attn_mask.dim()), *attn_mask.shape)
-        return mark(attention(query, key, value, attn_mask, is_causal, scale, enable_gqa))
+        sdpa = functional.scaled_dot_product_attention
+        q, k, v, mask = (self.whole(sdpa, t) for t in (query, key, value, attn_mask))
+        if dropout_p:
+            named = {"attn_mask": mask, "is_causal": is_causal, "scale": scale, "dropout_p": dropout_p}
+            return self._mapped(sdpa, (q, k, v), named | grouping(enable_gqa), {})
+        q, k, v = (t if is_folded(t) else t.expand(self.members, *t.shape) for t in (q, k, v))
+        return mark(attention(q, k, v, mask, not is_folded(mask), is_causal, scale, enable_gqa))
+
+    def whole(self, func: Any, value: Any) -> Any:
+        """Give every member's parameter formed in full for ``func``, or ``value`` where it is none."""
+        known = self.find(value)
+        if known is None:
+            return value
+        if known.delta.left is not None:
+            self.warn(func, known.name)
+        return mark(known.full())
 
     def materialised(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run ``func`` with each member's parameters formed in full."""
-        known = [p for p in map(self.find, _tensors(args, kwargs)) if p is not None]
-        for p in known:
-            if p.delta.left is not None:
-                self.warn(func, p.name)
-        return self._mapped(func, args, kwargs, {id(p.value): mark(p.full()) for p in known})
+        known = [t for t in _tensors(args, kwargs) if self.find(t) is not None]
+        return self._mapped(func, args, kwargs, {id(t): self.whole(func, t) for t in known})
 
     def _mapped(self, func: Any, args: Any, kwargs: Any, instead: dict[int, Tensor]) -> Any:
         """Run an op by its batching rule, or member by member."""

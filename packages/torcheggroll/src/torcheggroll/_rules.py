@@ -14,6 +14,7 @@ from torch.nn import functional
 from ._catch import Catcher, Perturbed, Rule, formed
 from ._convolution_rule import convolution_rule
 from ._noise import Delta
+from ._ops.attention import grouping
 from ._ops.embedding import embedding
 from ._ops.linear import linear
 from ._ops.normalization import normalization
@@ -216,10 +217,11 @@ def attention_rule(
     enable_gqa: bool = False,
 ) -> Any:
     """``functional.scaled_dot_product_attention``, whether or not a parameter takes part."""
-    if dropout_p or any(catch.find(t) is not None for t in (query, key, value, attn_mask)):
-        named = {"attn_mask": attn_mask, "dropout_p": dropout_p, "is_causal": is_causal, "scale": scale}
-        return catch.materialised(functional.scaled_dot_product_attention, (query, key, value), named)
-    return Attention.apply(query, key, value, attn_mask, is_causal, scale, enable_gqa)
+    sdpa = functional.scaled_dot_product_attention
+    q, k, v, mask = (catch.whole(sdpa, t) for t in (query, key, value, attn_mask))
+    if dropout_p:
+        return sdpa(q, k, v, mask, dropout_p, is_causal, scale=scale, **grouping(enable_gqa))
+    return Attention.apply(q, k, v, mask, is_causal, scale, enable_gqa)
 
 
 def _never(_: object) -> bool:

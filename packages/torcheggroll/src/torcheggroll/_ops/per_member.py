@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .attention import attention
+from .attention import attention, grouping
 
 
 class Call(NamedTuple):
@@ -68,9 +68,8 @@ class Attention(torch.autograd.Function):
         grouped: bool,
     ) -> Tensor:
         """Evaluate one member."""
-        grouping: dict[str, Any] = {"enable_gqa": True} if grouped else {}
         return functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=causal, scale=scale, **grouping
+            query, key, value, attn_mask=mask, is_causal=causal, scale=scale, **grouping(grouped)
         )
 
     @staticmethod
@@ -94,9 +93,7 @@ class Attention(torch.autograd.Function):
             t.unsqueeze(0).expand(info.batch_size, *t.shape) if dim is None else t.movedim(dim, 0)
             for t, dim in zip((query, key, value), in_dims[:3], strict=True)
         )
-        if mask is not None and in_dims[3] is not None:
-            mask = mask.movedim(in_dims[3], 0)
-            mask = mask.view(mask.shape[0], *[1] * (q.dim() - mask.dim()), *mask.shape[1:])
-        elif mask is not None and mask.dim() > 2:
-            mask = mask.view(*[1] * (q.dim() - mask.dim()), *mask.shape)
-        return attention(q, k, v, mask, causal, scale, grouped), 0
+        shared = mask is None or in_dims[3] is None
+        if mask is not None and not shared:
+            mask = mask.movedim(in_dims[3] or 0, 0)
+        return attention(q, k, v, mask, shared, causal, scale, grouped), 0
