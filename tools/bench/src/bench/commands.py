@@ -199,6 +199,7 @@ def show_lists() -> None:
             f"lr {', '.join(f'{lr:g}' for lr in method.grid)}; {method.knob[0]} {method.knob[1]} or {method.knob[2]}"
         )
         name = f"{method.id} (ours)" if method.ours else method.id
+        name += "" if method.available else f" (needs {method.needs})"
         table.add_row(name, method.title, method.package, tuned)
     console.print(table)
     cosine = ", ".join(method.id for method in METHODS.values() if method.cosine and split_arm(method.id)[0])

@@ -28,6 +28,7 @@ def studies(
     """
     _refuse_unknown(workloads, WORKLOADS, "workload")
     _refuse_unknown((split_arm(name)[0] for name in methods), METHODS, "method")
+    _refuse_missing(methods)
     chosen = set(methods) or (set(profile.methods) if profile.methods is not None else None)
     found: list[Study] = []
     for name in workloads or profile.workloads:
@@ -57,6 +58,16 @@ def _refuse_unknown(names: Iterable[str], table: Iterable[str], kind: str) -> No
     for name in names:
         if name not in known:
             raise ValueError(f"{kind} must be one of {', '.join(known)}, got {name!r}")
+
+
+def _refuse_missing(methods: Iterable[str]) -> None:
+    for method in (METHODS[split_arm(name)[0]] for name in methods):
+        if not method.available:
+            raise ValueError(
+                f"{method.id} needs {method.needs}, which is not here; install bench[{method.needs}]"
+                if method.needs.islower()
+                else f"{method.id} needs {method.needs}: name there the src folder of its unpacked source distribution"
+            )
 
 
 @cache

@@ -1,5 +1,7 @@
 """A method's entry in the table: where it comes from, what is tuned, what its defaults are."""
 
+import importlib.util
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -39,6 +41,7 @@ class Method:
     cosine: bool = True  # whether "+cosine" makes sense
     controls: bool = False  # whether it decides, and so must show its decisions
     reward_knob: tuple[str, Value, Value] | None = None  # instead of ``knob`` where the task pays a reward
+    needs: str = ""  # what must be there for it to take part: a module, or an environment variable in capitals
 
     def trials(self, count: int, rewards: bool = False) -> list[dict[str, Value]]:
         """The first ``count`` settings of the search space: the grid, then the grid with the knob's other value.
@@ -58,6 +61,13 @@ class Method:
         """The defaults, with the knob at its first value unless they name it."""
         name, value, _ = self._knob(rewards)
         return {name: value, **self.untuned}
+
+    @property
+    def available(self) -> bool:
+        """Whether it can take part here."""
+        if self.needs.isupper():
+            return self.needs in os.environ
+        return not self.needs or importlib.util.find_spec(self.needs) is not None
 
     def _knob(self, rewards: bool) -> tuple[str, Value, Value]:
         return self.reward_knob if rewards and self.reward_knob is not None else self.knob

@@ -5,11 +5,12 @@ import importlib.util
 from bench.methods.evolution import EVOLUTION
 from bench.methods.method import Method, split_arm
 from bench.methods.ours import OURS
+from bench.methods.peers import PEERS
 from bench.methods.published import PUBLISHED
 from bench.records import Family
 from bench.workloads.base import Workload
 
-METHODS: dict[str, Method] = {method.id: method for method in (*PUBLISHED, *OURS, *EVOLUTION)}
+METHODS: dict[str, Method] = {method.id: method for method in (*PUBLISHED, *OURS, *EVOLUTION, *PEERS)}
 REFERENCE: dict[Family, str] = {"gradient": "adamw", "es": "openai-es"}
 
 
@@ -35,7 +36,7 @@ def arms_of(workload: Workload, family: Family, cosine: tuple[str, ...] | None, 
         cosine: methods that also run under the common schedule; None is all for which it makes sense.
         chosen: the user's choice of arms or methods; the reference always takes part.
     """
-    methods = [method for method in METHODS.values() if method.family == family]
+    methods = [method for method in METHODS.values() if method.family == family and method.available]
     if family in workload.only:
         methods = [method for method in methods if method.id in workload.only[family]]
     arms: list[str] = []

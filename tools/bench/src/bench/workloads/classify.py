@@ -68,7 +68,7 @@ def _workload(id: str, title: str, question: str, noise: str) -> Workload:
         better="higher",
         budgets={
             "smoke": {"gradient": Budget(30, 64, 3)},
-            "quick": {"gradient": Budget(200, 64, 10)},
+            "quick": {"gradient": Budget(150, 64, 10)},
             "full": {"gradient": Budget(300, 64, 15)},
             "paper": {"gradient": Budget(2000, 128, 40)},
         },

@@ -90,8 +90,8 @@ WORKLOAD = Workload(
     better="lower",
     budgets={
         "smoke": {"gradient": Budget(12, 16, 2)},
-        "quick": {"gradient": Budget(200, 16, 10)},
-        "full": {"gradient": Budget(600, 16, 15)},
+        "quick": {"gradient": Budget(120, 16, 10)},
+        "full": {"gradient": Budget(400, 16, 15)},
         "paper": {"gradient": Budget(4000, 32, 40)},
     },
     build=build,

@@ -42,8 +42,8 @@ WORKLOAD = Workload(
     better="lower",
     budgets={
         "smoke": {"gradient": Budget(60, 256, 3)},
-        "quick": {"gradient": Budget(1000, 256, 10)},
-        "full": {"gradient": Budget(4000, 256, 20)},
+        "quick": {"gradient": Budget(600, 256, 10)},
+        "full": {"gradient": Budget(2000, 256, 20)},
         "paper": {"gradient": Budget(20000, 256, 40)},
     },
     build=build,
