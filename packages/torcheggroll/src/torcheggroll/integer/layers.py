@@ -1,0 +1,141 @@
+"""Layers whose weights are integers, for ``IntegerEggroll``: no float weight, no float activation."""
+
+from math import log2, sqrt
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from .._checks import check_integer
+from ._factors import Drawn
+from ._maths import accumulated, check_bound, gate, looked_up, min_gru, shifted
+
+SCALE = 16  # an int8 weight or activation of 16 stands for one
+
+
+class IntegerLayer(nn.Module):
+    """A layer of int8 weights; ``IntegerEggroll`` lends it the noise of some members while it evaluates them.
+
+    Args:
+        bits: of a weight: 2 to 8; 8 keeps weights within ±127, 4 within ±7.
+    """
+
+    def __init__(self, bits: int = 8) -> None:
+        super().__init__()
+        check_integer("bits", bits, "[2, 8]")
+        self.largest = (1 << (bits - 1)) - 1
+        self.sigma_shift = 0
+        self.noise: dict[str, Drawn] | None = None  # by parameter; members in front
+
+    def _weight(self, *size: int, deviation: int, generator: torch.Generator | None) -> nn.Parameter:
+        drawn = torch.randn(size, generator=generator).mul_(deviation) if deviation else torch.zeros(size)
+        weight = drawn.round_().clamp_(-self.largest, self.largest).to(torch.int8)
+        return nn.Parameter(weight, requires_grad=False)
+
+
+class IntegerLinear(IntegerLayer):
+    """A linear layer: int8 in, int8 out, exact sums between.
+
+    Args:
+        inputs: n.
+        outputs: m.
+        bias: whether each output has one.
+        shift: k, the sums are divided by two to it; None keeps the deviation of the inputs, 4 + log₂ √n.
+        bias_shift: g, a bias counts two to it times an output's unit.
+        limit: largest magnitude of an output.
+        deviation: of the initial weights; zero begins with zeros.
+        bits: of a weight.
+        generator: draws the initial weights.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        bias: bool = True,
+        *,
+        shift: int | None = None,
+        bias_shift: int = 0,
+        limit: int = 127,
+        deviation: int = SCALE,
+        bits: int = 8,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(bits)
+        self.shift = round(log2(SCALE * sqrt(inputs))) if shift is None else shift
+        check_integer("shift", self.shift, "[0, 20]")
+        check_integer("bias_shift", bias_shift, "[0, 20]")
+        check_integer("limit", limit, "[1, 32767]")
+        self.bias_shift, self.limit = bias_shift, limit
+        self.weight = self._weight(outputs, inputs, deviation=deviation, generator=generator)
+        self.bias = self._weight(outputs, deviation=0, generator=None) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., n)`` int8 to ``(..., m)`` integers, with members in front of both while there is noise."""
+        own = self.noise or {}
+        noise, bias_noise = own.get("weight"), own.get("bias")
+        check_bound(
+            x.shape[-1], 1 if noise is None else noise.left.shape[1], self.sigma_shift, self.shift + self.bias_shift
+        )
+        a = accumulated(x, self.weight, self.bias, noise, bias_noise, self.sigma_shift, self.shift, self.bias_shift)
+        return shifted(a, self.shift + self.sigma_shift, self.limit)
+
+
+class IntegerEmbedding(IntegerLayer):
+    """A table of int8 vectors.
+
+    Args:
+        symbols: number of vectors.
+        width: of each.
+        deviation: of the initial weights.
+        bits: of a weight.
+        generator: draws the initial weights.
+    """
+
+    def __init__(
+        self,
+        symbols: int,
+        width: int,
+        *,
+        deviation: int = SCALE,
+        bits: int = 8,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(bits)
+        self.weight = self._weight(symbols, width, deviation=deviation, generator=generator)
+
+    def forward(self, index: Tensor) -> Tensor:
+        """``(...)`` int64 to ``(..., width)`` int8."""
+        a = looked_up(index, self.weight, (self.noise or {}).get("weight"), self.sigma_shift)
+        return shifted(a, self.sigma_shift, 127)
+
+
+class IntegerMinGRU(nn.Module):
+    """A minGRU: gate and candidate depend on the input alone, so one product serves every step.
+
+    Args:
+        width: of input and state.
+        bits: of a weight.
+        generator: draws the initial weights.
+
+    Source: Feng et al. 2024, https://arxiv.org/abs/2410.01201
+    """
+
+    def __init__(self, width: int, *, bits: int = 8, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.inner = IntegerLinear(width, 2 * width, bits=bits, generator=generator)
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> Tensor:
+        """Run over the last but one dimension.
+
+        Args:
+            x: ``(..., T, width)`` int8.
+            state: ``(..., width)`` int16 before the first step; None for zeros.
+
+        Returns:
+            ``(..., T, width)`` int16: the state after each step, within ±127.
+        """
+        z, candidate = cast("tuple[Tensor, Tensor]", self.inner(x).chunk(2, -1))
+        if state is None:
+            state = torch.zeros(x.shape[:-2] + x.shape[-1:], dtype=torch.int16, device=x.device)
+        return min_gru(gate(z), candidate, state)
