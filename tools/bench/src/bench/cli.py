@@ -114,6 +114,24 @@ def fix_command(
     raise typer.Exit(fix(records, what))
 
 
+@app.command("publish")
+def publish_command(
+    records: Annotated[list[Path], typer.Argument(help="Record files, .jsonl or .jsonl.gz.")],
+    root: Annotated[Path, typer.Option(help="The workspace.")] = Path(),
+) -> None:
+    """For maintainers: write the docs' evidence page, its figures and the READMEs' tables from records."""
+    from bench.commands import guarded
+
+    def act() -> int:
+        from bench.publishing import publish
+
+        for path in publish(root, records):
+            typer.echo(path)
+        return 0
+
+    raise typer.Exit(guarded(act))
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import matplotlib as mpl
 
+from bench.report.compact import compact
+
 mpl.use("Agg")
 plt: Any = importlib.import_module("matplotlib.pyplot")  # its annotations are not complete
 
@@ -47,4 +49,4 @@ def as_svg(figure: Any) -> str:
     figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
     text = buffer.getvalue()
-    return text[text.index("<svg") :].replace("<svg ", '<svg role="img" ', 1)
+    return compact(text[text.index("<svg") :].replace("<svg ", '<svg role="img" ', 1))

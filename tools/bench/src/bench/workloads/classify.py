@@ -69,7 +69,7 @@ def _workload(id: str, title: str, question: str, noise: str) -> Workload:
         budgets={
             "smoke": {"gradient": Budget(30, 64, 3)},
             "quick": {"gradient": Budget(150, 64, 10)},
-            "full": {"gradient": Budget(300, 64, 15)},
+            "full": {"gradient": Budget(200, 64, 20)},
             "paper": {"gradient": Budget(2000, 128, 40)},
         },
         build=partial(build, noise),

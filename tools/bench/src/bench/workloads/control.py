@@ -174,19 +174,19 @@ CARTPOLE = _workload(
     "CartPole",
     "Does evolution, or control by the reward, balance a pole?",
     CartPole,
-    {"smoke": (6, 30), "quick": (30, 300), "full": (60, 1000), "paper": (100, 3000)},
+    {"smoke": (6, 30), "quick": (30, 300), "full": (40, 600), "paper": (100, 3000)},
 )
 ACROBOT = _workload(
     "acrobot",
     "Acrobot",
     "Does it swing up an arm, where the first reward is far away?",
     Acrobot,
-    {"smoke": (4, 20), "quick": (15, 300), "full": (40, 1000), "paper": (100, 4000)},
+    {"smoke": (4, 20), "quick": (15, 300), "full": (30, 600), "paper": (100, 4000)},
 )
 LUNARLANDER = _workload(
     "lunarlander",
     "LunarLander",
     "Does it land a craft?",
     LunarLander,
-    {"smoke": (2, 10), "full": (60, 1500), "paper": (200, 6000)},
+    {"smoke": (2, 10), "full": (30, 600), "paper": (200, 6000)},
 )

@@ -112,7 +112,7 @@ WORKLOAD = Workload(
     better="higher",
     budgets={
         "smoke": {"gradient": Budget(3, 8, 1)},
-        "full": {"gradient": Budget(40, 16, 4)},
+        "full": {"gradient": Budget(30, 16, 6)},
         "paper": {"gradient": Budget(400, 16, 10)},
     },
     build=build,

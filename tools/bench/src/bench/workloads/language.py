@@ -91,7 +91,7 @@ WORKLOAD = Workload(
     budgets={
         "smoke": {"gradient": Budget(12, 16, 2)},
         "quick": {"gradient": Budget(120, 16, 10)},
-        "full": {"gradient": Budget(400, 16, 15)},
+        "full": {"gradient": Budget(250, 16, 25)},
         "paper": {"gradient": Budget(4000, 32, 40)},
     },
     build=build,

@@ -91,7 +91,7 @@ WORKLOAD = Workload(
     budgets={
         "smoke": {"es": Budget(12, 128, 3), "gradient": Budget(30, 128, 3)},
         "quick": {"es": Budget(150, 128, 10), "gradient": Budget(150, 128, 10)},
-        "full": {"es": Budget(400, 128, 20), "gradient": Budget(400, 128, 20)},
+        "full": {"es": Budget(300, 128, 20), "gradient": Budget(300, 128, 20)},
         "paper": {"es": Budget(2000, 256, 40), "gradient": Budget(2000, 256, 40)},
     },
     build=build,

@@ -43,7 +43,7 @@ WORKLOAD = Workload(
     budgets={
         "smoke": {"gradient": Budget(60, 256, 3)},
         "quick": {"gradient": Budget(600, 256, 10)},
-        "full": {"gradient": Budget(2000, 256, 20)},
+        "full": {"gradient": Budget(1500, 256, 20)},
         "paper": {"gradient": Budget(20000, 256, 40)},
     },
     build=build,

@@ -1,0 +1,69 @@
+"""Put published records into the docs and the READMEs. For maintainers.
+
+Everything between ``<!-- bench -->`` and ``<!-- /bench -->`` of a README is generated.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from bench.report import figures, figures_control
+from bench.report.analysis import WorkloadResult, analyse
+from bench.report.pages import PACKAGES, evidence, of_package, overview
+from bench.store import read_many
+
+BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+
+
+def generated(root: Path, records: list[Path]) -> dict[Path, str]:
+    """The text of every file that shows the records, README sections put in their place.
+
+    Raises:
+        ValueError: the records hold no finished study, or a README has no place for its section.
+    """
+    results = published_results(records)
+    texts = {root / "docs" / "evidence.md": evidence(results)}
+    arms = ["adamw", *PACKAGES.values()]
+    gradient = [result for result in results if result.family == "gradient" and len(result.arms) > 2]
+    sections = {root / "README.md": overview(gradient, arms)}
+    sections |= {root / "packages" / name / "README.md": of_package(name, results) for name in PACKAGES}
+    for path, lines in sections.items():
+        texts[path] = replaced(path, path.read_text(encoding="utf-8"), lines)
+    return texts
+
+
+def published_results(records: list[Path]) -> list[WorkloadResult]:
+    """Results of the records, those without final runs left out.
+
+    Raises:
+        ValueError: there is none.
+    """
+    results = [result for result in analyse(read_many(records)) if result.arms]
+    if not results:
+        raise ValueError(f"records must hold at least one finished study, got none in {', '.join(map(str, records))}")
+    return results
+
+
+def replaced(path: Path, text: str, lines: list[str]) -> str:
+    """The text with other lines between the marks.
+
+    Raises:
+        ValueError: it does not have each mark once, in order.
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"{path} must have {BEGIN} and, after it, {END}, once each")
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{rest.split(END)[1]}"
+
+
+def publish(root: Path, records: list[Path]) -> list[Path]:
+    """Write all of it and the figures; returns what was written."""
+    texts = generated(root, records)
+    folder = root / "docs" / "_static" / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    results = published_results(records)
+    drawn = {f"{result.name}-forest": partial(figures.forest, result) for result in results}
+    drawn["all-profile"] = partial(figures_control.performance_profile, results)
+    texts |= {folder / f"{name}.svg": svg + "\n" for name, svg in figures.save(drawn).items()}
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+    return list(texts)
