@@ -3,6 +3,7 @@
 Everything between ``<!-- bench -->`` and ``<!-- /bench -->`` of a README is generated.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -61,7 +62,9 @@ def publish(root: Path, records: list[Path]) -> list[Path]:
     folder = root / "docs" / "_static" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     results = published_results(records)
-    drawn = {f"{result.name}-forest": partial(figures.forest, result) for result in results}
+    drawn: dict[str, Callable[[], str]] = {
+        f"{result.name}-forest": partial(figures.forest, result) for result in results
+    }
     drawn["all-profile"] = partial(figures_control.performance_profile, results)
     texts |= {folder / f"{name}.svg": svg + "\n" for name, svg in figures.save(drawn).items()}
     for path, text in texts.items():

@@ -26,9 +26,9 @@ def row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """A table, the first column to the left."""
-    return [row(head), row(["---", *["---:"] * (len(head) - 1)]), *map(row, rows)]
+def table(head: list[str], rows: list[list[str]], words: int = 1) -> list[str]:
+    """A table; the first ``words`` columns are text, and so begin on the left."""
+    return [row(head), row(["---"] * words + ["---:"] * (len(head) - words)), *map(row, rows)]
 
 
 def overview(results: list[WorkloadResult], arms: list[str]) -> list[str]:
@@ -53,7 +53,7 @@ def of_package(package: str, results: list[WorkloadResult]) -> list[str]:
     pairs = [(result, mine) for result in results if (mine := result.arm(arm)) is not None and mine.comparison]
     if not pairs:
         return ["No records yet."]
-    seeds = sorted({len(mine.finals) for _, mine in pairs})
+    span = ", ".join(map(str, sorted({len(mine.finals) for _, mine in pairs})))
     against = title(pairs[0][1].against)
     rows = [
         [result.title, result.metric, spread(mine), spread(other), interval(mine.comparison), mine.verdict]
@@ -62,13 +62,14 @@ def of_package(package: str, results: list[WorkloadResult]) -> list[str]:
     ]
     claim = next(outcome for outcome in judge_all(results) if outcome.claim.arm == arm)
     return [
-        f"Profile `{pairs[0][0].profile}` of the workspace's bench: {', '.join(map(str, seeds))} seeds, {against} tuned "
+        f"Profile `{pairs[0][0].profile}` of the workspace's bench: {span} seeds, {against} tuned",
         "with the same number of trials. Differences are positive where the method is better; a tie is an interval",
         "that contains zero after Holm's correction.",
         "",
-        *table(["task", "metric", title(arm), against, "difference [95 %]", "verdict"], rows),
+        *table(["task", "metric", title(arm), against, "difference [95 %]", "verdict"], rows, 2),
         "",
-        f"Promise: {claim.claim.text} ({claim.place}): **{claim.result}** ({claim.detail}).",
+        f"The promise: {claim.claim.text}. On {claim.place}: **{claim.result}**,",
+        f"{claim.detail}.",
     ]
 
 
@@ -79,7 +80,7 @@ def evidence(results: list[WorkloadResult]) -> str:
     claims = [[o.title, o.claim.text, o.place, f"**{o.result}**", o.detail] for o in judge_all(results)]
     lines = [HEAD, *(f"- {sentence}" for sentence in sentences(results)), ""]
     lines += ["## What was promised, and whether it held", ""]
-    lines += [*table(["method", "promise", "can fail on", "outcome", "measured"], claims), ""]
+    lines += [*table(["method", "promise", "can fail on", "outcome", "measured"], claims, 5), ""]
     lines += ["## All methods", "", *overview(results, arms), ""]
     if any(result.target is not None and result.family == "gradient" for result in results):
         lines += ["## Time to target", "", "Share of runs that reach the target within τ times the steps of the", ""]

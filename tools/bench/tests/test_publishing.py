@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+from bench.publishing import BEGIN, END, generated, publish, replaced
+from bench.report.pages import PACKAGES
+from bench.store import Store
+
+ROOT = Path(__file__).parents[3]
+RECORDS = sorted((ROOT / "docs" / "records" / "bench").glob("*.jsonl.gz"))
+
+
+@pytest.fixture
+def workspace(tmp_path, fabricate):
+    """A workspace of empty READMEs, and the records of two tuned methods."""
+    for folder in (tmp_path, *(tmp_path / "packages" / name for name in PACKAGES)):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "README.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    (tmp_path / "docs").mkdir()
+    store = Store(tmp_path / "records.jsonl")
+    for arm, tests in (("adamw", (0.80, 0.81, 0.79, 0.80, 0.82)), ("thermolion", (0.85, 0.86, 0.84, 0.86, 0.86))):
+        for record in fabricate.study(arm, tests):
+            store.append(record)
+    store.close()
+    return tmp_path
+
+
+@pytest.mark.skipif(not RECORDS, reason="needs the workspace's records")
+def test_what_readers_see_is_what_the_records_say():
+    for path, text in generated(ROOT, RECORDS).items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.relative_to(ROOT)}: run bench publish"
+
+
+@pytest.mark.skipif(not RECORDS, reason="needs the workspace's records")
+def test_every_figure_of_the_evidence_page_is_there():
+    page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    shown = [line.split("](")[1].rstrip(")") for line in page.splitlines() if line.startswith("![")]
+    assert shown
+    assert all((ROOT / "docs" / figure).is_file() for figure in shown)
+
+
+def test_publishing_shows_the_records_and_leaves_the_rest_alone(workspace):
+    publish(workspace, [workspace / "records.jsonl"])
+    readme = (workspace / "packages" / "thermolion" / "README.md").read_text()
+    assert readme.startswith(f"before\n{BEGIN}\n")
+    assert readme.endswith(f"{END}\nafter\n")
+    assert "| 0.8540 ± 0.0089 | 0.804 ± 0.011 | +0.05 [" in readme
+    assert "old" not in readme
+    assert "No records yet." in (workspace / "packages" / "torcheggroll" / "README.md").read_text()
+    assert (workspace / "docs" / "_static" / "bench" / "quick-mnist5k-noise-gradient-forest.svg").is_file()
+
+
+def test_a_number_changed_by_hand_is_seen(workspace):
+    records = [workspace / "records.jsonl"]
+    publish(workspace, records)
+    readme = workspace / "packages" / "thermolion" / "README.md"
+    assert generated(workspace, records)[readme] == readme.read_text()
+    readme.write_text(readme.read_text().replace("0.8540", "0.8640"))
+    assert generated(workspace, records)[readme] != readme.read_text()
+
+
+@pytest.mark.parametrize("text", ["none", BEGIN, f"{END} {BEGIN}", f"{BEGIN} {END} {BEGIN} {END}"])
+def test_a_page_without_one_place_for_its_table_is_refused(text):
+    with pytest.raises(ValueError, match="once each"):
+        replaced(Path("README.md"), text, [])
