@@ -1,0 +1,124 @@
+"""Which steps of a vector environment belong to which episode, for each way of starting again that Gymnasium knows.
+
+NEXT_STEP: the step after an episode's end only resets; its action and reward mean nothing. SAME_STEP: the last step
+already shows the next episode. DISABLED: nothing starts again unless told, with ``options={"reset_mask": ...}``.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+_MODES = {"NEXT_STEP": "NEXT_STEP", "NEXTSTEP": "NEXT_STEP", "SAME_STEP": "SAME_STEP", "SAMESTEP": "SAME_STEP",
+          "DISABLED": "DISABLED"}  # fmt: skip
+
+
+class Played(NamedTuple):
+    """What some environments did side by side."""
+
+    returns: Tensor  # (environments, episodes) float64: sum of rewards
+    lengths: Tensor  # (environments, episodes) int64: steps
+
+
+class Seeds(NamedTuple):
+    """The seed of every episode of every environment."""
+
+    of: Callable[[int, int], int]  # environment and episode to seed
+    each: bool  # whether the environments take one each, or one for all
+
+
+def autoreset_mode(envs: Any) -> str:
+    """Name the mode of a vector environment; Gymnasium 1.0 does not say, and knew only NEXT_STEP.
+
+    Raises:
+        ValueError: a mode that is none of the three.
+    """
+    metadata: dict[str, object] = getattr(envs, "metadata", None) or {}
+    mode = metadata.get("autoreset_mode", "NEXT_STEP")
+    name = str(getattr(mode, "name", mode)).upper()
+    if name not in _MODES:
+        raise ValueError(f"autoreset_mode must be NEXT_STEP, SAME_STEP or DISABLED, got {mode!r}")
+    return _MODES[name]
+
+
+class Ledger:
+    """Counts what each environment earns in each of its episodes.
+
+    Args:
+        environments: how many run side by side.
+        episodes: how many of each count; what comes after is left out.
+        mode: as ``autoreset_mode`` names it.
+    """
+
+    def __init__(self, environments: int, episodes: int, mode: str) -> None:
+        self.returns = torch.zeros(environments, episodes, dtype=torch.float64)
+        self.lengths = torch.zeros(environments, episodes, dtype=torch.int64)
+        self.episode = torch.zeros(environments, dtype=torch.int64)  # the one that each is in
+        self.counted = torch.ones(environments, dtype=torch.bool)  # whether the coming step belongs to it
+        self._resetting = torch.zeros(environments, dtype=torch.bool)  # whether it only resets
+        self._total = torch.zeros(environments, dtype=torch.float64)
+        self._steps = torch.zeros(environments, dtype=torch.int64)
+        self._pauses = mode == "NEXT_STEP"
+
+    @property
+    def busy(self) -> bool:
+        """Whether an episode that counts is still to end."""
+        return bool((self.episode < self.returns.shape[1]).any())
+
+    def record(self, reward: Tensor, ended: Tensor) -> Tensor:
+        """Book one step of every environment; gives those whose episode ended with it."""
+        self._total += torch.where(self.counted, reward.to(torch.float64), 0.0)
+        self._steps += self.counted
+        over = ended & ~self._resetting
+        if bool(over.any()):
+            self.close(over & self.counted)
+            self.episode += over
+        if self._pauses:
+            self._resetting = over
+        self.counted = (self.episode < self.returns.shape[1]) & ~self._resetting
+        return over
+
+    def close(self, which: Tensor) -> None:
+        """Enter what some environments have earned so far as the result of their episode."""
+        rows = which.nonzero()[:, 0]
+        at = self.episode[rows]
+        self.returns[rows, at], self.lengths[rows, at] = self._total[rows], self._steps[rows]
+        self._total[rows], self._steps[rows] = 0.0, 0
+
+
+def play(
+    envs: Any,
+    act: Callable[[Tensor], Any],
+    episodes: int,
+    seeds: Seeds,
+    watch: Callable[[Tensor, Tensor], None] | None = None,
+    max_steps: int | None = None,
+) -> Played:
+    """Play until every environment has ended ``episodes`` episodes.
+
+    Args:
+        envs: a Gymnasium vector environment.
+        act: observations ``(environments, *shape)`` to an array of actions.
+        episodes: per environment.
+        seeds: of the episodes; where an environment starts again by itself, only the first is set.
+        watch: told every observation, and of which environments it counts.
+        max_steps: after so many steps whoever still plays is cut off, with the reward it has.
+    """
+    mode, count = autoreset_mode(envs), int(envs.num_envs)
+    ledger = Ledger(count, episodes, mode)
+    first = [seeds.of(i, 0) for i in range(count)]
+    seen = envs.reset(seed=first if seeds.each else first[0])[0]
+    steps = 0
+    while ledger.busy and (max_steps is None or steps < max_steps):
+        observation = torch.as_tensor(seen)
+        if watch is not None:
+            watch(observation, ledger.counted)
+        seen, reward, terminated, truncated, _ = envs.step(act(observation))
+        over = ledger.record(torch.as_tensor(reward), torch.as_tensor(terminated | truncated))
+        if mode == "DISABLED" and bool(over.any()):
+            following = [seeds.of(i, int(k)) for i, k in enumerate(ledger.episode)] if seeds.each else None
+            seen = envs.reset(seed=following, options={"reset_mask": over.numpy()})[0]
+        steps += 1
+    ledger.close(ledger.counted)
+    return Played(ledger.returns, ledger.lengths)

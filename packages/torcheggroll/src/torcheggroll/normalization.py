@@ -1,0 +1,92 @@
+"""What a policy's observations look like, gathered over a population, its generations and its ranks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._checks import check
+from ._moments import Moments, empty, merge, merge_all, normalized
+
+
+class ObservationNormalizer:
+    """Running mean and variance of observations; every rank holds the same bits.
+
+    Args:
+        shape: of one observation.
+        clip: c, the largest normalised value.
+        epsilon: ε, added to the variance.
+
+    Raises:
+        ValueError: ``clip`` or ``epsilon`` lies outside its interval.
+    """
+
+    def __init__(self, shape: tuple[int, ...], clip: float = 10.0, epsilon: float = 1e-8) -> None:
+        check("clip", clip, "(0, inf)")
+        check("epsilon", epsilon, "(0, inf)")
+        self.shape: tuple[int, ...] = tuple(shape)
+        self.clip: float = clip
+        self.epsilon: float = epsilon
+        self._seen = empty(1, self.shape)
+
+    @property
+    def count(self) -> int:
+        """How many observations were seen."""
+        return int(self._seen.n[0])
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of the observations, float64."""
+        return self._seen.mean[0].clone()
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance of the observations, float64; zero before the first."""
+        return self._seen.squares[0] / max(self.count, 1)
+
+    def normalize(self, observation: Tensor) -> Tensor:
+        """Give ``(..., *shape)`` zero mean and unit variance, clipped; before any data it is left alone."""
+        return normalized(observation, self._seen, self.epsilon, self.clip)
+
+    def absorb(self, streams: Moments) -> None:
+        """Take in what some members saw, one row for each, in their order."""
+        if len(streams.n):
+            self._seen = merge(self._seen, merge_all(streams))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the number of observations, their mean and the sum of their squared deviations."""
+        return {name: value[0].clone() for name, value in self._seen._asdict().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a state over.
+
+        Raises:
+            KeyError: something is missing.
+            ValueError: it is of observations of another shape.
+        """
+        rows = Moments(*(torch.as_tensor(state[name], dtype=torch.float64)[None].clone() for name in Moments._fields))
+        if rows.mean.shape[1:] != self.shape or rows.squares.shape[1:] != self.shape:
+            raise ValueError(f"the state must be of observations of shape {self.shape}, got {rows.mean.shape[1:]}")
+        self._seen = rows
+
+
+def gathered(streams: Moments, most: int, gather: Callable[[Tensor], Tensor]) -> Moments:
+    """Bring the rows of all ranks together, rank by rank.
+
+    Args:
+        streams: this rank's.
+        most: rows of the rank that has the most.
+        gather: takes a row ``(n,)`` of float64 and gives those of all ranks, ``(world, n)``, in order; a row has
+            ``8 most (2 · numbers of an observation + 1)`` bytes.
+    """
+    rows, shape = len(streams.n), streams.mean.shape[1:]
+    width = shape.numel()
+    table = torch.full((most, 1 + 2 * width), -1.0, dtype=torch.float64)  # whoever counts -1 is not there
+    table[:rows, 0] = streams.n
+    table[:rows, 1 : 1 + width] = streams.mean.reshape(rows, width)
+    table[:rows, 1 + width :] = streams.squares.reshape(rows, width)
+    together = gather(table.view(-1)).view(-1, 1 + 2 * width)
+    together = together[together[:, 0] >= 0]
+    mean, squares = together[:, 1 : 1 + width], together[:, 1 + width :]
+    return Moments(together[:, 0], mean.reshape(-1, *shape), squares.reshape(-1, *shape))
