@@ -11,51 +11,63 @@ from ._export import lora_factors
 from ._held import Held
 from ._measured import by_member, fitness_table
 from ._population import MemberSpec, Population
-from ._strategy import Strategy
+from ._together import Together
 
 
-class AskAndTell(Strategy):
+class AskAndTell(Together):
     """The open population of an epoch: its members by spec, in the model, as factors, or dense."""
 
     def ask(self) -> Population[MemberSpec]:
-        """Open this epoch's population; evaluate its members anywhere, in any order, and ``tell`` what they got."""
+        """Open this epoch's population; evaluate its members anywhere, in any order, and ``tell`` what they got.
+
+        Where ranks share the population each gets its own members, and nobody else's.
+        """
         self._check()
         self._pending = {}
-        return Population(self.pop_size, lambda i: MemberSpec(self.seed, self.epoch, i))
+        own = self.own_members
+        return Population(len(own), lambda i: MemberSpec(self.seed, self.epoch, own[i]))
 
     def tell(self, fitnesses: Any, *, partial: bool = False) -> float | None:
         """Take the fitness of the members, higher is better, and move the weights.
 
         Args:
-            fitnesses: one per member in order, ``(N,)`` or ``(N, evaluations)``, or a dictionary from index or
-                MemberSpec to a number or several. What is missing, None, NaN or infinite drops its pair.
+            fitnesses: one for each member that ``ask`` gave, in order, ``(N,)`` or ``(N, evaluations)``, or a
+                dictionary from a member's number or MemberSpec to a number or several. What is missing, None, NaN or
+                infinite drops its pair; who is told twice counts as told last.
             partial: only remember them; a later call completes the population.
 
         Returns:
-            The mean fitness, or None when ``partial``.
+            The mean fitness over the members of all ranks, or None when ``partial``.
 
         Raises:
-            RuntimeError: no population is open.
-            ValueError: the number of fitnesses is not that of the members, or a spec is of another epoch or seed.
+            RuntimeError: no population is open, or a rank is lost or holds another state; the population stays open.
+            ValueError: the number of fitnesses is not that of the members, or a member is of another epoch, seed or
+                rank.
         """
         if self._pending is None:
             raise RuntimeError("Call prepare_population() first, or ask(): no population is open")
-        together = {**self._pending, **self._by_member(fitnesses)}
-        table = fitness_table([together.get(i) for i in range(self.pop_size)])
+        told = {**self._pending, **self._by_member(fitnesses)}
+        table = fitness_table([told.get(i) for i in self.own_members])
         if partial:
-            self._pending = together
+            self._pending = told
             return None
-        return self._finish(table)
+        return self._finish(self._of_all_ranks(table))
 
     def _by_member(self, fitnesses: Any) -> dict[int, Any]:
+        own = self.own_members
         if isinstance(fitnesses, Mapping):
             keyed = cast("Mapping[object, Any]", fitnesses)
             self._check_specs(keyed)
-            given = by_member(keyed, self.pop_size)
-            return {i: value for i, value in enumerate(given) if value is not None}
-        if len(fitnesses) != self.pop_size:
-            raise ValueError(f"Expected {self.pop_size} fitness scores, got {len(fitnesses)}")
-        return dict(enumerate(cast("Sequence[Any] | Tensor", fitnesses)))
+            given = {i: value for i, value in enumerate(by_member(keyed, self.pop_size)) if value is not None}
+            if any(i not in own for i in given):
+                raise ValueError(
+                    f"rank {self.ranks.rank} must tell of its own members, {own.start} to {own.stop - 1}, got "
+                    f"{sorted(i for i in given if i not in own)}; ask() gives each rank those that it evaluates"
+                )
+            return given
+        if len(fitnesses) != len(own):
+            raise ValueError(f"Expected {len(own)} fitness scores, got {len(fitnesses)}")
+        return dict(zip(own, cast("Sequence[Any] | Tensor", fitnesses), strict=True))
 
     @contextmanager
     def member(self, member: int | MemberSpec) -> Generator[nn.Module, None, None]:
@@ -96,24 +108,24 @@ class AskAndTell(Strategy):
         Returns:
             A sequence of dictionaries for ``torch.func.functional_call``, buffers and other parameters included.
         """
-        self.ask()
-        return Population(self.pop_size, lambda i: {name: value[0] for name, value in self._dense([i]).items()})
+        specs = self.ask()
+        return Population(len(specs), lambda i: {k: value[0] for k, value in self._dense([specs[i].member]).items()})
 
     def get_stacked_params(self) -> dict[str, Tensor]:
-        """Give the open population as dense tensors ``(pop_size, *shape)``; this holds every member at once.
+        """Give the members of ``ask()`` as dense tensors ``(members, *shape)``; this holds all of them at once.
 
         Raises:
             RuntimeError: no population is open.
         """
         if self._pending is None:
             raise RuntimeError("Call prepare_population() first")
-        return self._dense(list(range(self.pop_size)))
+        return self._dense(list(self.own_members))
 
     def apply_fitness_scores(self, fitnesses: Tensor | Sequence[float]) -> float:
         """Take the fitness of each member of ``prepare_population()``, and move the weights.
 
         Args:
-            fitnesses: ``(pop_size,)``, higher is better; a tensor or a list.
+            fitnesses: ``(members,)``, higher is better; a tensor or a list.
 
         Returns:
             The mean fitness.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ._checks import check
 from ._settings import check_settings
-from ._strategy import Strategy
+from ._together import Together
 
 _SETTINGS = (
     "pop_size", "sigma", "rank", "antithetic", "normalize_fitness", "scale", "noise", "noise_reuse", "group_size",
@@ -15,7 +15,7 @@ _SETTINGS = (
 )  # fmt: skip
 
 
-def checkpoint(es: Strategy) -> dict[str, Any]:
+def checkpoint(es: Together) -> dict[str, Any]:
     """Collect the state; the keys of 0.2.0 keep their meaning."""
     state: dict[str, Any] = {
         "epoch": es.epoch,
@@ -31,7 +31,7 @@ def checkpoint(es: Strategy) -> dict[str, Any]:
     return state
 
 
-def restore(es: Strategy, state: dict[str, Any]) -> None:
+def restore(es: Together, state: dict[str, Any]) -> None:
     """Take a state over, after checking all of it."""
     epoch, base = state["epoch"], state["base_params"]
     _check_parameters(es, base)
@@ -56,9 +56,10 @@ def restore(es: Strategy, state: dict[str, Any]) -> None:
             group["lr"] = state["lr"]
     es.epoch = epoch
     es.discard_population()
+    es.verify_soon()
 
 
-def _check_parameters(es: Strategy, base: dict[str, Tensor]) -> None:
+def _check_parameters(es: Together, base: dict[str, Tensor]) -> None:
     own = {p.name: tuple(p.value.shape) for p in es.parameters}
     saved = {name: tuple(value.shape) for name, value in base.items()}
     if own != saved:

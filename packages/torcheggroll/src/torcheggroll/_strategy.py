@@ -16,7 +16,9 @@ from ._held import Held
 from ._noise import Delta, Members, Noise, Shape
 from ._ops._products import full
 from ._population import MemberSpec
+from ._ranks import Ranks
 from ._settings import Settings, check_settings
+from ._tree import tensors_of
 from ._updater import Updater
 
 
@@ -49,6 +51,7 @@ class Strategy:
     updater: Updater
     diagnostics: Diagnostics | None
     callbacks: list[Callable[[Diagnostics], object]]
+    ranks: Ranks
     _pending: dict[int, Any] | None
     _held: Held | None = None
 
@@ -71,6 +74,11 @@ class Strategy:
             self.weight_decay,
             self.max_update_norm,
         )
+
+    @property
+    def own_members(self) -> range:
+        """The members that this process evaluates: all of them, or whole pairs where ranks share the population."""
+        return self.ranks.members(self.pop_size, self.antithetic)
 
     @property
     def shapes(self) -> list[Shape]:
@@ -122,9 +130,16 @@ class Strategy:
                     "drop results that came too late"
                 )
 
+    def _own_data(self, tree: Any, name: str) -> list[Tensor]:
+        """List the slices of this process's members, of a tree that has those, or those of every member."""
+        own, tensors = self.own_members, tensors_of(tree)
+        if len(own) < self.pop_size and all(t.dim() and t.shape[0] == len(own) for t in tensors):
+            return tensors
+        return [t[own.start : own.stop] for t in sliced(tree, self.pop_size, name)]
+
     def forward_task(self, inputs: Any, per_member: bool) -> Task:
         """Ask each member for the model's outputs."""
-        data = sliced(inputs, self.pop_size, "inputs") if per_member else []
+        data = self._own_data(inputs, "inputs") if per_member else []
 
         def forward(own: list[Any]) -> Any:
             return call_model(self.model, refill(inputs, own) if per_member else inputs)
@@ -140,8 +155,8 @@ class Strategy:
     def _loss_task(self, inputs: Any, loss_fn: Callable[[Any, Any], Any], targets: Any, per_member: bool | str) -> Task:
         if per_member not in (True, False, "inputs", "targets"):
             raise ValueError(f"per_member must be True, False, 'inputs' or 'targets', got {per_member!r}")
-        own_inputs = sliced(inputs, self.pop_size, "inputs") if per_member in (True, "inputs") else []
-        own_targets = sliced(targets, self.pop_size, "targets") if per_member in (True, "targets") else []
+        own_inputs = self._own_data(inputs, "inputs") if per_member in (True, "inputs") else []
+        own_targets = self._own_data(targets, "targets") if per_member in (True, "targets") else []
 
         def forward(data: list[Any]) -> Any:
             return call_model(self.model, refill(inputs, data[: len(own_inputs)]) if own_inputs else inputs)

@@ -1,7 +1,7 @@
 """EGGROLL as an optimizer: perturb, evaluate, and move towards what did better."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from ._ask_and_tell import AskAndTell
 from ._checkpoint import checkpoint, restore
 from ._checks import check, check_integer
 from ._evaluator import Evaluator
-from ._measured import fitness_table
+from ._group import join
 from ._settings import check_settings
 from ._strategy import selected
 from ._updater import Updater
@@ -22,6 +22,9 @@ from .seeded_noise import (
     generate_standard_noise,
     generate_standard_noise_batched,
 )
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 __all__ = [
     "TorchEggrollES",
@@ -64,10 +67,15 @@ class TorchEggrollES(AskAndTell):
         noise: ``"gaussian"``, ``"rademacher"`` or ``"uniform"``.
         noise_reuse: epochs that share their noise; 0 never draws anew.
         group_size: members per group for ``fitness="group"``.
+        process_group: whose ranks share the population: each evaluates its own pairs, they exchange fitness, and all
+            make the same update. None takes the default group where torch.distributed is initialised, as it is under
+            torchrun; False evaluates everything here, also inside a distributed job.
+        checksum_every: epochs between two comparisons of the ranks' weights; 0 never compares them again.
 
     Raises:
         ValueError: a hyper-parameter lies outside its interval, or no parameter is selected.
         TypeError: a hyper-parameter is of a wrong kind.
+        RuntimeError: the ranks do not begin equal, or one is lost.
 
     Source: Sarkar et al. 2025 (EGGROLL), https://arxiv.org/abs/2511.16652
     """
@@ -99,6 +107,8 @@ class TorchEggrollES(AskAndTell):
         noise: str = "gaussian",
         noise_reuse: int = 1,
         group_size: int | None = None,
+        process_group: "ProcessGroup | Literal[False] | None" = None,
+        checksum_every: int = 10,
     ) -> None:
         self.model = model
         self.pop_size, self.sigma, self.rank = pop_size, sigma, rank
@@ -110,6 +120,8 @@ class TorchEggrollES(AskAndTell):
         self.seed = torch.initial_seed() if seed is None else seed
         check_integer("seed", self.seed, "(-inf, inf)")
         check("lr", lr, "[0, inf)")
+        check_integer("checksum_every", checksum_every, "[0, inf)")
+        self.checksum_every = checksum_every
         self.parameters = selected(model, param_filter)
         self.param_names = [p.name for p in self.parameters]
         self.param_shapes = [tuple(p.value.shape) for p in self.parameters]
@@ -123,6 +135,8 @@ class TorchEggrollES(AskAndTell):
         self.diagnostics = None
         self.callbacks = []
         self._pending = None
+        self.ranks = join(process_group, self.device)
+        self.seed = self._begin_together(seed)
 
     @property
     def lr(self) -> float:
@@ -167,13 +181,14 @@ class TorchEggrollES(AskAndTell):
             targets: handed to ``loss_fn``.
             eval_fn: ``model -> fitness``, higher is better, called once per member; also accepted in the first place.
             per_member: True where ``inputs`` and ``targets`` have one slice per member in front; ``"inputs"`` or
-                ``"targets"`` where only those have.
+                ``"targets"`` where only those have. Ranks pass the slices of every member, or of ``own_members``.
 
         Returns:
-            The mean fitness over the members that have one.
+            The mean fitness over the members, of all ranks, that have one.
 
         Raises:
             TypeError: neither form of the call.
+            RuntimeError: a rank is lost, failed, or holds another state; nothing was written, here or there.
         """
         if eval_fn is None and loss_fn is None and callable(inputs) and not isinstance(inputs, Tensor):
             inputs, eval_fn = None, inputs
@@ -184,21 +199,21 @@ class TorchEggrollES(AskAndTell):
         else:
             raise TypeError("call step(eval_fn) with a callable, or step(inputs, loss_fn, targets)")
         self._check()
-        results = self.evaluator.run(task, self.perturbations, list(range(self.pop_size)))
-        return self._finish(fitness_table(results))
+        return self._finish(self._of_all_ranks(self._evaluate(task)))
 
     def forward(self, inputs: Any, per_member: bool = False) -> Any:
-        """Evaluate the whole population of this epoch on ``inputs``; nothing is updated.
+        """Evaluate the members of this epoch's ``ask()`` on ``inputs``; nothing is updated.
 
         Args:
             inputs: of the model: a tensor, a tuple of arguments, or a dictionary of named ones.
             per_member: every tensor has one slice per member in front.
 
         Returns:
-            The model's outputs, with ``(pop_size, ...)`` in front of every tensor.
+            The model's outputs, with ``(members, ...)`` in front of every tensor: all of ``pop_size``, or this rank's;
+            an empty list on a rank without any.
         """
         self._check()
-        return self.evaluator.run(self.forward_task(inputs, per_member), self.perturbations, list(range(self.pop_size)))
+        return self._run(self.forward_task(inputs, per_member))
 
     def state_dict(self) -> dict[str, Any]:
         """Give everything that a run needs to go on to the bit: tensors, numbers, strings, lists and dictionaries."""
