@@ -1,0 +1,152 @@
+"""Recurrent models by persistent evolution strategies: each member carries its state from window to window."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._checks import check_integer
+from ._engines import Task
+from ._evaluator import refill
+from ._noise import Delta
+from ._tree import map_tensors, tensors_of
+from ._windows import begin, begins, window_task
+from .es import TorchEggrollES
+
+
+class PersistentES:
+    """Evolves a recurrent model through the windows of long sequences, with an update after each.
+
+    A sequence is ``es.noise_reuse`` windows: a member keeps its perturbation and its state for all of them. The
+    next sequence begins with new perturbations and the initial state.
+
+    Args:
+        es: of a model ``(inputs, state) -> (outputs, state)``.
+        initial_state: of one member: a tensor, or tensors in tuples, lists and dictionaries.
+        windows: of a sequence; None takes ``es.noise_reuse``, and 0 never begins anew. A sequence longer than
+            ``noise_reuse`` outlives its perturbations: that is truncated evolution, and biased.
+
+    Raises:
+        ValueError: ``windows`` is negative, or the state holds no tensor.
+    """
+
+    def __init__(self, es: TorchEggrollES, initial_state: Any, windows: int | None = None) -> None:
+        if windows is not None:
+            check_integer("windows", windows, "[0, inf)")
+        self.es: TorchEggrollES = es
+        self.windows: int | None = windows
+        self._initial = map_tensors(lambda t: t.detach().to(es.device, copy=True), initial_state)
+        if not tensors_of(self._initial):
+            raise ValueError(f"initial_state must hold at least one tensor, got {initial_state!r}")
+        self._states = begin(tensors_of(self._initial), len(es.own_members))
+
+    @property
+    def state(self) -> Any:
+        """States of this process's members, in the structure of one, with ``(members, ...)`` in front."""
+        return refill(self._initial, [s.clone() for s in self._states])
+
+    def step(
+        self,
+        inputs: Any,
+        loss_fn: Callable[[Any, Any], Any],
+        targets: Any = None,
+        *,
+        per_member: bool | str = False,
+    ) -> float:
+        """Let every member live through one window, and move the weights.
+
+        Args:
+            inputs: of the window, in the structure that the model takes first.
+            loss_fn: ``(outputs, targets) -> loss`` of one member, lower is better.
+            targets: handed to ``loss_fn``.
+            per_member: True where ``inputs`` and ``targets`` have one slice per member in front; ``"inputs"`` or
+                ``"targets"`` where only those have. Ranks pass the slices of ``es.own_members``.
+
+        Returns:
+            The mean fitness of the window over the members of all ranks.
+
+        Raises:
+            RuntimeError: a rank is lost, or failed; nothing was written.
+        """
+        if per_member not in (True, False, "inputs", "targets"):
+            raise ValueError(f"per_member must be True, False, 'inputs' or 'targets', got {per_member!r}")
+        es = self.es
+        if begins(es.epoch, es.noise_reuse if self.windows is None else self.windows):
+            self.reset()
+        own = per_member in (True, "inputs"), per_member in (True, "targets")
+        task = window_task(es.model, self._initial, self._states, inputs, loss_fn, targets, own)
+        es.ask()
+        try:
+            fitness, after = self._evaluated(task)
+        except Exception:
+            es.ranks.fail(es.pop_size, es.antithetic, es.epoch)
+            raise
+        mean = es.tell(fitness)
+        self._states = [s.detach().clone() for s in after]
+        assert mean is not None
+        return mean
+
+    def _evaluated(self, task: Task) -> tuple[Tensor, list[Tensor]]:
+        es, members = self.es, self.es.own_members
+        if not members:
+            return torch.zeros(0, dtype=torch.float64), self._states
+
+        def draw(some: list[int]) -> list[Delta]:
+            return es.perturbations([members[i] for i in some])
+
+        fitness, after = es.evaluator.run(task, draw, list(range(len(members))))
+        return fitness, tensors_of(after)
+
+    def reset(self, members: list[int] | None = None) -> None:
+        """Put members, or all, back to the initial state; what ended early begins again with the same weights.
+
+        Args:
+            members: their numbers in the population; those of other ranks are left out.
+        """
+        own = self.es.own_members
+        fresh = begin(tensors_of(self._initial), len(own))
+        if members is None:
+            self._states = fresh
+            return
+        at = torch.tensor([own.index(i) for i in members if i in own], dtype=torch.int64, device=self.es.device)
+        for state, new in zip(self._states, fresh, strict=True):
+            state[at] = new[at]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what ``es.state_dict()`` does not hold: the states of all members.
+
+        Where ranks share the population every rank must call it, since each holds its own members' states. The result
+        is that of one process, and is for any number of ranks.
+        """
+        return {"states": [everyone(s, self.es) for s in self._states], "windows": self.windows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a state over; with that of ``es`` the run goes on to the bit.
+
+        Raises:
+            KeyError: something is missing.
+            ValueError: the states are of another population or model.
+        """
+        es, saved = self.es, [torch.as_tensor(s) for s in state["states"]]
+        wanted = [(es.pop_size, *s.shape[1:]) for s in self._states]
+        given = [tuple(s.shape) for s in saved]
+        if wanted != given:
+            raise ValueError(f"the checkpoint must hold states of shapes {wanted}, members in front, got {given}")
+        own = slice(es.own_members.start, es.own_members.stop)
+        pairs = zip(saved, self._states, strict=True)
+        self._states = [s[own].to(es.device, old.dtype, copy=True) for s, old in pairs]
+        self.windows = state["windows"]
+
+
+def everyone(own: Tensor, es: TorchEggrollES) -> Tensor:
+    """Gather ``(members, ...)`` of every rank, on the CPU; alone, a copy."""
+    if es.ranks.alone:
+        return own.to("cpu", copy=True)
+    shares = [es.ranks.members(es.pop_size, es.antithetic, rank) for rank in range(es.ranks.world)]
+    wide = torch.float64 if own.is_floating_point() else torch.int64  # holds every number of a narrower kind
+    row = torch.zeros(max(map(len, shares)), *own.shape[1:], dtype=wide)
+    row[: len(own)] = own
+    rows = es.ranks.gather(row.view(-1), es.epoch)
+    parts = [found.view(row.shape)[: len(share)] for found, share in zip(rows, shares, strict=True)]
+    return torch.cat(parts).to(own.dtype)

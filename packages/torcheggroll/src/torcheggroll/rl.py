@@ -1,0 +1,214 @@
+"""Policies for Gymnasium: one member of the population per environment, all acting in one forward pass per step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._checks import check_integer
+from ._counter import mix_integer
+from ._engines import evaluation_mode
+from ._episodes import Played, Seeds, play
+from ._moments import Moments, empty, observe_
+from .es import TorchEggrollES
+from .normalization import ObservationNormalizer, gathered
+
+Actor = Callable[[Tensor], Tensor]
+_TRAINING, _EVALUATION = 1, 2
+
+
+class PolicySearch:
+    """Evolves a policy by the rewards of a Gymnasium vector environment.
+
+    Args:
+        es: of the policy, ``(batch, *observation)`` to ``(batch, outputs)``.
+        make_envs: number of environments to a vector environment, such as
+            ``lambda n: gymnasium.make_vec("CartPole-v1", n, "sync")``.
+        episodes: of each member per step; its fitness is their mean return, or with ``fitness="question"`` each
+            counts against the same episode of the others.
+        normalize: observations get zero mean and unit variance, by the statistics of earlier steps; also a normaliser.
+        act: outputs ``(n, outputs)`` to actions; None takes the largest output of a Discrete space, and clips to a Box.
+        common_seeds: all members meet the same episodes, so that only weights make a difference. Needs environments
+            that take a seed each, as Sync and Async do. Where they start again by themselves, later episodes go on
+            with random numbers of their own; with ``AutoresetMode.DISABLED`` every episode is seeded.
+        max_steps: per generation, after which whoever still plays is cut off.
+        seed: of the episodes; None takes that of ``es``.
+
+    Raises:
+        ValueError: ``episodes`` or ``max_steps`` is below 1.
+        TypeError: the action space is neither Discrete nor Box and ``act`` is None.
+    """
+
+    def __init__(
+        self,
+        es: TorchEggrollES,
+        make_envs: Callable[[int], Any],
+        *,
+        episodes: int = 1,
+        normalize: bool | ObservationNormalizer = False,
+        act: Actor | None = None,
+        common_seeds: bool = True,
+        max_steps: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        check_integer("episodes", episodes, "[1, inf)")
+        if max_steps is not None:
+            check_integer("max_steps", max_steps, "[1, inf)")
+        self.es: TorchEggrollES = es
+        self.episodes: int = episodes
+        self.max_steps: int | None = max_steps
+        self.seed: int = es.seed if seed is None else seed
+        self.env_steps: int = 0
+        self.played: Played | None = None
+        self._make = make_envs
+        self._envs: dict[int, Any] = {}
+        own = self._environments(max(len(es.own_members), 1))
+        self.act: Actor = act or actor(own.single_action_space)
+        self.common_seeds: bool = common_seeds
+        shape = tuple(int(n) for n in own.single_observation_space.shape)
+        made = ObservationNormalizer(shape) if normalize is True else None
+        self.normalizer: ObservationNormalizer | None = (
+            normalize if isinstance(normalize, ObservationNormalizer) else made
+        )
+
+    def step(self) -> float:
+        """Let every member play, and move the weights.
+
+        Returns:
+            The mean return over the members and their episodes.
+
+        Raises:
+            RuntimeError: a rank is lost, or failed; nothing was written.
+        """
+        es = self.es
+        es.ask()
+        streams = None if self.normalizer is None else empty(len(es.own_members), self.normalizer.shape)
+        try:
+            self.played = self._play(streams)
+        except Exception:
+            es.ranks.fail(es.pop_size, es.antithetic, es.epoch)
+            raise
+        returns = self.played.returns
+        mean = es.tell(returns if self.episodes > 1 else returns[:, 0])
+        self.env_steps += int(self.played.lengths.sum())
+        if self.normalizer is not None and streams is not None:
+            self.normalizer.absorb(self._of_all_ranks(streams))
+        assert mean is not None
+        return mean
+
+    def _play(self, streams: Moments | None) -> Played:
+        es = self.es
+        members = es.own_members
+        if not members:
+            return Played(torch.zeros(0, self.episodes, dtype=torch.float64), torch.zeros(0, self.episodes).long())
+        envs = self._environments(len(members))
+
+        def watch(observation: Tensor, counted: Tensor) -> None:
+            if streams is not None:
+                observe_(streams, observation.to(torch.float64), counted)
+
+        def act(observation: Tensor) -> Any:
+            outputs = es.forward(self._seen(observation).unsqueeze(1), per_member=True)
+            return self._actions(outputs[:, 0], envs)
+
+        seeds = self._seeds(envs, _TRAINING, es.epoch, None if self.common_seeds else members.start)
+        with es.held():
+            return play(envs, act, self.episodes, seeds, watch, self.max_steps)
+
+    def _of_all_ranks(self, streams: Moments) -> Moments:
+        ranks, es = self.es.ranks, self.es
+        if ranks.alone:
+            return streams
+        most = max(len(ranks.members(es.pop_size, es.antithetic, rank)) for rank in range(ranks.world))
+        return gathered(streams, most, lambda row: ranks.gather(row, es.epoch))
+
+    @torch.no_grad()
+    def evaluate(self, episodes: int = 100, seed: int | None = None) -> Tensor:
+        """Play the policy itself, the centre of the population, one episode in each of as many environments.
+
+        Args:
+            episodes: how many.
+            seed: of the episodes, other ones than those of training; None takes that of the search.
+
+        Returns:
+            The return of each, ``(episodes,)`` float64.
+        """
+        check_integer("episodes", episodes, "[1, inf)")
+        envs, model = self._environments(episodes), self.es.model
+
+        def act(observation: Tensor) -> Any:
+            return self._actions(model(self._seen(observation)), envs)
+
+        with evaluation_mode(model):
+            seeds = self._seeds(envs, _EVALUATION, 0, 0, seed)
+            return play(envs, act, 1, seeds).returns[:, 0]
+
+    def close(self) -> None:
+        """Close the environments; they are made again when needed."""
+        for envs in self._envs.values():
+            envs.close()
+        self._envs.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what ``es.state_dict()`` does not hold: the observations' statistics, and the steps played."""
+        normalizer = None if self.normalizer is None else self.normalizer.state_dict()
+        return {"normalizer": normalizer, "env_steps": self.env_steps, "seed": self.seed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a state over; with that of ``es`` the run goes on to the bit.
+
+        Raises:
+            KeyError: something is missing.
+            ValueError: one of the two has a normaliser and the other has not.
+        """
+        saved = state["normalizer"]
+        if (saved is None) != (self.normalizer is None):
+            raise ValueError("the checkpoint must have a normaliser where this search has one; set normalize alike")
+        if self.normalizer is not None:
+            self.normalizer.load_state_dict(saved)
+        self.env_steps, self.seed = state["env_steps"], state["seed"]
+
+    def _environments(self, count: int) -> Any:
+        if count not in self._envs:
+            self._envs[count] = self._make(count)
+        return self._envs[count]
+
+    def _seen(self, observation: Tensor) -> Tensor:
+        if self.normalizer is not None:
+            observation = self.normalizer.normalize(observation)
+        like = self.es.parameters[0].value
+        return observation.to(like.device, like.dtype if observation.is_floating_point() else None)
+
+    def _actions(self, outputs: Tensor, envs: Any) -> Any:
+        return self.act(outputs).cpu().numpy().astype(envs.single_action_space.dtype, copy=False)
+
+    def _seeds(self, envs: Any, purpose: int, epoch: int, first: int | None, seed: int | None = None) -> Seeds:
+        """Give the seed of every episode: with ``first``, the number of the first environment, all differ."""
+        base = mix_integer(mix_integer((self.seed if seed is None else seed) + purpose) + epoch)
+
+        def of(environment: int, episode: int) -> int:
+            own = 0 if first is None else first + environment + 1
+            return mix_integer(mix_integer(base + episode) + own) >> 33  # 31 bits: what every environment accepts
+
+        return Seeds(of, _takes_one_each(envs))
+
+
+def actor(space: Any) -> Actor:
+    """Turn outputs into actions of a space: the largest for Discrete, clipped for Box."""
+    if hasattr(space, "n") and hasattr(space, "start"):
+        start = int(space.start)
+        return lambda outputs: outputs.argmax(-1) + start
+    if hasattr(space, "low") and hasattr(space, "high"):
+        low, high = torch.as_tensor(space.low), torch.as_tensor(space.high)
+
+        def clip(outputs: Tensor) -> Tensor:
+            return outputs.reshape(-1, *low.shape).to(low).clamp(low, high)
+
+        return clip
+    raise TypeError(f"act must be given for actions of {space!r}: a function of the outputs (n, outputs)")
+
+
+def _takes_one_each(envs: Any) -> bool:
+    """Say whether ``reset`` takes a list of seeds, as Gymnasium's Sync and Async vector environments do."""
+    return hasattr(getattr(envs, "unwrapped", envs), "env_fns")
