@@ -73,37 +73,43 @@ def test_a_killed_bench_loses_at_most_one_run_per_process_and_resumes(tmp_path):
     assert (tmp_path / "out" / "report.html").exists()
 
 
+def started(folder):
+    return subprocess.Popen(
+        [*BENCH, *SMOKE, "--workers", "1"], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    )
+
+
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_run_made_again(tmp_path):
-    process = subprocess.Popen(
-        [*BENCH, *SMOKE, "--workers", "1"], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
-    )
     killed = False
-    for line in process.stdout:
-        if "tune" in line and not killed:
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            worker = [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
-            os.kill(int(worker[-1]), signal.SIGKILL)
-            killed = True
-    assert process.wait() == 0
+    with started(tmp_path) as process:
+        for line in process.stdout:
+            if "tune" in line and not killed:
+                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+                worker = [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+                os.kill(int(worker[-1]), signal.SIGKILL)
+                killed = True
+    assert process.returncode == 0
     assert killed
     keys = [run.key for run in read(tmp_path / "out" / "records.jsonl") if isinstance(run, Run)]
     assert len(keys) == len(set(keys))
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_with_a_word_and_a_replay_equals_the_record(tmp_path):
-    process = subprocess.Popen(
-        [*BENCH, *SMOKE, "--workers", "1"], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
-    )
-    seen = ""
-    for line in process.stdout:
-        seen += line
-        if line.startswith("[3/"):
-            process.send_signal(signal.SIGINT)
-    assert process.wait() == 130
-    assert "finished runs are kept" in seen
+def test_ctrl_c_twice_and_a_rerun_repeats_nothing_and_a_replay_equals_the_record(tmp_path):
+    for _ in range(2):
+        seen, finished = "", 0
+        with started(tmp_path) as process:
+            for line in process.stdout:
+                seen += line
+                finished += line.startswith("[")
+                if finished == 3:
+                    process.send_signal(signal.SIGINT)
+        assert process.returncode == 130
+        assert "finished runs are kept" in seen
+    assert bench(*SMOKE, "--workers", "1", cwd=tmp_path).returncode == 0
     runs = [run for run in read(tmp_path / "out" / "records.jsonl") if isinstance(run, Run)]
+    assert len(runs) == len({run.key for run in runs})
     answer = bench("replay", runs[0].key[:8], "--records", "out/records.jsonl", cwd=tmp_path)
     assert "equal to the bit" in answer.stdout
 
