@@ -11,6 +11,7 @@ from .es import (
     generate_noise_for_shapes,
     generate_standard_noise,
 )
+from .filters import target_modules
 
 __version__ = version("torcheggroll")
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "generate_lora_noise",
     "generate_noise_for_shapes",
     "generate_standard_noise",
+    "target_modules",
 ]

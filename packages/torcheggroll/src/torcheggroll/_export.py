@@ -7,6 +7,7 @@ A module that stores (in, out), as the Conv1D of Transformers, takes the transpo
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from ._engines import Evolved
@@ -43,10 +44,10 @@ def lora_factors(model: nn.Module, parameters: Sequence[Evolved], deltas: Sequen
 
 def _layout(module: nn.Module, name: str, left: Tensor, right: Tensor) -> dict[str, Tensor]:
     if isinstance(module, nn.Embedding):
-        return {f"{name}lora_embedding_A": left.contiguous(), f"{name}lora_embedding_B": right.mT.contiguous()}
+        return {f"{name}lora_embedding_A": _own(left), f"{name}lora_embedding_B": _own(right.mT)}
     if type(module).__name__ == "Conv1D":
         left, right = right, left  # it stores (in, out)
-    A, B = right.contiguous(), left.mT.contiguous()  # (1)
+    A, B = _own(right), _own(left.mT)  # (1)
     if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return {f"{name}lora_A.weight": A, f"{name}lora_B.weight": B}
     kernel = module.weight.shape[1:]
@@ -54,3 +55,8 @@ def _layout(module: nn.Module, name: str, left: Tensor, right: Tensor) -> dict[s
         f"{name}lora_A.weight": A.view(len(A), *kernel),
         f"{name}lora_B.weight": B.view(*B.shape, *[1] * len(kernel[1:])),
     }
+
+
+def _own(factor: Tensor) -> Tensor:
+    """Copy out of what all factors share: files hold whole storages, and safetensors refuses shared ones."""
+    return factor.clone(memory_format=torch.contiguous_format)

@@ -7,11 +7,13 @@ from torch import Tensor
 
 
 def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
-    """Rebuild ``tree`` with ``function`` applied to each tensor; named tuples become what they were."""
+    """Rebuild ``tree`` with ``function`` applied to each tensor; named tuples and Transformers' outputs stay so."""
     if isinstance(tree, Tensor):
         return function(tree)
     if isinstance(tree, Mapping):
-        return {key: map_tensors(function, value) for key, value in cast("Mapping[object, object]", tree).items()}
+        named = {key: map_tensors(function, value) for key, value in cast("Mapping[str, object]", tree).items()}
+        owner: Any = type(cast("object", tree))
+        return owner(**named) if hasattr(owner, "__dataclass_fields__") else named
     if not isinstance(tree, tuple | list):
         return tree
     kind: Any = type(cast("object", tree))
