@@ -52,6 +52,17 @@ def test_an_entry_has_deviation_sigma_at_every_rank():
         assert abs(float(E.mean())) < 0.01
 
 
-def test_shape_counts_the_numbers_of_both_factors():
-    assert Shape((6, 10), 4).numbers == 64
-    assert Shape((5, 3, 2, 2), 4).numbers == 4 * (5 + 12)
+def test_shape_counts_the_numbers_of_both_factors_each_from_a_line_of_sixteen():
+    assert Shape((6, 10), 4).numbers == 32 + 40
+    assert Shape((5, 3, 2, 2), 4).numbers == 32 + 48
+    assert Shape((8, 10), 4).numbers == 32 + 40
+
+
+@pytest.mark.parametrize("distribution", ["gaussian", "rademacher", "uniform"])
+def test_every_factor_begins_a_cache_line_in_any_company(distribution):
+    for indices in ([0, 1, 2, 3, 4, 5], [3], [2, 3, 5]):
+        members = Members(indices, True, CPU)
+        for delta in Noise(0, distribution).deltas(0, members, SHAPES, 0.5, [torch.float32] * len(SHAPES)):
+            for t in delta:
+                if t is not None:
+                    assert [t[i].data_ptr() % 64 for i in range(len(indices))] == [0] * len(indices)

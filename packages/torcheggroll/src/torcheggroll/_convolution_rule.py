@@ -1,7 +1,7 @@
 """Which convolutions go to the op library, and with what factors.
 
-A convolution of one sample, or one filter per group of members, would go through kernels that round otherwise than
-those of a larger chunk; both are led past them, so that a member has the same bits in any company.
+One filter per group of members would go through kernels that round otherwise than those of a larger chunk; it is led
+past them, so that a member has the same bits in any company.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def convolution_rule(base: Callable[..., Tensor], dims: int) -> Rule:
             return NotImplemented
         delta = _row(delta, weight.dim())
         settings = {"stride": stride, "padding": padding, "dilation": dilation}
-        call = Call(convolution, 2, {"base": _two_samples(base), "groups": groups, "settings": settings})
+        call = Call(convolution, 2, {"base": base, "groups": groups, "settings": settings})
         lead = input.dim() - catch.dims(input)
         x = input if catch.dims(input) == dims + 2 else catch.like(input, input.unsqueeze(lead))
         out = catch.apply(call, x, weight, bias, delta.left, delta.right, shift.delta.dense if shift else None)
@@ -53,12 +53,3 @@ def _row(delta: Delta, dims: int) -> Delta:
         return delta
     right = delta.dense.flatten(-dims).unsqueeze(-2)
     return Delta(right.new_ones(*right.shape[:-1], 1), right, None)
-
-
-def _two_samples(base: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Make a convolution that sees one sample twice: alone it would go through another kernel, to other bits."""
-
-    def convolve(x: Tensor, *args: Any, **settings: Any) -> Tensor:
-        return base(x.expand(2, *x.shape[1:]), *args, **settings)[:1] if len(x) == 1 else base(x, *args, **settings)
-
-    return convolve

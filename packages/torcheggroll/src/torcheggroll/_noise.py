@@ -21,6 +21,7 @@ from ._counter import keys, start, steps, words
 from ._distributions import DISTRIBUTIONS
 
 _BLOCK = 1 << 15  # words at a time: they and their copies stay in a core's cache
+_LINE = 16  # numbers; every factor begins a cache line, whoever draws it, so that no product sees another address
 
 
 class Shape(NamedTuple):
@@ -42,11 +43,11 @@ class Shape(NamedTuple):
     @property
     def numbers(self) -> int:
         """How many random numbers one pair takes."""
-        return self.rank * (self.rows + self.columns) if self.rank else prod(self.size)
+        return _lines(self.rank * self.rows) + self.rank * self.columns if self.rank else prod(self.size)
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Read Aᵀ ``(K, r, m)`` and Bᵀ ``(K, r, n)`` from the numbers of each pair."""
-        left, right = z[:, : self.rank * self.rows], z[:, self.rank * self.rows :]
+        left, right = z[:, : self.rank * self.rows], z[:, _lines(self.rank * self.rows) : self.numbers]
         return left.reshape(len(z), self.rank, self.rows), right.reshape(len(z), self.rank, self.columns)
 
 
@@ -56,6 +57,12 @@ class Delta(NamedTuple):
     left: Tensor | None  # (members, r, m): Aᵀ times ±σ/√r
     right: Tensor | None  # (members, r, n): Bᵀ
     dense: Tensor | None  # (members, *size): ±σ z
+
+
+def _lines(count: int, per_word: int = 1) -> int:
+    """Round up to whole cache lines and whole words, either of which is a multiple of the other."""
+    whole = max(per_word, _LINE)
+    return -(-count // whole) * whole
 
 
 def perturbed_shape(size: tuple[int, ...], rank: int) -> Shape:
@@ -96,7 +103,7 @@ class Noise:
 
     def _width(self, counts: Sequence[int]) -> int:
         per_word = DISTRIBUTIONS[self.distribution].per_word
-        return sum(-(-count // per_word) for count in counts) * per_word
+        return sum(_lines(count, per_word) for count in counts)
 
     def _blocks(
         self, epoch: int, parameters: Sequence[int], counts: Sequence[int], pairs: Tensor
@@ -104,7 +111,7 @@ class Noise:
         """Draw what ``numbers`` gives piece by piece: whoever asks may use each while it is in the cache."""
         per_word, read = DISTRIBUTIONS[self.distribution]
         device = pairs.device
-        wide = [-(-count // per_word) for count in counts]
+        wide = [_lines(count, per_word) // per_word for count in counts]
         starts = torch.tensor([start(self.seed, epoch, j) for j in parameters], dtype=torch.int64).to(device)
         key = keys(starts, pairs)
         step, owner = _layout(tuple(wide), device)
@@ -126,7 +133,7 @@ class Noise:
         left = 0
         for count in counts:
             slices.append(slice(left, left + count))
-            left += -(-count // per_word) * per_word
+            left += _lines(count, per_word)
         return slices
 
     def factors(
@@ -180,7 +187,7 @@ def _signed_scales(
     """Give what each number is multiplied by: σ/√r in A, σ where dense, 1 in B; and the same for the mirror image."""
     plus: list[Tensor] = []
     for shape in shapes:
-        own = torch.ones(-(-shape.numbers // per_word) * per_word, dtype=dtype, device=device)
+        own = torch.ones(_lines(shape.numbers, per_word), dtype=dtype, device=device)
         own[: shape.rows * shape.rank if shape.rank else None] = sigma / shape.rank**0.5 if shape.rank else sigma
         plus.append(own)
     minus = [own.clone() for own in plus]

@@ -1,7 +1,8 @@
 """Matrix products whose rows do not depend on how many rows there are.
 
 A chunk of the population is a taller matrix, and its size must not change a member's bits. Libraries choose another
-kernel for the rows that fill no block or begin within a cache line, so these are padded.
+kernel for the rows that fill no block, and for matrices that begin within a cache line, so both are padded. They choose
+another one for a single matrix too: the evaluator never runs a member alone.
 """
 
 from typing import cast
@@ -12,14 +13,30 @@ from torch.nn import functional
 
 _ROWS = 8  # the kernels' block; rows in a partial block would be summed in another order
 _COLUMNS = 16  # numbers in a cache line; rows that begin elsewhere would be read by other instructions
+_LINE = 64  # bytes
 _SLOW_RANK = 4
 _LONG_RANK = 7  # longer sums are blocked, and where a block begins depends on the matrix's place in memory
 
 
-def aligned(matrix: Tensor) -> Tensor:
+def padded(matrix: Tensor) -> Tensor:
     """Give ``matrix`` with zeros behind each row, up to the next cache line."""
     odd = matrix.shape[-1] % _COLUMNS
     return functional.pad(matrix, (0, _COLUMNS - odd)) if odd else matrix
+
+
+def aligned(matrix: Tensor) -> Tensor:
+    """Give ``matrix`` padded, in memory where every row begins a cache line."""
+    whole = padded(matrix)
+    return (
+        whole if whole is not matrix or _begins_lines(matrix) else matrix.clone(memory_format=torch.contiguous_format)
+    )
+
+
+def _begins_lines(matrix: Tensor) -> bool:
+    """Say whether every row begins a cache line."""
+    size = matrix.element_size()
+    steps = [step for count, step in zip(matrix.shape[:-1], matrix.stride()[:-1], strict=True) if count > 1]
+    return all(at * size % _LINE == 0 for at in (matrix.storage_offset(), *steps))
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -52,13 +69,11 @@ def thin_each(x: Tensor, right: Tensor) -> Tensor:
 
 def _straddles(h: Tensor, left: Tensor) -> bool:
     """Say whether a member's ``h Aᵀ`` begins within a cache line, where so long a sum takes other instructions."""
-    return left.shape[2] % _COLUMNS != 0 and h.shape[2] >= _LONG_RANK
+    return h.shape[2] >= _LONG_RANK and (left.shape[2] % _COLUMNS != 0 or not _begins_lines(left))
 
 
 def _thin_apart(h: Tensor, left: Tensor) -> Tensor:
-    """Give ``h Aᵀ`` from matrices that all begin a cache line; a single one would go through another kernel."""
-    if len(h) == 1:
-        return _thin_apart(h.expand(2, -1, -1), left.expand(2, -1, -1))[:1]
+    """Give ``h Aᵀ`` from matrices that all begin a cache line."""
     return torch.bmm(h, aligned(left))[:, :, : left.shape[2]]
 
 
@@ -66,18 +81,12 @@ def add_thin_(base: Tensor, h: Tensor, left: Tensor) -> Tensor:
     """Add ``h Aᵀ`` to ``base`` ``(members, rows, m)``, in place."""
     if h.shape[1] == 1 and h.shape[2] == 1:
         return base.addcmul_(h, left)
-    if _straddles(h, left):
-        return base.add_(_thin_apart(h, left))
-    if base.shape[0] == base.shape[2] == 1:  # one column of one member would go through another kernel
-        return torch.baddbmm(base.expand(2, -1, -1), h.expand(2, -1, -1), left.expand(2, -1, -1))[:1]
-    return base.baddbmm_(h, left)
+    return base.add_(_thin_apart(h, left)) if _straddles(h, left) else base.baddbmm_(h, left)
 
 
 def add_thin(base: Tensor, h: Tensor, left: Tensor) -> Tensor:
     """Give ``base + h Aᵀ`` for a ``base`` that the members share."""
-    if _straddles(h, left):
-        return base + _thin_apart(h, left)
-    return torch.baddbmm(base, h, left)
+    return base + _thin_apart(h, left) if _straddles(h, left) else torch.baddbmm(base, h, left)
 
 
 def affine_onto_thin(x: Tensor, weight: Tensor, h: Tensor, left: Tensor) -> Tensor:
@@ -100,8 +109,6 @@ def affine_onto_thin(x: Tensor, weight: Tensor, h: Tensor, left: Tensor) -> Tens
         torch.mul(h, left, out=thin)
     elif _straddles(h, left):
         thin.copy_(_thin_apart(h, left))
-    elif len(h) == m == 1:  # one column of one member would go through another kernel
-        thin.copy_(torch.bmm(h.expand(2, -1, -1), left.expand(2, -1, -1))[:1])
     else:
         torch.bmm(h, left, out=thin)
     if odd:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ._products import padded
+
 
 def grouping(grouped: bool) -> dict[str, Any]:
     """Name the argument that lets several query heads use one key head; torch knows it from 2.5 on."""
@@ -41,6 +43,8 @@ def attention(
     Returns:
         ``(members, ..., heads, queries, d)``.
     """
+    width, last = query.shape[-1], value.shape[-1]
+    query, key, value = (padded(t) for t in (query, key, value))  # or the kernel's sums depend on a member's address
     dims = max(t.dim() for t in (query, key, value))
     q, k, v = (_aligned(t, dims) for t in (query, key, value))
     lead = _common([t.shape[:-3] for t in (q, k, v)])
@@ -51,9 +55,9 @@ def attention(
             mask = mask.view(*[1] * (dims - mask.dim()), *mask.shape)
             mask = mask.expand(*lead, *mask.shape[-3:]).reshape(-1, *mask.shape[-3:])
     out = functional.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=causal, scale=scale, **grouping(grouped)
+        q, k, v, attn_mask=mask, is_causal=causal, scale=width**-0.5 if scale is None else scale, **grouping(grouped)
     )  # (1)
-    return out.view(*lead, *out.shape[1:])
+    return out.view(*lead, *out.shape[1:])[..., :last]
 
 
 def _common(leads: Sequence[torch.Size]) -> list[int]:

@@ -12,7 +12,7 @@ Source: Sarkar et al. 2025 (EGGROLL), section 4.2, https://arxiv.org/abs/2511.16
 import torch
 from torch import Tensor
 
-from ._products import add_thin, add_thin_, affine, affine_onto_thin, aligned, thin_each, thin_shared
+from ._products import add_thin, add_thin_, affine, affine_onto_thin, aligned, padded, thin_each, thin_shared
 
 
 def linear(
@@ -47,8 +47,8 @@ def linear(
         h = thin_each(flat.view(members, -1, flat.shape[1]), aligned(right))
         if bias is not None or bias_delta is not None:
             h, left = _with_bias(h, left, bias, bias_delta)
-        return affine_onto_thin(flat, aligned(weight), h, left).view(members, *lead, m)  # (3)
-    base = affine(flat, aligned(weight), bias)
+        return affine_onto_thin(flat, padded(weight), h, left).view(members, *lead, m)  # (3)
+    base = affine(flat, padded(weight), bias)
     precise = base if base.dtype == given.dtype else base.to(given.dtype)
     precise = precise.unsqueeze(0).expand(members, -1, -1) if shared else precise.view(members, -1, m)
     if left is None or right is None:
