@@ -100,7 +100,7 @@ def test_common_seeds_leave_nothing_but_weights_to_differ(mode):
     same = search(mode, strategy(sigma=0.0), episodes=2)
     same.step()
     assert (same.played.returns == same.played.returns[0]).all()
-    other = search(mode, strategy(sigma=0.0), episodes=2, common_seeds=False, limit=1000)
+    other = search(mode, strategy(sigma=0.0), episodes=2, common_seeds=False, limit=60)
     other.step()
     assert len(set(other.played.lengths[:, 0].tolist())) > 1
 
