@@ -15,7 +15,7 @@ from torcheggroll.integer import (
     code_length,
 )
 from torcheggroll.integer._factors import IntegerNoise
-from torcheggroll.integer._maths import carried, min_gru, power, product
+from torcheggroll.integer._maths import carried, gate, min_gru, power, product
 from torcheggroll.integer._update import move, pair_signs, share, threshold, votes
 
 
@@ -90,7 +90,7 @@ def test_every_weight_and_activation_is_an_integer():
     assert all(p.dtype == torch.int8 for p in es.model.parameters())
 
 
-@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(32, 64, 16), (33, 1040, 8), (5, 7, 3), (40, 2000, 16)])
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(32, 64, 16), (33, 1040, 8), (5, 7, 3), (40, 2001, 16)])
 def test_products_are_exact_at_the_extremes(rows, inputs, outputs):
     x = torch.randint(-1, 2, (rows, inputs)).mul(127).to(torch.int8)
     x[0], x[-1] = 127, -127
@@ -99,6 +99,18 @@ def test_products_are_exact_at_the_extremes(rows, inputs, outputs):
     want = (x.long() @ w.long().T).to(torch.int32)
     assert torch.equal(product(x, w), want)
     assert torch.equal(carried(x, w), want)
+
+
+def test_a_gate_goes_from_shut_to_open_in_128ths():
+    assert gate(torch.tensor([-127, -64, -63, 0, 63, 64, 127], dtype=torch.int8)).tolist() == [
+        0,
+        0,
+        1,
+        64,
+        127,
+        128,
+        128,
+    ]
 
 
 def test_the_state_of_a_min_gru_stays_within_its_range_and_reaches_what_it_is_told():
