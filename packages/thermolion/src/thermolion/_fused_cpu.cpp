@@ -1,6 +1,6 @@
-// ThermoLion's step over many tensors at once: the equations (1)-(9) of _equations.py and the noise (10)-(14) of
-// _noise.py, one pass over memory while cold and one more over the gradients while warm. Threads are torch's own.
-// Products and sums are rounded one by one (-ffp-contract=off), so that the noise is that of the reference.
+// ThermoLion's step over many tensors at once: the equations (1)-(9) of _equations.py, one pass over memory while cold
+// and one more over the gradients while warm. Threads are torch's own. Products and sums are rounded one by one
+// (-ffp-contract=off), so that the noise is that of the reference.
 
 #include <ATen/Parallel.h>
 #include <c10/util/BFloat16.h>
@@ -9,16 +9,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <vector>
 
+#include "_fused_cpu_noise.h"
+
 namespace {
 
-constexpr int64_t HALF = 1024, GROUP = 2048;
 constexpr int64_t CHUNK = 8 * GROUP;       // elements that one thread takes at a time from a big tensor
 constexpr int64_t BIG = 1 << 18;           // tensors above this are shared among threads
-constexpr uint64_t GAMMA = 0x9E3779B97F4A7C15ull;
 
 struct Tensors {  // one row of the table that Python fills
   int64_t theta, grad, m, v, v_mean, numel, step, index;
@@ -30,101 +29,17 @@ struct Numbers {
   int64_t maximize, warm, stochastic;
 };
 
-uint64_t mix(uint64_t word) {
-  word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9ull;
-  word = (word ^ (word >> 27)) * 0x94D049BB133111EBull;
-  return word ^ (word >> 31);
+// q = tanh|a|: |a| P(a²) / Q(a²), fitted on [0, 9.02], above which it is 1; a NaN stays one.
+inline float gate(float a) {
+  float x = std::abs(a);
+  x = x > 9.02f ? 9.02f : x;
+  float y = x * x;
+  float p = polynomial(y, 9.99999979e-01f, 1.33797016e-01f, 3.49401505e-03f, 2.05831612e-05f, 1.33186389e-08f);
+  float q = x * p / polynomial(y, 1.0f, 4.67130169e-01f, 2.58709992e-02f, 3.28306092e-04f, 7.76183957e-07f);
+  return q > 1.0f ? 1.0f : q;
 }
 
-struct Keys {
-  uint32_t k0, k1, k2, k3;
-  Keys(uint64_t seed, const Tensors& t) {  // (10)
-    uint64_t h = mix(mix(mix(seed + GAMMA) ^ uint64_t(t.step)) + (uint64_t(t.index) + 1) * GAMMA);
-    uint64_t l = mix(h + GAMMA);
-    k0 = uint32_t(h), k1 = uint32_t(h >> 32), k2 = uint32_t(l), k3 = uint32_t(l >> 32);
-  }
-};
-
-inline uint32_t fold(uint32_t word, int shift) { return word ^ uint32_t(int32_t(word) >> shift); }
-
-inline uint32_t mixed(uint32_t counter, const Keys& k) {  // (11)
-  uint32_t z = fold(2654435769u * counter + k.k0, 16);
-  return fold(0x21F0AAADu * z + k.k1, 15);
-}
-
-template <class To, class From>
-inline To bits_of(From from) {
-  To to;
-  static_assert(sizeof(To) == sizeof(From));
-  std::memcpy(&to, &from, sizeof(To));
-  return to;
-}
-
-inline float log_of(float u) {  // Cephes' polynomial on [√½, √2)
-  int32_t bits = bits_of<int32_t>(u);
-  int32_t e = (bits - 0x3F3504F3) >> 23;
-  float f = bits_of<float>(bits - (e << 23)) - 1.0f;
-  float p = 7.0376836292e-2f;
-  p = p * f - 1.1514610310e-1f;
-  p = p * f + 1.1676998740e-1f;
-  p = p * f - 1.2420140846e-1f;
-  p = p * f + 1.4249322787e-1f;
-  p = p * f - 1.6668057665e-1f;
-  p = p * f + 2.0000714765e-1f;
-  p = p * f - 2.4999993993e-1f;
-  p = p * f + 3.3333331174e-1f;
-  float square = f * f;
-  return float(e) * 0.693147180559945f + (f + (square * f * p - 0.5f * square));
-}
-
-template <class C>
-inline C add_product(C sum, C a, C b) {  // rounded once where torch's own kernels round once
-#ifdef __FMA__
-  return std::fma(a, b, sum);
-#else
-  return sum + a * b;
-#endif
-}
-
-inline float polynomial(float s, float c0, float c1, float c2, float c3, float c4) {
-  return add_product(c0, add_product(c1, add_product(c2, add_product(c3, c4, s), s), s), s);
-}
-
-// ξ of the elements of one group: of n, the first min(n, HALF) are first elements of pairs, the rest their partners.
-void draw(float* xi, int64_t group, int64_t n, const Keys& k) {
-  int64_t pairs = std::min(n, HALF);
-  uint32_t base = uint32_t(group * HALF);
-  for (int64_t l = 0; l < pairs; ++l) {
-    uint32_t z = mixed(base + uint32_t(l), k);
-    uint32_t x = 0x735A2D97u * z;  // (11)
-    uint32_t y = 0x846CA68Bu * fold(0xD35A2D97u * z + k.k2, 16) + k.k3;  // (12)
-    float u = std::abs(float(int32_t(x))) * 0x1p-31f + 0x1p-32f;
-    float radius = std::sqrt(log_of(u) * -2.0f);  // (13)
-    radius = bits_of<float>(bits_of<uint32_t>(radius) ^ (x & 0x80000000u));
-    float phi = float(int32_t(y)) * float(3.14159265358979323846 * 0x1p-32);
-    float square = phi * phi;
-    xi[l] = radius * polynomial(square, 0.9999999532f, -0.4999990506f, 0.04166357893f, -0.001385366693f, 2.315317416e-05f);                // (14)
-    xi[HALF + l] = radius * (phi * polynomial(square, 0.9999999957f, -0.1666665797f, 0.008333050617f, -0.0001980904636f, 2.605166277e-06f));  // (14)
-  }
-}
-
-inline float exp_of(float x) {  // for x <= 0; a NaN stays one
-  x = x < -87.0f ? -87.0f : x;
-  float n = x * 1.44269504088896341f + 12582912.0f;  // 1.5 · 2²³ rounds to nearest
-  int32_t k = bits_of<int32_t>(n);
-  n -= 12582912.0f;
-  float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  return p * bits_of<float>((k + 127) << 23);
-}
-
-inline double exp_of(double x) { return std::exp(x); }
+inline double gate(double a) { return std::tanh(std::abs(a)); }
 
 template <class C>
 struct Coefficients {
@@ -140,13 +55,13 @@ void update(C* __restrict theta, const C* __restrict grad, C* __restrict m, C* _
     C m1 = add_product(m[i] * c.beta1, g, c.one_beta1);  // (2)
     C v1 = v[i] * c.beta2 + c.one_beta2 * g * g;  // (3)
     C a = m1 / (std::sqrt(v1) + c.eps);  // (4)
-    C t = exp_of(C(-2) * std::abs(a));   // (5)  q = (1 - t) / (1 + t)
-    C up = g > 0 ? C(1.5) : C(1), down = g < 0 ? C(-1.5) : C(-1);
-    C s = m1 > 0 ? up : C(0);
-    s = m1 < 0 ? down : s;  // (6)
+    C q = gate(a);  // (5)
+    C s = std::copysign(C(1), m1);
+    s = g * s > 0 ? C(1.5) * s : s;
+    s = m1 != 0 ? s : C(0);  // (6)
     if (WARM) s += c.sigma * C(xi[i]);  // (8)
-    C u = C(2) * (t * s + (C(1) - t) * a) / (C(1) + t);  // (7)
-    theta[i] = add_product(theta[i] * c.keep, u, -c.lr);  // (9)
+    C half = add_product((C(0.5) - C(0.5) * q) * s, q, a);  // (7), u / 2
+    theta[i] = add_product(theta[i] * c.keep, half, C(-2) * c.lr);  // (9)
     m[i] = m1;
     v[i] = v1;
   }
@@ -176,7 +91,7 @@ class Step {
   using C = typename Computed<T>::type;
 
  public:
-  Step(const Tensors& t, const Numbers& numbers) : t(t), numbers(numbers), keys(numbers.seed, t), rounding(numbers.rounding_seed, t) {}
+  Step(const Tensors& t, const Numbers& numbers) : t(t), numbers(numbers), keys(numbers.seed, t.step, t.index), rounding(numbers.rounding_seed, t.step, t.index) {}
 
   C sum(int64_t first, int64_t last) const {  // Σ g² without what is not finite
     const T* grad = reinterpret_cast<const T*>(t.grad);
@@ -212,7 +127,7 @@ class Step {
     alignas(64) float xi[GROUP];
     for (int64_t start = first; start < last; start += GROUP) {
       int64_t n = std::min(GROUP, last - start);
-      if (numbers.warm) draw(xi, start / GROUP, n, keys);
+      if (numbers.warm) draw(xi, start / GROUP, n, keys, theta() + start, m() + start, v() + start);
       if constexpr (std::is_same_v<T, C> && std::is_same_v<S, C>)
         apply(theta() + start, grad() + start, m() + start, v() + start, xi, n, sign, c);
       else

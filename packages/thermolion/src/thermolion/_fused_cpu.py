@@ -18,6 +18,7 @@ from thermolion._reference import step_reference
 from thermolion._work import Work
 
 SOURCE = Path(__file__).with_name("_fused_cpu.cpp")
+NOISE = Path(__file__).with_name("_fused_cpu_noise.h")
 CODES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 FLAGS = ["-O3", "-fopenmp", "-std=c++20", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
 LEVELS = {"AVX512": ["-march=x86-64-v4", "-mprefer-vector-width=512"], "AVX2": ["-march=x86-64-v3"]}
@@ -41,8 +42,8 @@ def kernel() -> Any:
         RuntimeError: there is no compiler or no ninja, or compiling fails.
     """
     flags = FLAGS + LEVELS.get(torch.backends.cpu.get_cpu_capability(), [])
-    text = SOURCE.read_text(encoding="utf-8")
-    tag = "\n".join([text, *flags, torch.__version__, platform.machine()])
+    texts = (path.read_text(encoding="utf-8") for path in (SOURCE, NOISE))
+    tag = "\n".join([*texts, *flags, torch.__version__, platform.machine()])
     name = f"thermolion_{hashlib.sha256(tag.encode()).hexdigest()[:16]}"
     try:
         from torch.utils import cpp_extension as extension
