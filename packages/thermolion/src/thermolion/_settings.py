@@ -28,7 +28,10 @@ def check_settings(settings: dict[str, Any]) -> None:
         TypeError: a setting is of the wrong kind.
         ValueError: a setting has a wrong value, or two of them contradict each other.
     """
-    check("lr", settings["lr"], "[0, inf)")
+    lr = settings["lr"]
+    if isinstance(lr, Tensor) and lr.numel() != 1:
+        raise ValueError(f"Tensor lr must be 1-element, got one of shape {tuple(lr.shape)}; pass one number")
+    check("lr", lr, "[0, inf)")
     _check_betas(settings["betas"])
     check("temp_decay", settings["temp_decay"], "(0, 1]")
     check("weight_decay", settings["weight_decay"], "[0, inf)")
