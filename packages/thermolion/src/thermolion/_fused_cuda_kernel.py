@@ -85,9 +85,11 @@ def carry_kernel(table, numbers, partials, temperatures, sigmas, DTYPE: tl.const
     first, count = tl.load(row + 6), tl.load(row + 7)
     real: tl.constexpr = tl.float64 if DTYPE == "fp64" else tl.float32
     lanes = tl.zeros((HALF,), dtype=real)
-    for start in range(0, count, HALF):
+    start = count * 0
+    while start < count:  # the interpreter of Triton 3.2 takes no tensor as the end of a range
         index = start + tl.arange(0, HALF)
         lanes += tl.load(partials + first + index, mask=index < count, other=0.0)
+        start += HALF
     mean = tl.sum(lanes) / tl.maximum(tl.load(row), 1).to(real)
     beta2 = tl.load(numbers + 2)
     v_mean_at = _typed(tl.load(row + 5), "fp64" if DTYPE == "fp64" else "fp32")
