@@ -63,6 +63,20 @@ class IntegerEggroll:
     Source: Sarkar et al. 2025 (EGGROLL), appendix H, https://arxiv.org/abs/2511.16652
     """
 
+    model: nn.Module
+    parameters: list[IntegerParameter]
+    pop_size: int
+    rank: int
+    sigma_shift: int
+    alpha: float
+    alpha_decay: float
+    noise: str
+    noise_reuse: int
+    chunk_size: int
+    seed: int
+    epoch: int
+    moved: int  # weights that the last step moved
+
     def __init__(
         self,
         model: nn.Module,
@@ -83,7 +97,7 @@ class IntegerEggroll:
         self.noise, self.noise_reuse, self.chunk_size = noise, noise_reuse, chunk_size
         self.seed = torch.initial_seed() if seed is None else seed
         self.epoch = 0
-        self.moved = 0  # weights that the last step moved
+        self.moved = 0
         self._check()
         self.parameters = list(_integer_parameters(model, rank))
         if not self.parameters:

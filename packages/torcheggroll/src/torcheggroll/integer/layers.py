@@ -20,12 +20,16 @@ class IntegerLayer(nn.Module):
         bits: of a weight: 2 to 8; 8 keeps weights within ±127, 4 within ±7.
     """
 
+    largest: int  # magnitude of a weight
+    sigma_shift: int
+    noise: dict[str, Drawn] | None  # by parameter, members in front
+
     def __init__(self, bits: int = 8) -> None:
         super().__init__()
         check_integer("bits", bits, "[2, 8]")
         self.largest = (1 << (bits - 1)) - 1
         self.sigma_shift = 0
-        self.noise: dict[str, Drawn] | None = None  # by parameter; members in front
+        self.noise = None
 
     def _weight(self, *size: int, deviation: int, generator: torch.Generator | None) -> nn.Parameter:
         drawn = torch.randn(size, generator=generator).mul_(deviation) if deviation else torch.zeros(size)
@@ -47,6 +51,12 @@ class IntegerLinear(IntegerLayer):
         bits: of a weight.
         generator: draws the initial weights.
     """
+
+    shift: int
+    bias_shift: int
+    limit: int
+    weight: nn.Parameter
+    bias: nn.Parameter | None
 
     def __init__(
         self,
@@ -92,6 +102,8 @@ class IntegerEmbedding(IntegerLayer):
         generator: draws the initial weights.
     """
 
+    weight: nn.Parameter
+
     def __init__(
         self,
         symbols: int,
@@ -120,6 +132,8 @@ class IntegerMinGRU(nn.Module):
 
     Source: Feng et al. 2024, https://arxiv.org/abs/2410.01201
     """
+
+    inner: IntegerLinear
 
     def __init__(self, width: int, *, bits: int = 8, generator: torch.Generator | None = None) -> None:
         super().__init__()
