@@ -1,15 +1,12 @@
 """TorchEggroll beside pure inference: unperturbed forward passes over population times batch samples.
 
-Release 0.2.0 takes part where ``TORCHEGGROLL_020`` names a folder that holds its package; it is neither copied nor
-installed. Raw records: ``docs/records/speed/torcheggroll.jsonl``.
+Release 0.2.0 and EvoTorch take part where `bench.es_rivals` finds them. Raw records:
+``docs/records/speed/torcheggroll.jsonl``.
 """
 
 import copy
-import importlib.util
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,13 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torcheggroll import TorchEggrollES
 
-from bench.speed.measure import Bar, NumberCase, SpeedCase
+from bench.es_rivals import OLD, PGPE, evotorch_pgpe, release_020
+from bench.speed.measure import Bar, NumberCase, SpeedCase, compare
 from bench.speed.memory import peak_rss_mb
 from bench.tensors import parts, seeded
 
 PURE = "pure inference"
-OLD = "torcheggroll 0.2.0"
-STEP = "step"
 
 
 class Block(nn.Module):
@@ -71,16 +67,9 @@ def token_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return functional.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1))
 
 
-def _release_020() -> Any:
-    folder = os.environ.get("TORCHEGGROLL_020")
-    if folder is None:
-        return None
-    spec = importlib.util.spec_from_file_location("torcheggroll_020", Path(folder) / "torcheggroll" / "es.py")
-    if spec is None or spec.loader is None:
-        return None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.TorchEggrollES
+def _named(name: str, call: Callable[[], None] | None) -> dict[str, Callable[[], None]]:
+    """Name a rival, where it could be imported."""
+    return {} if call is None else {name: call}
 
 
 def _pure(model: nn.Module, x: Tensor, rows: int) -> Callable[[], None]:
@@ -101,9 +90,8 @@ def mlp_shared(device: str) -> Mapping[str, Callable[[], None]]:
     for engine in ("vmap", "fold"):
         es = TorchEggrollES(copy.deepcopy(model), 256, rank=4, seed=0, engine=engine)
         made[engine] = _discard(partial(es.step, x, functional.cross_entropy, y))
-    old = _release_020()
-    if old is not None:
-        made[OLD] = _discard(partial(old(copy.deepcopy(model), 256, rank=4).step, x, functional.cross_entropy, y))
+    for name, rival in ((OLD, release_020), (PGPE, evotorch_pgpe)):
+        made |= _named(name, rival(copy.deepcopy(model), 256, x, functional.cross_entropy, y))
     return made
 
 
@@ -129,10 +117,7 @@ def transformer(device: str) -> Mapping[str, Callable[[], None]]:
         for rank in (1, 4):
             es = TorchEggrollES(copy.deepcopy(model), 64, rank=rank, seed=0, engine=engine)
             made[f"{engine} rank {rank}"] = _discard(partial(es.step, x, token_loss, y))
-    old = _release_020()
-    if old is not None:
-        made[OLD] = _discard(partial(old(copy.deepcopy(model), 64, rank=4).step, x, token_loss, y))
-    return made
+    return made | _named(OLD, release_020(copy.deepcopy(model), 64, x, token_loss, y))
 
 
 @seeded(0)
@@ -165,6 +150,17 @@ def _discard(call: Callable[[], Any]) -> Callable[[], None]:
     return run
 
 
+def speedups(device: str) -> Mapping[str, float]:
+    """Measure how many times a step of 0.2.0 takes as long, where 0.2.0 is at hand."""
+    found: dict[str, float] = {}
+    for name, make, ours in (("MLP", mlp_shared, "fold"), ("transformer, rank 4", transformer, "fold rank 4")):
+        made = make(device)
+        if OLD in made:
+            pair = compare({OLD: made[OLD], ours: made[ours]}, against=OLD, rounds=3, warmup=1, device=device)
+            found[name] = 1 / pair[1].ratio
+    return found
+
+
 def prepared_mlp(population: int) -> Callable[[], None]:
     """Build the MLP's run, for a child process to measure."""
     x, y = torch.randn(128, 784), torch.randint(0, 10, (128,))
@@ -188,13 +184,13 @@ def prepared_transformer(rank: int) -> Callable[[], None]:
 
 def peaks(device: str) -> Mapping[str, float]:
     """Measure the peaks above model and torch."""
+    return {"MLP": peak_rss_mb(prepared_mlp, 256), "transformer": peak_rss_mb(prepared_transformer, 4)}
+
+
+def growth(device: str) -> Mapping[str, float]:
+    """Measure by how much the peak grows with the population, 16 members at a time."""
     small, large = (peak_rss_mb(prepared_mlp_of_16, population) for population in (64, 4096))
-    return {
-        "MLP": peak_rss_mb(prepared_mlp, 256),
-        "transformer": peak_rss_mb(prepared_transformer, 4),
-        "MLP, 16 at a time, population 64": small,
-        "MLP, 16 at a time, population 4096": large,
-    }
+    return {"MLP": 100 * (large / small - 1)}
 
 
 CASES = [
@@ -224,7 +220,15 @@ CASES = [
         )
     ),
     NumberCase(
+        "speed over torcheggroll 0.2.0", "torcheggroll", speedups, "times",
+        (Bar("MLP", 8.0, "number at least"), Bar("transformer, rank 4", 2.2, "number at least")),
+    ),
+    NumberCase(
         "peak memory above model and torch", "torcheggroll", peaks, "MB",
         (Bar("MLP", 60.0, "number at most"), Bar("transformer", 130.0, "number at most")),
+    ),
+    NumberCase(
+        "growth of that peak from population 64 to 4,096, 16 at a time", "torcheggroll", growth, "%",
+        (Bar("MLP", 10.0, "number at most"),),
     ),
 ]  # fmt: skip

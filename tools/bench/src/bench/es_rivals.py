@@ -1,0 +1,64 @@
+"""Other evolution strategies to time beside ours, where they can be imported; none is copied, none is a dependency.
+
+Release 0.2.0 of torcheggroll: ``TORCHEGGROLL_020`` names the folder that holds its package. EvoTorch: anywhere on
+Python's path.
+"""
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+OLD = "torcheggroll 0.2.0"
+PGPE = "EvoTorch PGPE"
+
+
+def release_020(model: nn.Module, population: int, x: Tensor, loss: Any, y: Tensor) -> Callable[[], None] | None:
+    """Make one step of release 0.2.0 at rank 4, or None where it is not at hand."""
+    folder = os.environ.get("TORCHEGGROLL_020")
+    if folder is None:
+        return None
+    spec = importlib.util.spec_from_file_location("torcheggroll_020", Path(folder) / "torcheggroll" / "es.py")
+    if spec is None or spec.loader is None:
+        return None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    es = module.TorchEggrollES(model, population, rank=4)
+
+    def run() -> None:
+        es.step(x, loss, y)
+
+    return run
+
+
+def evotorch_pgpe(model: nn.Module, population: int, x: Tensor, loss: Any, y: Tensor) -> Callable[[], None] | None:
+    """Make one generation of EvoTorch's PGPE, whose dense members are evaluated under vmap, or None without it."""
+    if importlib.util.find_spec("evotorch") is None:
+        return None
+    evotorch = importlib.import_module("evotorch")
+    functional: Any = importlib.import_module("evotorch.neuroevolution.net.functional")
+    net = functional.make_functional_module(model, disable_autograd_tracking=True)
+
+    def one(own: Tensor) -> Any:
+        return loss(net(own, x), y)
+
+    losses: Any = torch.func.vmap(one)
+
+    problem = evotorch.Problem(
+        "min", losses, solution_length=net.parameter_length, initial_bounds=(-0.05, 0.05), vectorized=True,
+        dtype=torch.float32, device=x.device, seed=0,
+    )  # fmt: skip
+    search = evotorch.algorithms.PGPE(
+        problem, popsize=population, center_learning_rate=0.05, stdev_learning_rate=0.1, stdev_init=0.02
+    )
+
+    def run() -> None:
+        with torch.no_grad():
+            search.step()
+
+    return run
