@@ -1,9 +1,13 @@
 """Members evaluated elsewhere: in any order, in pieces, twice, too late, never, and in another process."""
 
 import multiprocessing
+import os
 import pickle
 import random
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor, wait
+from pathlib import Path
 
 import pytest
 import torch
@@ -153,3 +157,15 @@ def test_a_worker_makes_the_member_from_its_spec_and_gets_the_same_number():
     assert not waiting
     there = dict(future.result() for future in done)
     assert there == here
+
+
+@pytest.mark.slow
+def test_the_example_learns_with_workers():
+    example = Path(__file__).parents[1] / "examples" / "async_workers.py"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    out = subprocess.run(
+        [sys.executable, str(example), "--epochs", "8"], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    means = [float(line.split()[4]) for line in out.splitlines()]
+    assert len(means) == 8
+    assert max(means[-2:]) > means[0]
