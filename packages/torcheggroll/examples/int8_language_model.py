@@ -13,6 +13,7 @@ from collections.abc import Callable
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -149,6 +150,20 @@ def train(kind: str, args: argparse.Namespace, data: Tensor, held_out: tuple[Ten
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "cpu_seconds": round(time.process_time() - began),
     }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Give a record as Markdown."""
+    lines = [
+        "| weights | settings | evaluations | held-out bits per byte | weights' SHA-256 |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        settings = ", ".join(f"{name} {row[name]}" for name in RUNS[row["kind"]][1])
+        evaluations = f"{row['steps']} steps of {row['pop_size']:,}"
+        digest = row["weights_sha256"][:12]
+        lines.append(f"| {row['kind']} | {settings} | {evaluations} | {row['bits_per_byte']:.3f} | {digest} |")
+    return "\n".join([*lines, f"| none | unigram entropy of the held-out text | | {rows[0]['unigram']:.3f} | |"])
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="the examples are not beside these tests")
+ROOT = Path(__file__).parents[3]
+RECORD = ROOT / "docs" / "records" / "torcheggroll_int8.jsonl"
 TINY = {
     "int8_language_model.py": "--steps 2 --pop-size 16 --held-out 2 --kinds int8 float32 --seed 1",
     "causal_lm.py": "--steps 1 --pop-size 4 --prompts 2 --seed 1",
@@ -36,6 +38,18 @@ def test_the_int8_model_runs_and_repeats_to_the_bit(monkeypatch, capsys, tmp_pat
     rows = [json.loads(line) for line in (tmp_path / "rows").read_text().splitlines()]
     assert [row["kind"] for row in rows] == ["int8", "float32"] * 2
     assert rows[0]["weights_sha256"] == rows[2]["weights_sha256"] != rows[1]["weights_sha256"]
+
+
+@pytest.mark.skipif(not RECORD.exists(), reason="needs the repository's records")
+def test_the_int8_record_keeps_its_promises_and_is_the_table_of_the_page():
+    rows = [json.loads(line) for line in RECORD.read_text().splitlines()]
+    names = runpy.run_path(str(EXAMPLES / "int8_language_model.py"))
+    assert names["table"](rows) in (ROOT / "docs" / "packages" / "torcheggroll.md").read_text(encoding="utf-8")
+    int8, floats = ([row for row in rows if row["kind"] == kind] for kind in ("int8", "float32"))
+    assert len({row["weights_sha256"] for row in int8}) == 1 < len(int8)
+    assert len({(row["text_sha256"], row["steps"], row["pop_size"], row["length"]) for row in rows}) == 1
+    assert max(row["bits_per_byte"] for row in int8) < min(row["bits_per_byte"] for row in floats)
+    assert int8[0]["bits_per_byte"] < int8[0]["unigram"]
 
 
 @pytest.mark.slow
