@@ -63,7 +63,9 @@ def test_an_overflow_under_grad_scaler_changes_nothing():
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"foreach": True}, {"capturable": True}], ids=str)
 @pytest.mark.parametrize("rate", [1e-2, torch.tensor(1e-2)], ids=["float", "tensor"])
-def test_a_compiled_step_is_the_step_to_the_bit(settings, rate):
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_step_is_the_step_to_the_bit(settings, rate, backend):
     """Compilers leave the step as it is: no error, no recompilation for a schedule, and the same bits."""
     ends = []
     for compiled in (False, True):
@@ -77,7 +79,7 @@ def test_a_compiled_step_is_the_step_to_the_bit(settings, rate):
         def update(optimizer=optimizer):
             optimizer.step()
 
-        stepped = torch.compile(update, backend="eager") if compiled else update
+        stepped = torch.compile(update, backend=backend) if compiled else update
         for _ in range(12):
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(points), labels).backward()
@@ -86,6 +88,36 @@ def test_a_compiled_step_is_the_step_to_the_bit(settings, rate):
         ends.append([*model.state_dict().values(), *(s["step"] for s in optimizer.state.values())])
     assert all(map(torch.equal, *ends))
     assert not torch._dynamo.utils.counters["recompiles"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_training_step_compiles_the_model_and_steps_as_ever():
+    ends = []
+    for compiled in (False, True):
+        torch._dynamo.reset()
+        model, points, labels = problem()
+        optimizer = ThermoLion(model.parameters(), lr=1e-2, seed=1)
+
+        def update(model=model, optimizer=optimizer, points=points, labels=labels):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(points), labels).backward()
+            optimizer.step()
+
+        step = torch.compile(update) if compiled else update
+        for _ in range(8):
+            step()
+        ends.append(list(model.state_dict().values()))
+    torch.testing.assert_close(*ends, rtol=1e-5, atol=1e-6)  # the model's own sums are rounded otherwise
+
+
+@pytest.mark.slow
+def test_a_step_is_never_part_of_one_full_graph():
+    model, points, labels = problem()
+    optimizer = ThermoLion(model.parameters())
+    nn.functional.cross_entropy(model(points), labels).backward()
+    with pytest.raises(RuntimeError, match="disable"):
+        torch.compile(optimizer.step, backend="eager", fullgraph=True)()
 
 
 @pytest.mark.slow

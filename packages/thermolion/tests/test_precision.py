@@ -1,6 +1,8 @@
 """Half precision: finite where 0.1.0 was not, near float32, and stochastic rounding without bias."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -53,6 +55,19 @@ def test_stochastic_rounding_closes_most_of_the_gap():
     stochastic = rms(minimize(torch.bfloat16, state_dtype=torch.float32, stochastic_rounding=True) - exact)
     print(f"to nearest {nearest:.2e}, stochastic {stochastic:.2e}")
     assert stochastic < 0.25 * nearest
+
+
+@pytest.mark.slow
+def test_the_pages_state_the_distances_that_are_measured():
+    exact = minimize(torch.float32)
+    runs = ({"dtype": torch.float16}, {"dtype": torch.bfloat16}, {"dtype": torch.bfloat16, "stochastic_rounding": True})
+    measured = [rms(minimize(**run) - exact) for run in runs]
+    package = Path(__file__).parents[1]
+    for page in (package / "README.md", package.parents[1] / "docs" / "packages" / "thermolion.md"):
+        if page.exists():  # an unpacked sdist has no docs
+            text = page.read_text(encoding="utf-8").split("## Half precision")[1].split("\n## ")[0]
+            stated = [float(number) for number in re.findall(r"\b0\.\d+\b", text)]
+            assert stated == pytest.approx(measured, rel=0.05), page
 
 
 @pytest.mark.parametrize("path", PATHS, ids=str)
