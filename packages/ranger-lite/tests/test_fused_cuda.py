@@ -72,3 +72,40 @@ def test_it_computes_what_the_reference_computes_and_is_never_tuned_in_place():
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == "interpreted False\n"
+
+
+COMPILE = """
+import sys
+import triton
+from rangerlite._fused_cuda import COLUMNS
+from rangerlite._fused_cuda_kernel import step_kernel
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+dtype = sys.argv[1]
+TYPES = {"table": "*i64", "numbers": "*fp64", "blocks": "*i64", "k": "i32"}
+POINTERS = {"eta_at": "*fp32", "scale_at": "*fp32", "found_at": "*fp32"}
+
+def compile(types, **constants):
+    names = step_kernel.arg_names
+    signature = {name: types.get(name, "constexpr") for name in names}
+    constants = {(place,): constants[name] for place, name in enumerate(names) if name in constants}
+    source = ASTSource(fn=step_kernel, signature=signature, constexprs=constants)
+    assert "st.global" in triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]
+
+for momentum in range(3):
+    for plain in (True, False):
+        settings = dict(NUMBERS=8, COLUMNS=COLUMNS, BLOCK=1024, MOMENTUM=momentum, MAXIMIZE=not plain, DECOUPLED=plain)
+        settings |= dict(DTYPE=dtype, STEP_DTYPE="fp32")
+        compile(TYPES if plain else TYPES | POINTERS, **settings, **(dict.fromkeys(POINTERS) if plain else {}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["fp32", "fp64", "bf16", "fp16"])
+def test_the_kernel_compiles_for_a_gpu_that_is_not_here(dtype):
+    pytest.importorskip("triton", minversion="3.3", reason="needs Triton 3.3's compiler interface")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", COMPILE, dtype], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
