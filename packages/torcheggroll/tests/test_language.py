@@ -139,6 +139,7 @@ def test_plain_sgd_holds_one_layers_update_at_a_time():
 def test_peft_loads_a_member_from_disk_and_gives_its_outputs(kind, tmp_path):
     peft = pytest.importorskip("peft", reason="needs PEFT")
     make, names = MODELS[kind]
+    names = [name for name in names if name != "wte"]  # PEFT leaves the head alone that is tied to it
     torch.manual_seed(1)
     model, tokens = make(), torch.randint(0, SYMBOLS, (3, 9))
     es = TorchEggrollES(model, pop_size=4, sigma=0.05, rank=2, seed=0, param_filter=target_modules(names))
@@ -146,7 +147,7 @@ def test_peft_loads_a_member_from_disk_and_gives_its_outputs(kind, tmp_path):
     for member in range(4):
         folder = tmp_path / str(member)
         peft.LoraConfig(
-            r=2, lora_alpha=2, target_modules=list(names), fan_in_fan_out=kind == "GPT-2", inference_mode=True
+            r=2, lora_alpha=2, target_modules=names, fan_in_fan_out=kind == "GPT-2", inference_mode=True
         ).save_pretrained(str(folder))
         torch.save(es.export_lora(member), folder / "adapter_model.bin")
         adapted = peft.PeftModel.from_pretrained(model, str(folder)).eval()
