@@ -1,6 +1,6 @@
 """TorchEggroll beside pure inference: unperturbed forward passes over population times batch samples.
 
-Release 0.2.0 and EvoTorch take part where `bench.es_rivals` finds them. Raw records:
+Release 0.2.0 and EvoTorch take part where `bench.speed.es_rivals` finds them. Raw records:
 ``docs/records/speed/torcheggroll.jsonl``.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torcheggroll import TorchEggrollES
 
-from bench.es_rivals import OLD, PGPE, evotorch_pgpe, release_020
+from bench.speed.es_rivals import OLD, PGPE, evotorch_pgpe, release_020
 from bench.speed.measure import Bar, NumberCase, SpeedCase, compare
 from bench.speed.memory import peak_rss_mb
 from bench.tensors import parts, seeded

@@ -6,13 +6,13 @@ Python's path.
 
 import importlib
 import importlib.util
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from bench.aside import torcheggroll_020
 
 OLD = "torcheggroll 0.2.0"
 PGPE = "EvoTorch PGPE"
@@ -20,15 +20,10 @@ PGPE = "EvoTorch PGPE"
 
 def release_020(model: nn.Module, population: int, x: Tensor, loss: Any, y: Tensor) -> Callable[[], None] | None:
     """Make one step of release 0.2.0 at rank 4, or None where it is not at hand."""
-    folder = os.environ.get("TORCHEGGROLL_020")
-    if folder is None:
+    made = torcheggroll_020()
+    if made is None:
         return None
-    spec = importlib.util.spec_from_file_location("torcheggroll_020", Path(folder) / "torcheggroll" / "es.py")
-    if spec is None or spec.loader is None:
-        return None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    es = module.TorchEggrollES(model, population, rank=4)
+    es = made(model, population, rank=4)
 
     def run() -> None:
         es.step(x, loss, y)
