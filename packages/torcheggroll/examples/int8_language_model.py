@@ -142,7 +142,7 @@ def train(kind: str, args: argparse.Namespace, data: Tensor, held_out: tuple[Ten
             bits = bits_per_byte(model, held_out)
             seconds = time.process_time() - began
             print(f"{kind}  step {number:5d}  held-out bits per byte {bits:.4f}  {seconds:.0f} s", flush=True)
-    weights = b"".join(value.contiguous().numpy().tobytes() for value in model.state_dict().values())
+    weights = b"".join(bytes(value.reshape(-1).view(torch.uint8).tolist()) for value in model.state_dict().values())
     return {
         "kind": kind,
         **{name: getattr(args, name) for name in ("text", "steps", "pop_size", "length", "width", "seed", *settings)},

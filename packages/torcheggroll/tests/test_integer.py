@@ -128,7 +128,7 @@ def test_code_lengths_are_those_of_a_distribution():
     logits = torch.randint(-127, 128, (50, 256)).to(torch.int8)
     targets = torch.arange(256).expand(50, 256)
     lengths = code_length(logits.unsqueeze(1).expand(50, 256, 256), targets).double() / 4096
-    assert lengths.neg().exp2().sum(1) == pytest.approx(torch.ones(50), abs=2e-3)
+    assert (lengths.neg().exp2().sum(1) - 1).abs().max() < 2e-3
     e = torch.tensor([[(16 + i % 16) * 2.0 ** (i // 16) for i in row] for row in logits.clamp(-95, 95).tolist()])
     want = -(e.double() / e.double().sum(1, keepdim=True)).log2()
     assert (lengths - want).abs().max() < 1e-3
@@ -157,7 +157,8 @@ def digest(device, **settings):
     x, y = (t.to(device) for t in text(32))
     for _ in range(4):
         es.step(x, code_length, y, per_pair=True)
-    return hashlib.sha256(b"".join(p.cpu().numpy().tobytes() for p in es.model.parameters())).hexdigest()[:16]
+    held = torch.cat([p.detach().cpu().reshape(-1).view(torch.uint8) for p in es.model.parameters()])
+    return hashlib.sha256(bytes(held.tolist())).hexdigest()[:16]
 
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))]
