@@ -77,10 +77,9 @@ def test_a_causal_model_learns_its_prompts_by_evolution(kind, engine):
 )
 def test_modules_are_meant_as_peft_means_them(names):
     utils = pytest.importorskip("peft.tuners.tuners_utils", reason="needs PEFT")
-    from peft import LoraConfig
-
+    peft = pytest.importorskip("peft", reason="needs PEFT")
     paths = [f"transformer.h.{i}.{leaf}" for i in range(2) for leaf in ("attn.c_attn", "attn.c_proj", "mlp.c_fc")]
-    config, chosen = LoraConfig(target_modules=names), target_modules(names)
+    config, chosen = peft.LoraConfig(target_modules=names), target_modules(names)
     for path in [*paths, "transformer.wte", "c_attn", "xc_attn"]:
         want = bool(utils.check_target_module_exists(config, path))
         assert chosen(nn.Parameter(torch.zeros(1)), f"{path}.weight") == want, path

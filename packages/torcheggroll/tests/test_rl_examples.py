@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="the examples are not beside these tests")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not EXAMPLES.exists(), reason="the examples are not beside these tests"),
+]
 
 
 def printed(name, *arguments):
@@ -32,7 +35,6 @@ def test_a_memory_of_two_sequences(arm):
     assert re.match(r"loss of the policy: 0\.\d+$", last)
 
 
-@pytest.mark.slow
 def test_a_pole_is_balanced():
     pytest.importorskip("gymnasium")
     assert float(printed("cartpole", "--seed", "1")[-1].split()[-1]) >= 475
