@@ -78,8 +78,8 @@ def test_the_page_shows_the_games():
 
 def test_the_games_are_solved_on_nine_of_ten_seeds():
     for (game, _), rows in groups(lines("torcheggroll_rl.jsonl"), lambda row: (row["game"], row["bits"])).items():
-        assert [row["seed"] for row in rows] == list(range(len(rows)))
-        assert solved(game, rows) >= 0.9 * len(rows)
+        assert [row["seed"] for row in rows] == list(range(10))
+        assert solved(game, rows) >= 9
         assert max(row["cpu_seconds"] for row in rows) < 180
 
 
