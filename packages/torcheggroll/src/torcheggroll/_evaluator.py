@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from . import _engines
 from ._engines import Evolved, Task
 from ._fold import run_fold
-from ._noise import Delta, Members, Noise, perturbed_shape
+from ._noise import Delta, Members, Noise, Shape, perturbed_shape
 from ._tree import join, map_tensors, tensors_of
 
 ENGINES = ("auto", "vmap", "fold", "loop")
@@ -42,19 +42,19 @@ class Evaluator:
         memory_budget: int | None,
     ) -> None:
         self.model = model
-        self.parameters = list(parameters)
+        self.parameters: list[Evolved] = list(parameters)
         self.set_rank(rank)
         self.engine = engine
         self.chunk_size = chunk_size
         self.memory_budget = memory_budget
         self.chosen: str | None = None if engine in ("auto", "fold") else engine
         self.warned: set[str] = set()
-        self.last = self.chosen or "loop"
+        self.last: str = self.chosen or "loop"
         self._largest = 0
 
     def set_rank(self, rank: int) -> None:
         """Say how each parameter is perturbed."""
-        self.shapes = [perturbed_shape(tuple(p.value.shape), rank) for p in self.parameters]
+        self.shapes: list[Shape] = [perturbed_shape(tuple(p.value.shape), rank) for p in self.parameters]
 
     def deltas(self, noise: Noise, epoch: int, sigma: float, members: Members) -> list[Delta]:
         """Draw the perturbations of some members."""

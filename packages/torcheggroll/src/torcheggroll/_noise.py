@@ -209,8 +209,8 @@ class Members:
         self._mirrored = antithetic and _whole_pairs(indices)
         drawn = indices[::2] if self._mirrored else indices
         numbers = [i // 2 if antithetic else i for i in drawn]
-        self.pairs = torch.tensor(numbers, dtype=torch.int64, device=device)
-        self.count = len(indices)
+        self.pairs: Tensor = torch.tensor(numbers, dtype=torch.int64, device=device)
+        self.count: int = len(indices)
         if not self._mirrored:
             self._negative = torch.tensor([[antithetic and i % 2 == 1] for i in indices], device=device)
 

@@ -33,7 +33,9 @@ class Ranks:
     """
 
     def __init__(self, rank: int = 0, world: int = 1, gather: Gather | None = None) -> None:
-        self.rank, self.world, self._gather = rank, world, gather
+        self.rank: int = rank
+        self.world: int = world
+        self._gather = gather
 
     @property
     def alone(self) -> bool:

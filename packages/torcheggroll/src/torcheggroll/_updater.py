@@ -27,8 +27,9 @@ class Updater:
     """
 
     def __init__(self, parameters: Sequence[Evolved], lr: float, optimizer: Any, lr_scheduler: Any) -> None:
+        self.optimizer: Optimizer
         self._model = [p.value for p in parameters]
-        self.plain = optimizer is None
+        self.plain: bool = optimizer is None
         if isinstance(optimizer, Optimizer):
             held = {id(p) for group in optimizer.param_groups for p in group["params"]}
             missing = [p.name for p in parameters if id(p.value) not in held]
@@ -39,7 +40,7 @@ class Updater:
         else:
             self._masters = [_master(p) for p in self._model]
             self.optimizer = _made(optimizer, self._masters, lr)
-        self.lr_scheduler = lr_scheduler(self.optimizer) if _is_factory(lr_scheduler) else lr_scheduler
+        self.lr_scheduler: Any = lr_scheduler(self.optimizer) if _is_factory(lr_scheduler) else lr_scheduler
 
     def apply(self, ascent: Callable[[int], Tensor], limit: float | None, weight_decay: float) -> dict[str, Tensor]:
         """Move the weights.

@@ -16,7 +16,7 @@ class JSONLines:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
 
     def __call__(self, diagnostics: Diagnostics) -> None:
         """Append one step."""

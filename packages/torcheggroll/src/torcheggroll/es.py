@@ -110,33 +110,34 @@ class TorchEggrollES(AskAndTell):
         process_group: "ProcessGroup | Literal[False] | None" = None,
         checksum_every: int = 10,
     ) -> None:
-        self.model = model
-        self.pop_size, self.sigma, self.rank = pop_size, sigma, rank
-        self.normalize_fitness, self.antithetic, self.fast_noise = normalize_fitness, antithetic, fast_noise
-        self.fitness, self.scale, self.group_size = fitness, scale, group_size
-        self.noise, self.noise_reuse = noise, noise_reuse
-        self.weight_decay, self.max_update_norm = weight_decay, max_update_norm
-        self.sigma_schedule, self.epoch = sigma_schedule, 0
-        self.seed = torch.initial_seed() if seed is None else seed
-        check_integer("seed", self.seed, "(-inf, inf)")
+        run: AskAndTell = self  # the class that declares what is set here
+        run.model = model
+        run.pop_size, run.sigma, run.rank = pop_size, sigma, rank
+        run.normalize_fitness, run.antithetic, run.fast_noise = normalize_fitness, antithetic, fast_noise
+        run.fitness, run.scale, run.group_size = fitness, scale, group_size
+        run.noise, run.noise_reuse = noise, noise_reuse
+        run.weight_decay, run.max_update_norm = weight_decay, max_update_norm
+        run.sigma_schedule, run.epoch = sigma_schedule, 0
+        run.seed = torch.initial_seed() if seed is None else seed
+        check_integer("seed", run.seed, "(-inf, inf)")
         check("lr", lr, "[0, inf)")
         check_integer("checksum_every", checksum_every, "[0, inf)")
-        self.checksum_every = checksum_every
-        self.parameters = selected(model, param_filter)
-        self.param_names = [p.name for p in self.parameters]
-        self.param_shapes = [tuple(p.value.shape) for p in self.parameters]
-        self.param_dtypes = [p.value.dtype for p in self.parameters]
-        self.evaluator = Evaluator(model, self.parameters, rank, engine, chunk_size, memory_budget)
+        run.checksum_every = checksum_every
+        run.parameters = selected(model, param_filter)
+        run.param_names = [p.name for p in run.parameters]
+        run.param_shapes = [tuple(p.value.shape) for p in run.parameters]
+        run.param_dtypes = [p.value.dtype for p in run.parameters]
+        run.evaluator = Evaluator(model, run.parameters, rank, engine, chunk_size, memory_budget)
         self._follow_schedule()
         check_settings(self.settings())
-        self.device = torch.device(device or self.parameters[0].value.device)
-        model.to(self.device)
-        self.updater = Updater(self.parameters, lr, optimizer, lr_scheduler)
-        self.diagnostics = None
-        self.callbacks = []
-        self._pending = None
-        self.ranks = join(process_group, self.device)
-        self.seed = self._begin_together(seed)
+        run.device = torch.device(device or run.parameters[0].value.device)
+        model.to(run.device)
+        run.updater = Updater(run.parameters, lr, optimizer, lr_scheduler)
+        run.diagnostics = None
+        run.callbacks = []
+        run._pending = None
+        run.ranks = join(process_group, run.device)
+        run.seed = self._begin_together(seed)
 
     @property
     def lr(self) -> float:
