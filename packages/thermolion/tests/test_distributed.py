@@ -38,6 +38,7 @@ def in_group(rank, folder, job, arguments):
     torch.set_num_threads(1)
     try:
         torch.save(job(rank, *arguments), Path(folder) / f"{rank}.pt")
+        dist.barrier()  # neither leaves while the other still talks
     finally:
         dist.destroy_process_group()
 
