@@ -37,11 +37,11 @@ nitpicky = True
 # Names that live outside this site: no inventory is fetched, the build is offline.
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|numpy|lightning|transformers|datasets|collections|typing|pathlib|random|os|abc)(\..*)?"),
-    ("py:.*", r"(Any|Callable|Iterable|Iterator|Sequence|Mapping|Path|Tensor|ProcessGroup|Actor|Self|ParamsT|optional|callable)"),
+    ("py:.*", r"(Any|Callable|Iterable|Iterator|Sequence|Mapping|Path|Tensor|Self|ParamsT|optional|callable)"),
     ("py:.*", r"(.*\.)?_\w+(\..*)?"),  # private bases and types
     (
         "py:class",
-        r"(Params|Rule|RuleOrName|Records?|Dataset|IterableDataset|.* .*)",
+        r"(Params|Rule|RuleOrName|ProcessGroup|Actor|Records?|Dataset|IterableDataset|.* .*)",
     ),  # aliases, prose
 ]
 suppress_warnings = ["autoapi.python_import_resolution"]
