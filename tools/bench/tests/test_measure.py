@@ -8,7 +8,7 @@ import pytest
 import torch
 from bench.speed.measure import Bar, Measured, NumberCase, SpeedCase, compare
 from bench.speed.memory import peak_allocated_mb, peak_rss_mb
-from bench.speed.run import judge, run_case
+from bench.speed.run import find_cases, judge, run_case
 
 
 def burn(seconds):
@@ -90,6 +90,12 @@ MEASURED = Measured("x", "y", 1e-3, 1.25, 1.2, 1.3, 5e-5, 9, 1)
 )
 def test_each_kind_of_bar_reads_its_own_number(bar, value, holds):
     assert judge(bar, measured=MEASURED) == (pytest.approx(value), holds)
+
+
+def test_every_package_has_cases_and_helpers_beside_them_have_none():
+    everyone = {case.package for case in find_cases()}
+    assert everyone == {"adaptive-optimizer", "pulseopt", "ranger-lite", "thermolion", "torcheggroll"}
+    assert {case.package for case in find_cases("pulseopt")} == {"pulseopt"}
 
 
 def test_a_bar_that_does_not_fit_is_refused():

@@ -13,8 +13,6 @@ import torch
 from bench import machine, speed
 from bench.speed.measure import Bar, Measured, NumberCase, SpeedCase, compare
 
-MACHINERY = {"measure", "memory", "run", "table"}
-
 
 @dataclass(frozen=True)
 class Row:
@@ -37,11 +35,10 @@ class Row:
 
 
 def find_cases(package: str | None = None) -> list[SpeedCase | NumberCase]:
-    """Every case of every module in `bench.speed`, of one package or of all."""
+    """Every case of every module in `bench.speed` that has ``CASES``, of one package or of all."""
     cases: list[SpeedCase | NumberCase] = []
     for module in sorted(pkgutil.iter_modules(speed.__path__), key=lambda found: found.name):
-        if module.name not in MACHINERY:
-            cases += importlib.import_module(f"bench.speed.{module.name}").CASES
+        cases += getattr(importlib.import_module(f"bench.speed.{module.name}"), "CASES", [])
     return [case for case in cases if package in (None, case.package)]
 
 

@@ -156,7 +156,7 @@ def speedups(device: str) -> Mapping[str, float]:
     for name, make, ours in (("MLP", mlp_shared, "fold"), ("transformer, rank 4", transformer, "fold rank 4")):
         made = make(device)
         if OLD in made:
-            pair = compare({OLD: made[OLD], ours: made[ours]}, against=OLD, rounds=3, warmup=1, device=device)
+            pair = compare({OLD: made[OLD], ours: made[ours]}, against=OLD, rounds=5, warmup=1, device=device)
             found[name] = 1 / pair[1].ratio
     return found
 
@@ -200,11 +200,11 @@ CASES = [
     ),
     SpeedCase(
         "MLP 784-256-256-10, batch 128 per member, population 256, rank 4", "torcheggroll", mlp_own, PURE,
-        (Bar("fold", 75.0, "percent at least"),),
+        (Bar("fold", 75.0, "percent at least"),), rounds=15,
     ),
     SpeedCase(
         "transformer d 256, 4 layers, T 64, batch 4, population 64", "torcheggroll", transformer, PURE,
-        tuple(Bar(f"fold rank {rank}", 80.0, "percent at least") for rank in (1, 4)), rounds=5,
+        tuple(Bar(f"fold rank {rank}", 80.0, "percent at least") for rank in (1, 4)), rounds=7,
     ),
     *(
         SpeedCase(

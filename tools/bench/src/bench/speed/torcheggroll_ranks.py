@@ -1,7 +1,7 @@
 """How much faster two ranks are than one, on two cores with one thread each: wall time, side by side.
 
 The first of two gloo processes takes a step alone while the second waits, then both take one together, and so on; the
-number is the median over rounds of the ratio. Raw records: ``docs/records/speed/torcheggroll_ranks.jsonl``.
+number is the median over rounds of the ratio. Raw records: ``docs/records/speed/torcheggroll.jsonl``.
 """
 
 import multiprocessing
@@ -51,9 +51,7 @@ def _rank(folder: str, population: int, rank: int, device: str, place: int) -> d
         if turn:  # the first round warms up
             taken.append((first, second))
     dist.destroy_process_group()
-    one, two = (statistics.median(column) for column in zip(*taken, strict=True))
-    ratio = statistics.median(a / max(b, 1e-9) for a, b in taken)
-    return {"two ranks": ratio, "seconds of one rank": one, "seconds of two ranks": two}
+    return {"two ranks": statistics.median(one / max(two, 1e-9) for one, two in taken)}
 
 
 def _prepared(population: int, rank: int, device: str, alone: bool) -> Any:
@@ -80,7 +78,7 @@ def _seconds(call: Any) -> float:
 CASES = [
     NumberCase(
         f"two ranks on two cores, transformer d 256, 4 layers, T 64, batch 4, population 64, rank {rank}",
-        "torcheggroll", partial(speedup, 64, rank), "times one rank, or seconds",
+        "torcheggroll", partial(speedup, 64, rank), "times one rank",
         (Bar("two ranks", 1.8, "number at least"),),
     )
     for rank in (1, 4)
