@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 from pulseopt.types import CandidateConfig
 
 SUPPORTED_STRUCTURED_AXES = ("lr", "noise")
+
+_Candidate = TypeVar("_Candidate", bound=CandidateConfig)
 
 _DEFAULTS = (
     ("base", 1.0, False),
@@ -140,11 +143,7 @@ def get_candidate_config_by_name(candidate_configs: Sequence[CandidateConfig], n
     Raises:
         ValueError: there is none.
     """
-    for candidate in candidate_configs:
-        if candidate.name == name:
-            return candidate
-    available = ", ".join(candidate.name for candidate in candidate_configs) or "<none>"
-    raise ValueError(f"Unknown candidate config '{name}'. Available candidate configs: {available}.")
+    return _find(candidate_configs, name, "candidate config", "candidate configs")
 
 
 def get_mode_by_name(modes: list[ExplorationMode], name: str) -> ExplorationMode:
@@ -153,11 +152,7 @@ def get_mode_by_name(modes: list[ExplorationMode], name: str) -> ExplorationMode
     Raises:
         ValueError: there is none.
     """
-    for mode in modes:
-        if mode.name == name:
-            return mode
-    available = ", ".join(mode.name for mode in modes) or "<none>"
-    raise ValueError(f"Unknown exploration mode '{name}'. Available modes: {available}.")
+    return _find(modes, name, "exploration mode", "modes")
 
 
 def build_generated_candidate_name(
@@ -246,6 +241,14 @@ def estimate_hierarchical_controller_count(
     axes = {"lr": lr_candidates, "noise": noise_candidates}
     adaptive_others = [name for name in get_non_driver_structured_axes(driver_axis) if len(axes[name]) > 1]
     return 1 + len(axes[driver_axis]) * len(adaptive_others)
+
+
+def _find(candidates: Sequence[_Candidate], name: str, kind: str, kinds: str) -> _Candidate:
+    for candidate in candidates:
+        if candidate.name == name:
+            return candidate
+    available = ", ".join(candidate.name for candidate in candidates) or "<none>"
+    raise ValueError(f"Unknown {kind} '{name}'. Available {kinds}: {available}.")
 
 
 def _as_mode(candidate: CandidateConfig) -> ExplorationMode:
