@@ -14,12 +14,23 @@ PAGES = sorted(
 PACKAGES = sorted(path.name for path in (ROOT / "packages").iterdir() if path.is_dir())
 EQUATION = re.compile(r"\((\d+[a-z]?)\)(?:\s|$)")
 TRAINERS = {"lightning", "transformers", "accelerate"}
+INCLUDE = re.compile(r"^```\{include\} (\S+)\n:start-after: \"(.*)\"\n:end-before: \"(.*)\"\n```$", re.MULTILINE)
 COMPUTES = re.compile(r"#\s*((?:\(\d+[a-z]?\)[,\s]*)+)")
 
 
 def python_of(page: Path) -> str:
     """All Python blocks of a page, as one program: later blocks use what earlier ones made."""
     return "\n".join(re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL))
+
+
+def with_includes(page: Path) -> str:
+    """A page's text as it is shown: parts of READMEs stand where they are asked for."""
+
+    def part(match):
+        text = (page.parent / match[1]).read_text()
+        return text.split(match[2], 1)[1].split(match[3], 1)[0]
+
+    return INCLUDE.sub(part, page.read_text())
 
 
 def sources(package: str) -> str:
@@ -44,7 +55,7 @@ def test_every_python_block_runs(page, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_equations_of_the_page_are_those_of_the_code(package):
-    page = (ROOT / "docs" / "packages" / f"{package}.md").read_text()
+    page = with_includes(ROOT / "docs" / "packages" / f"{package}.md")
     blocks = "\n".join(re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
     on_the_page = set(EQUATION.findall(blocks))
     in_code = {number for group in COMPUTES.findall(sources(package)) for number in re.findall(r"\d+[a-z]?", group)}
