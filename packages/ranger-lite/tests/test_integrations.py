@@ -74,6 +74,53 @@ def test_lightning_with_two_groups_stopped_and_resumed_equals_the_unbroken_run(t
     assert not torch.equal(weights(unbroken.net)[0], weights(model())[0])
 
 
+@pytest.mark.parametrize("automatic", [True, False], ids=["automatic", "manual"])
+@pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_steps_it_as_a_loop_by_hand_does(tmp_path, automatic, precision):
+    lightning = pytest.importorskip("lightning", reason="needs lightning")
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = model()
+            self.automatic_optimization = automatic
+
+        def training_step(self, batch, _):
+            loss = nn.functional.mse_loss(self.net(batch[0]), batch[1])
+            if not automatic:
+                optimizer = self.optimizers()
+                optimizer.zero_grad()
+                self.manual_backward(loss)
+                optimizer.step()
+            return loss
+
+        def configure_optimizers(self):
+            return groups(self.net)
+
+    batches = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*data()), batch_size=8)
+    module = Module()
+    lightning.Trainer(
+        max_epochs=5, accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False,
+        default_root_dir=tmp_path, enable_progress_bar=False, enable_model_summary=False,
+    ).fit(module, batches)  # fmt: skip
+
+    by_hand = model()
+    optimizer = groups(by_hand)
+    for _ in range(5):
+        for x, y in batches:
+            optimizer.zero_grad()
+            nn.functional.mse_loss(by_hand(x), y).backward()
+            optimizer.step()
+    if precision == "32-true":
+        assert all(map(torch.equal, module.net.parameters(), by_hand.parameters()))
+    else:  # the scaler skips first steps until its scale fits
+        x, y = data()
+        lightnings, ours, start = (nn.functional.mse_loss(net(x), y).item() for net in (module.net, by_hand, model()))
+        assert lightnings == pytest.approx(ours, abs=0.5 * (start - ours))
+        assert all(state["step"] >= 17 for state in module.optimizers().optimizer.state.values())
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_transformers_trainer_resumes_to_the_bit(tmp_path):
     transformers = pytest.importorskip("transformers", reason="needs transformers")

@@ -1,5 +1,7 @@
 """Solve a game from several seeds, and append one line for each to the record that the documentation shows.
 
+Seeds that the record has already are not played again.
+
 python examples/record_rl.py ../../docs/records/torcheggroll_rl.jsonl --game CartPole-v1 --bits 4
 """
 
@@ -24,7 +26,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     args = parser.parse_args()
     versions = {"torch": torch.__version__, "gymnasium": gymnasium.__version__, "python": platform.python_version()}
-    for seed in range(args.seeds):
+    known = [json.loads(line) for line in args.record.read_text().splitlines()] if args.record.exists() else []
+    played = {line["seed"] for line in known if (line["game"], line["bits"]) == (args.game, args.bits)}
+    for seed in sorted({*range(args.seeds)} - played):
         result = cartpole.train(args.game, seed, args.bits, episodes=100, **SETTINGS[args.game])
         line = {"game": args.game, "bits": args.bits, "seed": seed, **result, "versions": versions}
         with args.record.open("a") as record:
