@@ -2,15 +2,8 @@
 
 from dataclasses import dataclass
 
-OURS_AND_REFERENCES = (
-    "thermolion",
-    "rangerlite",
-    "aees-adamw",
-    "adaptive-adamw",
-    "torcheggroll",
-    "adamw",
-    "openai-es",
-)
+OURS = ("thermolion", "rangerlite", "aees-adamw", "adaptive-adamw", "torcheggroll")
+OURS_AND_REFERENCES = (*OURS, "adamw", "openai-es")
 
 
 @dataclass(frozen=True)
@@ -71,12 +64,12 @@ PROFILES = {
         ),
         Profile(
             "full",
-            "longer runs, ten seeds, more workloads, every method with and without warm-up and cosine",
+            "longer runs, ten seeds, more workloads, ours and AdamW with and without warm-up and cosine",
             FULL,
             trials=4,
             final_seeds=tuple(range(10)),
             untuned_seeds=(0, 1),
-            cosine=None,
+            cosine=("adamw", *OURS),
         ),
         Profile(
             "paper",
