@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from . import _engines
 from ._engines import Evolved, Task
 from ._fold import run_fold
 from ._noise import Delta, Members, Noise, Shape, perturbed_shape
+from ._shared import SharedProducts
 from ._tree import join, map_tensors, tensors_of
 
 ENGINES = ("auto", "vmap", "fold", "loop")
@@ -76,19 +78,22 @@ class Evaluator:
             engine = self._choose(task, draw, members)
             self.last = engine
             results: list[Any] = []
+            products = SharedProducts()
             at = 0
             while at < len(members):
                 chunk = members[at : at + self._chunk(engine, len(members) if at else min(2, len(members)))]
-                results.append(self._run_chunk(engine, task, draw(chunk), chunk))
+                results.append(self._run_chunk(engine, task, draw(chunk), chunk, products))
                 at += len(chunk)
         if engine == "loop":
             return _stacked([value for result in results for value in result])
         return join(torch.cat, results) if len(results) > 1 else results[0]
 
-    def _run_chunk(self, engine: str, task: Task, deltas: list[Delta], chunk: list[int]) -> Any:
+    def _run_chunk(
+        self, engine: str, task: Task, deltas: list[Delta], chunk: list[int], products: SharedProducts
+    ) -> Any:
         if engine == "loop":
             return _engines.run_loop(self.parameters, deltas, task, chunk, self.warned)
-        run = run_fold if engine == "fold" else _engines.run_vmap
+        run = partial(run_fold, products=products) if engine == "fold" else _engines.run_vmap
         if len(chunk) == 1:
             return map_tensors(lambda t: t[:1], run(self.parameters, *_twice(deltas, task, chunk[0]), self.warned)[0])
         out, largest = run(self.parameters, deltas, task, chunk, self.warned)
@@ -130,7 +135,7 @@ class Evaluator:
         deltas = draw(two)
         want = tensors_of(_stacked(_engines.run_loop(self.parameters, deltas, task, two, self.warned)))
         try:
-            got = tensors_of(self._run_chunk(engine, task, deltas, two))
+            got = tensors_of(self._run_chunk(engine, task, deltas, two, SharedProducts()))
         except Exception as error:
             return f"{engine} met {type(error).__name__}: {error}".splitlines()[0]
         if len(got) == len(want) > 0 and all(_agree(g, w) for g, w in zip(got, want, strict=True)):

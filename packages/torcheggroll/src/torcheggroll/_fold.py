@@ -16,8 +16,10 @@ from ._catch import METADATA, Catcher, Perturbed, op_name
 from ._engines import Evolved, Task
 from ._noise import Delta
 from ._ops.attention import attention, grouping
+from ._ops.linear import linear
 from ._ops.per_member import Call
 from ._rules import RULES
+from ._shared import SharedProducts
 from ._tree import join, map_tensors
 
 _NAMES = ("add", "sub", "mul", "div", "maximum", "minimum", "relu", "tanh", "sigmoid", "exp", "log", "neg", "abs",
@@ -62,13 +64,20 @@ def mark(value: Tensor) -> Tensor:
 class Folder(Catcher):
     """A catcher whose perturbations, and the tensors that come of them, have all members in front."""
 
-    def __init__(self, parameters: Sequence[Perturbed], members: int, warned: set[str]) -> None:
+    def __init__(
+        self, parameters: Sequence[Perturbed], members: int, warned: set[str], products: SharedProducts
+    ) -> None:
         super().__init__(parameters, RULES, {}, warned)
         self.members = members
+        self._products = products
 
     def apply(self, call: Call, x: Tensor, *tensors: Tensor | None) -> Tensor:
         """Evaluate an op of the library for all members."""
-        return mark(call.op(x, not is_folded(x), *tensors, **call.options))
+        shared, options = not is_folded(x), call.options
+        weight = tensors[0]
+        if shared and call.op is linear and weight is not None:
+            options = {**options, "base": self._products.linear(x, weight, tensors[1])}
+        return mark(call.op(x, shared, *tensors, **options))
 
     def dims(self, x: Tensor) -> int:
         """Count the dimensions that ``x`` has for the model."""
@@ -189,13 +198,18 @@ def _tensors(args: Any, kwargs: Any) -> list[Tensor]:
 
 
 def run_fold(
-    parameters: Sequence[Evolved], deltas: Sequence[Delta], task: Task, members: Sequence[int], warned: set[str]
+    parameters: Sequence[Evolved],
+    deltas: Sequence[Delta],
+    task: Task,
+    members: Sequence[int],
+    warned: set[str],
+    products: SharedProducts,
 ) -> tuple[Any, int]:
     """Evaluate all members as one batch, the loss under vmap; gives the bytes of a member's largest tensor too."""
     named = [Perturbed(p.name, p.value, d) for p, d in zip(parameters, deltas, strict=True)]
     own = [value[members[0] : members[-1] + 1] for value in task.data]
     assert task.forward is not None
-    with Folder(named, len(members), warned) as fold:
+    with Folder(named, len(members), warned, products) as fold:
         outputs = task.forward([mark(value.view_as(value)) for value in own])
     outputs = map_tensors(
         lambda t: t.view_as(t) if is_folded(t) else t.unsqueeze(0).expand(len(members), *t.shape), outputs

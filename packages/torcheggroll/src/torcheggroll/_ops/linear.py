@@ -4,7 +4,7 @@
                          = x Wᵀ + b + [x B, 1] [(σ/√r) A, σe]ᵀ      (2)  one thin product for both
                          = [x B, 1] [(σ/√r) A, b + σe]ᵀ + x Wᵀ      (3)  the base product on top: fewer passes
 
-The base product is the population's where the members share x; otherwise it is added onto the thin product.
+The base product is the population's where the members share x, and may be given; otherwise it is added onto the thin one.
 
 Source: Sarkar et al. 2025 (EGGROLL), section 4.2, https://arxiv.org/abs/2511.16652
 """
@@ -23,6 +23,7 @@ def linear(
     left: Tensor | None,
     right: Tensor | None,
     bias_delta: Tensor | None,
+    base: Tensor | None = None,
 ) -> Tensor:
     """Evaluate all members.
 
@@ -34,6 +35,7 @@ def linear(
         left: ``(members, r, m)``, with σ and sign.
         right: ``(members, r, n)``.
         bias_delta: ``(members, m)``, with σ and sign.
+        base: `base_product` of ``x``, where it is known.
 
     Returns:
         ``(members, ..., m)``, in the dtype of ``x``.
@@ -48,7 +50,7 @@ def linear(
         if bias is not None or bias_delta is not None:
             h, left = _with_bias(h, left, bias, bias_delta)
         return affine_onto_thin(flat, padded(weight), h, left).view(members, *lead, m)  # (3)
-    base = affine(flat, padded(weight), bias)
+    base = affine(flat, padded(weight), bias) if base is None else base
     precise = base if base.dtype == given.dtype else base.to(given.dtype)
     precise = precise.unsqueeze(0).expand(members, -1, -1) if shared else precise.view(members, -1, m)
     if left is None or right is None:
@@ -60,6 +62,11 @@ def linear(
         h, left = _with_bias(h, left, None, bias_delta)
     out = add_thin(precise, h, left) if shared else add_thin_(precise, h, left)  # (2)
     return out.to(x.dtype).view(members, *lead, m)
+
+
+def base_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Give ``x weightᵀ + bias`` as rows ``(rows, m)``, for an ``x`` ``(..., n)`` that all members see."""
+    return affine(aligned(x.reshape(-1, x.shape[-1])), padded(weight), bias)
 
 
 def _with_bias(h: Tensor, left: Tensor, bias: Tensor | None, bias_delta: Tensor | None) -> tuple[Tensor, Tensor]:
