@@ -1,5 +1,6 @@
 """What the pages say is true: their Python runs, and their equations carry the code's numbers."""
 
+import json
 import re
 import runpy
 import warnings
@@ -61,3 +62,16 @@ def test_equations_of_the_page_are_those_of_the_code(package):
     in_code = {number for group in COMPUTES.findall(sources(package)) for number in re.findall(r"\d+[a-z]?", group)}
     assert on_the_page, "the page shows no numbered equation in a ```text block"
     assert on_the_page == in_code
+
+
+def test_the_first_minutes_are_those_of_the_record():
+    records = (ROOT / "docs" / "records" / "first_minutes.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in records]
+    stages = ["environment", "install", "example", "plot"]
+    table = ["| package | " + " | ".join(stages) + " | together |", "|---|" + "---|" * 5]
+    for row in rows:
+        seconds = [row[stage] for stage in stages]
+        table.append(f"| {row['package']} | " + " | ".join(f"{s:.0f} s" for s in [*seconds, sum(seconds)]) + " |")
+    page = (ROOT / "docs" / "guides" / "first-minutes.md").read_text()
+    assert [row["package"] for row in rows] == PACKAGES
+    assert page.split("<!-- minutes -->")[1].split("<!-- /minutes -->")[0].strip().splitlines() == table
