@@ -4,7 +4,8 @@
                          = x Wᵀ + b + [x B, 1] [(σ/√r) A, σe]ᵀ      (2)  one thin product for both
                          = [x B, 1] [(σ/√r) A, b + σe]ᵀ + x Wᵀ      (3)  the base product on top: fewer passes
 
-The base product is the population's where the members share x, and may be given; otherwise it is added onto the thin one.
+The base product is the population's where the members share x, and may be given; otherwise it is added onto the thin
+product.
 
 Source: Sarkar et al. 2025 (EGGROLL), section 4.2, https://arxiv.org/abs/2511.16652
 """
