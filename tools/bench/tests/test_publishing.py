@@ -39,6 +39,9 @@ def test_every_figure_of_the_evidence_page_is_there():
 
 
 def test_publishing_shows_the_records_and_leaves_the_rest_alone(workspace):
+    figures = workspace / "docs" / "_static" / "bench"
+    figures.mkdir(parents=True)
+    (figures / "of-another-profile.svg").write_text("<svg/>")
     publish(workspace, [workspace / "records.jsonl"])
     readme = (workspace / "packages" / "thermolion" / "README.md").read_text()
     assert readme.startswith(f"before\n{BEGIN}\n")
@@ -46,7 +49,9 @@ def test_publishing_shows_the_records_and_leaves_the_rest_alone(workspace):
     assert "| 0.8540 ± 0.0089 | 0.804 ± 0.011 | +0.05 [" in readme
     assert "old" not in readme
     assert "No records yet." in (workspace / "packages" / "torcheggroll" / "README.md").read_text()
-    assert (workspace / "docs" / "_static" / "bench" / "quick-mnist5k-noise-gradient-forest.svg").is_file()
+    forest = figures / "quick-mnist5k-noise-gradient-forest.svg"
+    assert {path.name for path in figures.iterdir()} == {forest.name, "claim-thermolion.svg"}
+    assert (figures / "claim-thermolion.svg").read_text() == forest.read_text()
 
 
 def test_a_number_changed_by_hand_is_seen(workspace):

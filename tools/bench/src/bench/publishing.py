@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.report import figures, figures_control
 from bench.report.analysis import WorkloadResult, analyse
+from bench.report.claims import CLAIMS
 from bench.report.pages import PACKAGES, evidence, of_package, overview
 from bench.store import read_many
 
@@ -56,8 +57,19 @@ def replaced(path: Path, text: str, lines: list[str]) -> str:
     return f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{rest.split(END)[1]}"
 
 
+def claimed(results: list[WorkloadResult]) -> dict[str, WorkloadResult]:
+    """For each package whose method was compared, the result on which its promise can fail."""
+    packages = {arm: package for package, arm in PACKAGES.items()}
+    return {
+        packages[claim.arm]: result
+        for claim in CLAIMS
+        for result in reversed(results)
+        if result.workload == claim.workload and (mine := result.arm(claim.arm)) is not None and mine.comparison
+    }
+
+
 def publish(root: Path, records: list[Path]) -> list[Path]:
-    """Write all of it and the figures; returns what was written."""
+    """Write all of it and the figures, and remove figures that are no longer made; returns what was written."""
     texts = generated(root, records)
     folder = root / "docs" / "_static" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,8 +77,11 @@ def publish(root: Path, records: list[Path]) -> list[Path]:
     drawn: dict[str, Callable[[], str]] = {
         f"{result.name}-forest": partial(figures.forest, result) for result in results
     }
+    drawn |= {f"claim-{package}": partial(figures.forest, result) for package, result in claimed(results).items()}
     drawn["all-profile"] = partial(figures_control.performance_profile, results)
     texts |= {folder / f"{name}.svg": svg + "\n" for name, svg in figures.save(drawn).items()}
+    for path in {*folder.glob("*.svg")} - texts.keys():
+        path.unlink()
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
     return list(texts)
