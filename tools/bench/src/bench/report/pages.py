@@ -81,7 +81,10 @@ def evidence(results: list[WorkloadResult]) -> str:
     lines = [HEAD, *(f"- {sentence}" for sentence in sentences(results)), ""]
     lines += ["## What was promised, and whether it held", ""]
     lines += [*table(["method", "promise", "can fail on", "outcome", "measured"], claims, 5), ""]
-    lines += ["## All methods", "", *overview(results, arms), ""]
+    for family, heading in (("gradient", "All methods with a gradient"), ("es", "All methods without one")):
+        of_family = [result for result in results if result.family == family]
+        if of_family:
+            lines += [f"## {heading}", "", *overview(of_family, arms), ""]
     if any(result.target is not None and result.family == "gradient" for result in results):
         lines += ["## Time to target", "", "Share of runs that reach the target within τ times the steps of the", ""]
         lines[-2] += " fastest method, all gradient tasks together."
