@@ -75,3 +75,20 @@ def test_the_first_minutes_are_those_of_the_record():
     page = (ROOT / "docs" / "guides" / "first-minutes.md").read_text()
     assert [row["package"] for row in rows] == PACKAGES
     assert page.split("<!-- minutes -->")[1].split("<!-- /minutes -->")[0].strip().splitlines() == table
+
+
+TEXTS = sorted({*PAGES, *ROOT.glob("*.md"), *ROOT.glob("packages/*/*.md"), *ROOT.glob("tools/*/*.md")})
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(text):
+    prose = re.sub(r"^```.*?^```$|`[^`\n]*`", "", text.read_text(), flags=re.MULTILINE | re.DOTALL)
+    links = re.findall(r"\]\(([^)\s]+)\)", prose)
+    for link in (link for link in links if "://" not in link):
+        place, _, anchor = link.partition("#")
+        target = (text.parent / place) if place else text
+        assert target.exists(), f"{link} leads nowhere"
+        if anchor:
+            heads = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+            assert anchor in anchors, f"{link}: no such heading"
