@@ -156,7 +156,7 @@ def speedups(device: str) -> Mapping[str, float]:
     for name, make, ours in (("MLP", mlp_shared, "fold"), ("transformer, rank 4", transformer, "fold rank 4")):
         made = make(device)
         if OLD in made:
-            pair = compare({OLD: made[OLD], ours: made[ours]}, against=OLD, rounds=5, warmup=1, device=device)
+            pair = compare({OLD: made[OLD], ours: made[ours]}, against=OLD, rounds=9, warmup=1, device=device)
             found[name] = 1 / pair[1].ratio
     return found
 
@@ -211,12 +211,12 @@ CASES = [
             f"one Linear {width}, population = batch = {population}, rank 1", "torcheggroll",
             partial(one_linear, width, population), PURE,
             (Bar("stored", stored, "percent at least"), Bar("regenerated", regenerated, "percent at least")),
-            devices=devices,
+            devices=devices, rounds=rounds,
         )
-        for width, population, stored, regenerated, devices in (
-            (1024, 512, 93.0, 80.0, ("cpu",)),
-            (4096, 256, 93.0, 80.0, ("cpu",)),
-            (8192, 1024, 91.0, 80.0, ("cuda",)),
+        for width, population, stored, regenerated, devices, rounds in (
+            (1024, 512, 93.0, 80.0, ("cpu",), 201),
+            (4096, 256, 93.0, 80.0, ("cpu",), 41),
+            (8192, 1024, 91.0, 80.0, ("cuda",), 41),
         )
     ),
     NumberCase(

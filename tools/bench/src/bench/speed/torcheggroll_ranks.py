@@ -25,7 +25,7 @@ from bench.speed.measure import Bar, NumberCase
 from bench.speed.torcheggroll import Transformer, token_loss
 from bench.tensors import seeded
 
-ROUNDS = 5
+ROUNDS = 11
 
 
 def speedup(population: int, rank: int, device: str) -> Mapping[str, float]:
