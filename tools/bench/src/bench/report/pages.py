@@ -44,7 +44,8 @@ def _cell(result: WorkloadResult, arm: ArmResult | None) -> str:
         return ""
     if arm.comparison is None:
         return f"{number(arm.mean())}" + (" (reference)" if arm.arm == result.reference else "")
-    return f"{number(arm.mean())} ({arm.verdict})"
+    to = "" if arm.against == result.reference else f" to {title(arm.against)}"
+    return f"{number(arm.mean())} ({arm.verdict}{to})"
 
 
 def of_package(package: str, results: list[WorkloadResult]) -> list[str]:
