@@ -44,7 +44,7 @@ def _cell(result: WorkloadResult, arm: ArmResult | None) -> str:
         return ""
     if arm.comparison is None:
         return f"{number(arm.mean())}" + (" (reference)" if arm.arm == result.reference else "")
-    to = "" if arm.against == result.reference else f" to {title(arm.against)}"
+    to = "" if arm.against == result.reference else f" against {title(arm.against)}"
     return f"{number(arm.mean())} ({arm.verdict}{to})"
 
 
