@@ -67,3 +67,24 @@ def test_products_do_not_pile_up_where_the_model_makes_its_own_input():
         for _ in range(5):
             kept.linear(torch.randn(5, 4), layer.weight, layer.bias)
     assert len(kept._kept) == 1
+
+
+@pytest.mark.parametrize("alive", ["bias", "weight", "x"])
+def test_what_lives_for_one_call_is_never_taken_for_what_comes_to_its_place(alive):
+    kept = SharedProducts()
+    given = {"x": torch.randn(5, 4), "weight": torch.randn(3, 4), "bias": torch.randn(3)}
+    with torch.no_grad():
+        for k in range(20):
+            given[alive] = None  # frees the last one's memory for the next
+            given[alive] = torch.full({"x": (5, 4), "weight": (3, 4), "bias": (3,)}[alive], float(k))
+            got, want = kept.linear(**given), base_product(**given)
+            assert torch.equal(got, want), k
+
+
+def test_a_weight_written_to_is_seen():
+    layer, kept, x = nn.Linear(4, 3), SharedProducts(), torch.randn(5, 4)
+    with torch.no_grad():
+        for p in layer.parameters():
+            kept.linear(x, layer.weight, layer.bias)
+            p.add_(1)
+            assert torch.equal(kept.linear(x, layer.weight, layer.bias), base_product(x, layer.weight, layer.bias))

@@ -74,9 +74,10 @@ class Folder(Catcher):
     def apply(self, call: Call, x: Tensor, *tensors: Tensor | None) -> Tensor:
         """Evaluate an op of the library for all members."""
         shared, options = not is_folded(x), call.options
-        weight = tensors[0]
-        if shared and call.op is linear and weight is not None:
-            options = {**options, "base": self._products.linear(x, weight, tensors[1])}
+        if shared and call.op is linear:
+            weight, bias, left, *_ = tensors
+            if weight is not None and left is not None:  # a parameter, which stays; others may live for this op alone
+                options = {**options, "base": self._products.linear(x, weight, bias)}
         return mark(call.op(x, shared, *tensors, **options))
 
     def dims(self, x: Tensor) -> int:

@@ -2,19 +2,32 @@
 
     x (W + σEᵢ)ᵀ + b = (x Wᵀ + b) + …, and the bracket is the same for every chunk of one evaluation
 
-One product is kept per weight, of the input that came last, so that memory does not depend on the population.
+One product is kept per perturbed weight, of the input and bias that came last, so that memory does not depend on the
+population. What it was made from is kept beside it: nothing else can come to lie in its place meanwhile.
 """
+
+from typing import NamedTuple
 
 from torch import Tensor
 
 from ._ops.linear import base_product
 
+Stamp = tuple[object, ...]
+
+
+class Product(NamedTuple):
+    """A base product, and what it was made from."""
+
+    given: list[Tensor]
+    stamps: list[Stamp]
+    value: Tensor
+
 
 class SharedProducts:
-    """The base products of one evaluation, while weights rest."""
+    """The base products of one evaluation."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[object, ...], tuple[Tensor, int, Tensor]] = {}
+        self._kept: dict[int, Product] = {}
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Give ``x weightᵀ + bias`` as rows.
@@ -27,15 +40,17 @@ class SharedProducts:
         Returns:
             ``(rows, m)``; not to be written to.
         """
-        if x.is_inference():  # such a tensor can not tell whether it was written to
+        given = [x, weight] if bias is None else [x, weight, bias]
+        if any(tensor.is_inference() for tensor in given):  # such tensors can not tell whether they were written to
             return base_product(x, weight, bias)
-        key = (_place(weight), None if bias is None else _place(bias))
-        kept = self._kept.get(key)
-        if kept is None or _place(kept[0]) != _place(x) or kept[1] != x._version:
-            kept = self._kept[key] = x, x._version, base_product(x, weight, bias)
-        return kept[2]
+        stamps = [_stamp(tensor) for tensor in given]
+        kept = self._kept.get(weight.data_ptr())
+        if kept is None or kept.stamps != stamps:
+            kept = self._kept[weight.data_ptr()] = Product(given, stamps, base_product(x, weight, bias))
+        return kept.value
 
 
-def _place(tensor: Tensor) -> tuple[object, ...]:
-    """Tell apart all tensors that are alive: where the numbers lie and how they are read."""
-    return tensor.data_ptr(), tensor.device, tensor.dtype, tuple(tensor.shape), tensor.stride()
+def _stamp(tensor: Tensor) -> Stamp:
+    """Say where a tensor's numbers lie, how they are read, and how often they were written to."""
+    place = tensor.data_ptr(), tensor.device, tensor.dtype, tuple(tensor.shape), tensor.stride()
+    return *place, tensor._version
