@@ -2,8 +2,9 @@ import math
 
 import pytest
 from bench.methods.table import METHODS
-from bench.profiles import PROFILES, Profile
+from bench.profiles import OURS, PROFILES, Profile
 from bench.records import Trial
+from bench.report.pages import PACKAGES
 from bench.tuning import Study, on_edge, one_more, ranked, score
 from bench.workloads.table import WORKLOADS
 
@@ -101,3 +102,7 @@ def test_the_additional_trial_goes_beyond_an_edge_or_between(best, expected):
     order = ranked(trials, "higher")
     assert on_edge(order) == (expected is not None)
     assert one_more(order)["lr"] == pytest.approx(expected if expected else math.sqrt(0.1), rel=0.01)
+
+
+def test_our_methods_are_the_same_wherever_they_are_listed():
+    assert {*OURS} == {method.id for method in METHODS.values() if method.ours} == {*PACKAGES.values()}

@@ -77,9 +77,10 @@ def publish(root: Path, records: list[Path]) -> list[Path]:
     drawn: dict[str, Callable[[], str]] = {
         f"{result.name}-forest": partial(figures.forest, result) for result in results
     }
-    drawn |= {f"claim-{package}": partial(figures.forest, result) for package, result in claimed(results).items()}
     drawn["all-profile"] = partial(figures_control.performance_profile, results)
-    texts |= {folder / f"{name}.svg": svg + "\n" for name, svg in figures.save(drawn).items()}
+    saved = figures.save(drawn)
+    saved |= {f"claim-{package}": saved[f"{result.name}-forest"] for package, result in claimed(results).items()}
+    texts |= {folder / f"{name}.svg": svg + "\n" for name, svg in saved.items()}
     for path in {*folder.glob("*.svg")} - texts.keys():
         path.unlink()
     for path, text in texts.items():
