@@ -73,6 +73,14 @@ def test_a_play_in_two_parts_is_refused():
     assert {plays.part_of(play) for play in plays.CHECKSUMS} == {"train", "validation", "test"}
 
 
+def test_every_genre_is_in_every_part_and_no_play_in_two():
+    parts = plays.by_genre()
+    for part in ("train", "validation", "test"):
+        assert {genre for genre, _ in parts[part]} == set(plays.GENRES)
+    texts = [text for part in parts.values() for _, text in part]
+    assert len(set(texts)) == len(texts)
+
+
 def test_standardisation_looks_at_training_rows_only():
     features, _, split = diamonds.load()
     assert features[split.train, :6].mean(axis=0) == pytest.approx(np.zeros(6), abs=1e-3)

@@ -85,6 +85,14 @@ def test_quick_and_full_keep_the_protocol():
     assert all(len(method.trials(8)) == 8 for method in METHODS.values())
 
 
+def test_a_workload_scales_everyones_grid_alike(fabricate):
+    arms = ["adamw", "thermolion", "rangerlite"]
+    asked, _ = play(Study(SMALL, WORKLOADS["minilm"], "gradient", arms), fabricate, lambda job: 0.5)
+    for arm in arms:
+        tried = sorted({job.config.params["lr"] for job in asked[0] if job.config.arm == arm})
+        assert tried == pytest.approx([lr / 10 for lr in METHODS[arm].grid])
+
+
 def test_a_collapse_on_one_tuning_seed_is_not_chosen():
     good, bad = Trial(params={"lr": 1.0}, values=[0.7, 0.7]), Trial(params={"lr": 2.0}, values=[0.99, None])
     assert ranked([bad, good], "higher")[0] is good

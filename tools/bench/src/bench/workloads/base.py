@@ -68,6 +68,7 @@ class Workload:
     sources: tuple[Source, ...] = ()
     rewards: bool = False  # reward-driven: only methods that read a reward, and the reference, take part
     only: Mapping[Family, tuple[str, ...]] = field(default_factory=dict[Family, tuple[str, ...]])
+    lr_factor: float = 1.0  # on the learning rates that every method is tuned over
     extra: str = ""  # the optional dependency it needs
 
     def fingerprints(self) -> dict[str, str]:
