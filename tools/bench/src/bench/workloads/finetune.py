@@ -19,11 +19,18 @@ WORDS, TOKENS = 24, 40
 
 
 @cache
+def library() -> Any:
+    """Transformers, without its progress bars: the terminal belongs to the bench."""
+    transformers: Any = importlib.import_module("transformers")
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
+
+
+@cache
 def chunks() -> dict[str, tuple[Tensor, Tensor, Tensor]]:
     """Per part: token numbers, attention mask, genre of stretches of 24 words."""
-    transformers: Any = importlib.import_module("transformers")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(minilm.folder()))
-    parts: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+    tokenizer = library().AutoTokenizer.from_pretrained(str(minilm.folder()))
+    found: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     for part, texts in plays.by_genre().items():
         rows = [
             (" ".join(words[i : i + WORDS]), GENRES.index(genre))
@@ -34,8 +41,8 @@ def chunks() -> dict[str, tuple[Tensor, Tensor, Tensor]]:
         encoded = tokenizer(
             [text for text, _ in rows], padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt"
         )
-        parts[part] = (encoded["input_ids"], encoded["attention_mask"], torch.tensor([genre for _, genre in rows]))
-    return parts
+        found[part] = (encoded["input_ids"], encoded["attention_mask"], torch.tensor([genre for _, genre in rows]))
+    return found
 
 
 class Classifier(nn.Module):
@@ -43,8 +50,7 @@ class Classifier(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        transformers: Any = importlib.import_module("transformers")
-        encoder = transformers.AutoModel.from_pretrained(str(minilm.folder()))
+        encoder = library().AutoModel.from_pretrained(str(minilm.folder()))
         self.encoder: nn.Module = encoder
         self.head = nn.Linear(int(encoder.config.hidden_size), len(GENRES))
 
@@ -64,7 +70,6 @@ def build(family: Family, budget: Budget, seed: int, device: str) -> Task:
     order = tensor_of(batches(np.arange(len(genre)), budget.steps, budget.batch, seed)).to(device)
     with seeded(seed):
         model = Classifier().to(device)
-    model.eval()  # dropout off: runs are pairs, and the noise of a seed is in its batches
 
     def loss(step: int) -> Tensor:
         rows = order[step]
