@@ -148,3 +148,12 @@ def test_divergence_counts_against_the_method(fabricate):
     arm = analyse(records)[0].arm("lion")
     assert "diverged" in arm.flags
     assert arm.verdict == "worse"
+
+
+@pytest.mark.parametrize("diverging", [1, 5])
+def test_a_claim_of_a_method_that_diverges_more_is_refuted(diverging, fabricate):
+    records = [*fabricate.study("adamw"), *fabricate.study("thermolion", tests=BETTER)]
+    records += [fabricate.run("thermolion", seed, value=None) for seed in range(diverging)]
+    outcome = next(found for found in judge_all(analyse(records)) if found.claim.arm == "thermolion")
+    assert outcome.result == "refuted"
+    assert f"{diverging} of 5 runs diverged, 0 of AdamW" in outcome.detail

@@ -207,9 +207,12 @@ def _compare(result: WorkloadResult) -> None:
     adjusted = holm([1.0 if arm.comparison is None else arm.comparison.p for arm in compared])
     for arm, p in zip(compared, adjusted, strict=True):
         arm.adjusted_p = p
-        arm.verdict = verdict(arm.comparison, p)
-        if arm.diverged() > (result.arm(arm.against) or arm).diverged():
-            arm.verdict = "worse"
+        arm.verdict = verdict_of(arm, result.arm(arm.against) or arm, arm.comparison, p)
+
+
+def verdict_of(arm: ArmResult, reference: ArmResult, comparison: Paired | None, adjusted_p: float) -> Verdict:
+    """What the intervals say, unless more final seeds diverged than the reference's: that is worse."""
+    return "worse" if arm.diverged() > reference.diverged() else verdict(comparison, adjusted_p)
 
 
 def sessions(records: Iterable[Record]) -> list[Session]:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.methods.table import title
-from bench.report.analysis import WorkloadResult, differences
-from bench.stats import paired, verdict
+from bench.report.analysis import ArmResult, WorkloadResult, differences, verdict_of
+from bench.stats import Paired, Verdict, paired
 from bench.workloads.table import WORKLOADS
 
 
@@ -43,13 +43,17 @@ CLAIMS = (
 )
 
 
+Judgement = Literal["shown", "not shown", "refuted", "not measured"]
+OUTCOMES: dict[Verdict, Judgement] = {"better": "shown", "tie": "not shown", "worse": "refuted"}
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a claim fared."""
 
     claim: Claim
     profile: str
-    result: Literal["shown", "not shown", "refuted", "not measured"]
+    result: Judgement
     detail: str
 
     @property
@@ -64,22 +68,30 @@ class Outcome:
 
 
 def judge(claim: Claim, results: list[WorkloadResult]) -> Outcome:
-    """Shown when better, refuted when worse, not shown when it is a tie; each by a paired test of its own."""
+    """Shown when better, refuted when worse or diverging more, not shown in a tie; each by a paired test of its own."""
     for result in results:
         one, other = result.arm(claim.arm), result.arm(claim.against)
         if result.workload != claim.workload or one is None or other is None:
             continue
         comparison = paired(differences(one, other, result.better))
-        if comparison is None:
+        found = verdict_of(one, other, comparison, comparison.p if comparison else 1.0)
+        if comparison is None and found == "tie":
             continue
-        found = verdict(comparison, comparison.p)
-        outcome = {"better": "shown", "tie": "not shown", "worse": "refuted"}[found]
-        detail = (
-            f"{comparison.mean:+.4g} {result.metric} against {other.title} "
+        return Outcome(claim, result.profile, OUTCOMES[found], _detail(one, other, comparison, result.metric))
+    return Outcome(claim, "", "not measured", "both methods on this workload are needed")
+
+
+def _detail(one: ArmResult, other: ArmResult, comparison: Paired | None, metric: str) -> str:
+    """The paired difference, and how often it diverged."""
+    parts: list[str] = []
+    if comparison is not None:
+        parts.append(
+            f"{comparison.mean:+.4g} {metric} against {other.title} "
             f"[{comparison.t_low:+.4g}, {comparison.t_high:+.4g}], n = {comparison.n}"
         )
-        return Outcome(claim, result.profile, outcome, detail)  # type: ignore[arg-type]
-    return Outcome(claim, "", "not measured", "both methods on this workload are needed")
+    if one.diverged():
+        parts.append(f"{one.diverged()} of {len(one.finals)} runs diverged, {other.diverged()} of {other.title}")
+    return "; ".join(parts)
 
 
 def judge_all(results: list[WorkloadResult]) -> list[Outcome]:
