@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from bench.methods.method import split_arm
 from bench.methods.table import METHODS, arms_of, importable
 from bench.profiles import Profile
-from bench.records import Family
+from bench.records import Family, Run
 from bench.tuning import Study
 from bench.workloads.table import WORKLOADS
 
@@ -100,9 +101,17 @@ def run_cost(profile: str, workload: str, family: Family, arm: str) -> float:
     return UNKNOWN
 
 
-def cpu_seconds(study: Study, speed: float) -> float:
-    """CPU seconds a study takes on a machine that needs ``speed`` times as long as the one of ``costs.json``."""
-    runs = study.expected_runs()
+def left_to_run(study: Study, finished: Iterable[Run]) -> dict[str, int]:
+    """Runs per arm that a study still asks for, when ``finished`` are in the record file."""
+    alike = Counter(run.config.model_copy(update={"params": {}, "seed": 0}).key for run in finished)
+    return {
+        arm: max(0, count - alike[study.job(arm, {}, 0, "tune").config.key])
+        for arm, count in study.expected_runs().items()
+    }
+
+
+def cpu_seconds(study: Study, runs: Mapping[str, int], speed: float) -> float:
+    """CPU seconds that ``runs`` per arm take on a machine ``speed`` times as slow as the one of ``costs.json``."""
     return speed * sum(
         count * run_cost(study.profile.name, study.workload.id, study.family, arm) for arm, count in runs.items()
     )
@@ -135,7 +144,6 @@ def yardstick() -> float:
     return sorted(taken)[len(taken) // 3]
 
 
-def wall_seconds(found: list[Study], workers: int) -> float:
-    """The estimate announced before the start, on otherwise idle cores."""
-    speed = speed_here()
-    return STARTUP + sum(cpu_seconds(study, speed) for study in found) / workers
+def wall_seconds(found: Iterable[tuple[Study, Mapping[str, int]]], workers: int, speed: float) -> float:
+    """The estimate announced before the start, of the runs left of each study, on otherwise idle cores."""
+    return STARTUP + sum(cpu_seconds(study, runs, speed) for study, runs in found) / workers

@@ -31,7 +31,7 @@ class Remaining:
 
     def __init__(self, studies: list[Study], speed: float, workers: int) -> None:
         self._speed, self._workers = speed, workers
-        self.total = {self._name(study): cpu_seconds(study, speed) for study in studies}
+        self.total = {self._name(study): cpu_seconds(study, study.expected_runs(), speed) for study in studies}
         self.done = dict.fromkeys(self.total, 0.0)
         self._planned = 0.0
         self._begin = time.monotonic()

@@ -174,7 +174,7 @@ class Session(Sealed):
     profile: str
     estimate: float  # seconds of wall time announced before the start
     wall: float
-    cpu: float
+    cpu: float  # seconds of the runs made in this session
     workers: int
     made: int  # runs made in this session
     found: int  # runs found finished

@@ -12,7 +12,7 @@ from rich.console import Console
 from bench import machine
 from bench.engine import Engine
 from bench.execute.events import Executor
-from bench.plan import speed_here, wall_seconds
+from bench.plan import left_to_run, speed_here, wall_seconds
 from bench.progress import Lines, LiveTable, Remaining, clock
 from bench.records import Session
 from bench.store import Store
@@ -50,12 +50,14 @@ def run_session(
     executor = make_executor()  # its processes import torch while this one plans
     workers = executor.slots
     speed, begin = speed_here(), time.monotonic()
-    estimate = wall_seconds(studies, workers)
+    known = set(store.runs)
+    left = [(study, left_to_run(study, store.runs.values())) for study in studies]
+    estimate = wall_seconds(left, workers, speed)
     runs = sum(sum(study.expected_runs().values()) for study in studies)
-    known = len(store.runs)
+    finished = runs - sum(sum(counts.values()) for _, counts in left)
     console.print(
         f"about {runs} runs on {workers} processes of {machine.cores()} cores: {clock(estimate)} estimated"
-        + (f"; {known} runs are finished already" if known else ""),
+        + (f" for the {runs - finished} that are not finished yet" if finished else ""),
         highlight=False,
     )
     if machine.load() > machine.cores():
@@ -76,7 +78,7 @@ def run_session(
             profile=studies[0].profile.name,
             estimate=round(estimate, 1),
             wall=round(time.monotonic() - begin, 1),
-            cpu=round(sum(run.cost.total_cpu for run in store.runs.values()), 1),
+            cpu=round(sum(run.cost.total_cpu for key, run in store.runs.items() if key not in known), 1),
             workers=workers,
             made=engine.made,
             found=engine.found,
