@@ -35,6 +35,7 @@ def test_help_imports_no_torch(tmp_path):
         (("run", "--profile", "huge"), "profile must be one of smoke, quick, full, paper"),
         (("run", "--profile", "smoke", "--methods", "adam"), "method must be one of"),
         (("run", "--profile", "smoke", "--workloads", "cifar"), "workload must be one of"),
+        (("run", "--profile", "smoke", "--workloads", "cifar", "--workloads", "diamonds"), "got 'cifar'"),
     ],
 )
 def test_a_wrong_name_is_one_line_and_writes_nothing(words, message, tmp_path, monkeypatch):

@@ -13,6 +13,10 @@ app = typer.Typer(
 )
 Workers = Annotated[int, typer.Option(min=0, help="Processes; 0 is one per core.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of records and report; default outputs/bench/<profile>.")]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAMES", help="Only these, separated by commas or given again; the references always run."),
+]
 Plain = Annotated[bool, typer.Option(help="Lines instead of the live table.")]
 ExecutorName = Annotated[str, typer.Option("--executor", help="local or ray.")]
 
@@ -27,8 +31,10 @@ def main_callback(context: typer.Context) -> None:
 @app.command("run")
 def run_command(
     profile: Annotated[str, typer.Option(help="smoke, quick, full or paper.")] = "quick",
-    methods: Annotated[str, typer.Option(help="Only these, separated by commas; the references always run.")] = "",
-    workloads: Annotated[str, typer.Option(help="Only these, separated by commas.")] = "",
+    methods: Methods = None,
+    workloads: Annotated[
+        list[str] | None, typer.Option(metavar="NAMES", help="Only these, separated by commas or given again.")
+    ] = None,
     workers: Workers = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     executor: ExecutorName = "local",
@@ -82,7 +88,7 @@ def compare_command(
     task: Annotated[Path, typer.Argument(help="A Python file with a function task(seed).")],
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of one run.")] = 300,
     batch: Annotated[int, typer.Option(min=1, help="Samples per step.")] = 64,
-    methods: Annotated[str, typer.Option(help="Only these, separated by commas; AdamW always runs.")] = "",
+    methods: Methods = None,
     seeds: Annotated[int, typer.Option(min=2, help="Final seeds.")] = 5,
     trials: Annotated[int, typer.Option(min=1, max=8, help="Settings tried per method.")] = 4,
     workers: Workers = 0,
@@ -132,8 +138,8 @@ def publish_command(
     raise typer.Exit(guarded(act))
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def _names(texts: list[str] | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in ",".join(texts or []).split(",") if name.strip())
 
 
 def main() -> None:
