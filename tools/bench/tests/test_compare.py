@@ -1,8 +1,12 @@
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench.compare import digest, load_task, profile_for
+import torch
+from bench.compare import digest, load_task, profile_for, seconds_of_run
 from bench.data.splits import LeakError
+from bench.workloads.base import GradientTask
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "my_task.py"
 BUDGET = {"steps": 4, "batch": 8, "evals": 2}
@@ -42,3 +46,24 @@ def test_the_users_seeds_keep_the_protocol():
     profile = profile_for(seeds=3, trials=2)
     assert len(profile.tuning_seeds) == 2
     assert not set(profile.tuning_seeds) & set(profile.final_seeds)
+
+
+def test_a_run_is_estimated_from_its_parts(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "process_time", lambda: clock[0])
+    weight = torch.nn.Linear(1, 1)
+
+    def passing(seconds, value):
+        def take(*_):
+            clock[0] += seconds
+            return value() if callable(value) else value
+
+        return take
+
+    def build(*_):
+        clock[0] += 3.0
+        loss = passing(0.5, lambda: weight(torch.ones(1)).sum())
+        return GradientTask(weight, loss, passing(2.0, 0.0), passing(2.0, 0.0), 8)
+
+    tiny = replace(load_task(str(EXAMPLE), {"steps": 100, "batch": 8, "evals": 4}), build=build)
+    assert seconds_of_run(tiny) == pytest.approx(3 + 100 * 0.5 + (4 + 1) * 2)

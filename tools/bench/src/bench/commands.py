@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import machine
-from bench.compare import digest, load_task, profile_for
+from bench.compare import digest, load_task, profile_for, seconds_of_run
 from bench.data.source import DriftedDataError
 from bench.engine import RunFailedError
 from bench.execute.events import Executor
@@ -172,7 +172,14 @@ def compare(
         arms = arms_of(workload, "gradient", ("adamw",), set(methods) or None)
         count = workers or machine.cores()
         study = Study(
-            profile, workload, "gradient", arms, "cpu", None, count, task_path=str(path), task_digest=digest(path)
+            profile,
+            workload,
+            "gradient",
+            arms,
+            workers=count,
+            task_path=str(path),
+            task_digest=digest(path),
+            run_seconds=seconds_of_run(workload),
         )
         folder = out or default_folder(f"compare-{path.stem}")
         return _run([study], folder, _executor("local", workers), plain)

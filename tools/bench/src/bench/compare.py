@@ -15,6 +15,8 @@ complete one.
 
 import hashlib
 import importlib.util
+import statistics
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,13 +25,14 @@ from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.data.splits import Split, refuse_equal_rows
 from bench.profiles import Profile
 from bench.records import Family
-from bench.tensors import number, outputs, seeded, tensor_of
+from bench.tensors import advance, backward, number, outputs, seeded, tensor_of
 from bench.workloads.base import Budget, GradientTask, Task, Workload, batches, evaluating
 
 Pair = tuple[Tensor, Tensor]
@@ -114,6 +117,25 @@ def load_task(path: str, budget: Mapping[str, int]) -> Workload:
         budgets={"compare": {"gradient": Budget(**budget)}},
         build=partial(_build, make),
     )
+
+
+def seconds_of_run(workload: Workload, steps: int = 10) -> float:
+    """CPU seconds that a run of AdamW will take, from a few of its steps and one evaluation."""
+    torch.set_num_threads(1)
+    budget = workload.budgets["compare"]["gradient"]
+    begin = time.process_time()
+    task = cast(GradientTask, workload.build("gradient", budget, 0, "cpu"))
+    optimizer = torch.optim.AdamW(task.model.parameters())
+    marks = [time.process_time()]
+    for step in range(min(1 + steps, budget.steps)):  # the first one also touches memory and loads kernels
+        optimizer.zero_grad()
+        backward(task.loss(step))
+        advance(optimizer)
+        marks.append(time.process_time())
+    task.validate()
+    evaluation = time.process_time() - marks[-1]
+    taken = [after - before for before, after in pairwise(marks)]
+    return marks[0] - begin + budget.steps * statistics.median(taken) + (budget.evals + 1) * evaluation
 
 
 def _check(task: UserTask, path: str) -> None:

@@ -16,7 +16,6 @@ from bench.tuning import Study
 from bench.workloads.table import WORKLOADS
 
 STARTUP = 6.0  # seconds until the workers have imported torch
-UNKNOWN = 2.0  # CPU seconds of a run nobody has measured
 
 
 def studies(
@@ -83,14 +82,20 @@ def targets() -> dict[str, float]:
     return fixed
 
 
-def run_cost(profile: str, workload: str, family: Family, arm: str) -> float:
-    """CPU seconds of one run on the machine of ``costs.json``."""
+def run_seconds(study: Study, arm: str, speed: float) -> float:
+    """CPU seconds of one run on a machine ``speed`` times as slow as the one of ``costs.json``."""
+    known = known_cost(study.profile.name, study.workload.id, study.family, arm)
+    return study.run_seconds if known is None else speed * known
+
+
+def known_cost(profile: str, workload: str, family: Family, arm: str) -> float | None:
+    """CPU seconds of one run on the machine of ``costs.json``; None where it knows nothing of the workload."""
     costs: dict[str, dict[str, float]] = _resource("costs.json")["seconds"]
     known = costs.get(f"{profile}/{workload}/{family}")
     if known is not None:
         return known.get(arm) or known.get(split_arm(arm)[0]) or max(known.values())
     if workload not in WORKLOADS:
-        return UNKNOWN
+        return None
     budgets = WORKLOADS[workload].budgets
     for other, budget in budgets.items():
         known = costs.get(f"{other}/{workload}/{family}")
@@ -98,7 +103,7 @@ def run_cost(profile: str, workload: str, family: Family, arm: str) -> float:
             mine = budgets[profile][family]
             ratio = mine.steps * mine.batch / (budget[family].steps * budget[family].batch)
             return ratio * (known.get(arm) or known.get(split_arm(arm)[0]) or max(known.values()))
-    return UNKNOWN
+    return None
 
 
 def left_to_run(study: Study, finished: Iterable[Run]) -> dict[str, int]:
@@ -112,9 +117,7 @@ def left_to_run(study: Study, finished: Iterable[Run]) -> dict[str, int]:
 
 def cpu_seconds(study: Study, runs: Mapping[str, int], speed: float) -> float:
     """CPU seconds that ``runs`` per arm take on a machine ``speed`` times as slow as the one of ``costs.json``."""
-    return speed * sum(
-        count * run_cost(study.profile.name, study.workload.id, study.family, arm) for arm, count in runs.items()
-    )
+    return sum(count * run_seconds(study, arm, speed) for arm, count in runs.items())
 
 
 def speed_here() -> float:

@@ -13,7 +13,7 @@ from bench.engine import View
 from bench.execute.events import Advanced, Lost
 from bench.methods.method import split_arm
 from bench.methods.table import METHODS, title
-from bench.plan import cpu_seconds, run_cost
+from bench.plan import cpu_seconds, run_seconds
 from bench.records import Run, Selection
 from bench.train import Job
 from bench.tuning import Study
@@ -42,7 +42,7 @@ class Remaining:
 
     def count(self, study: Study, job: Job, made: bool) -> None:
         """A run is done: made now, or found finished."""
-        planned = self._speed * run_cost(study.profile.name, study.workload.id, study.family, job.config.arm)
+        planned = run_seconds(study, job.config.arm, self._speed)
         name = self._name(study)
         self.done[name] = min(self.total[name], self.done[name] + planned)
         if made:

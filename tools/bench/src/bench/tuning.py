@@ -40,6 +40,7 @@ class Study:
     workers: int = 1
     task_path: str = ""
     task_digest: str = ""
+    run_seconds: float = 2.0  # CPU seconds of a run here, asked only where costs.json knows none
 
     @property
     def name(self) -> str:
