@@ -46,7 +46,7 @@ def test_publishing_shows_the_records_and_leaves_the_rest_alone(workspace):
     readme = (workspace / "packages" / "thermolion" / "README.md").read_text()
     assert readme.startswith(f"before\n{BEGIN}\n")
     assert readme.endswith(f"{END}\nafter\n")
-    assert "| 0.8540 ± 0.0089 | 0.804 ± 0.011 | +0.05 [" in readme
+    assert "| 0.8540 ± 0.0089 | 0.804 ± 0.011 | +0.0500 [" in readme
     assert "old" not in readme
     assert "No records yet." in (workspace / "packages" / "torcheggroll" / "README.md").read_text()
     forest = figures / "quick-mnist5k-noise-gradient-forest.svg"

@@ -4,11 +4,12 @@ import re
 
 import pytest
 from bench.records import Session, Trial
-from bench.report.analysis import analyse
+from bench.report.analysis import analyse, shared_flags
 from bench.report.claims import judge_all
 from bench.report.sentences import sentences
-from bench.report.tables import summary
+from bench.report.tables import interval, summary
 from bench.report.write import write
+from bench.stats import paired
 
 BETTER = (0.90, 0.915, 0.89, 0.90, 0.92)
 
@@ -157,3 +158,40 @@ def test_a_claim_of_a_method_that_diverges_more_is_refuted(diverging, fabricate)
     outcome = next(found for found in judge_all(analyse(records)) if found.claim.arm == "thermolion")
     assert outcome.result == "refuted"
     assert f"{diverging} of 5 runs diverged, 0 of AdamW" in outcome.detail
+
+
+def test_promises_are_corrected_for_their_number(fabricate):
+    close = (0.81, 0.825, 0.792, 0.81, 0.845)  # p is 0.03 alone, 0.06 of two
+    records = [*fabricate.study("adamw"), *fabricate.study("thermolion", tests=close)]
+    alone = {found.claim.arm: found for found in judge_all(analyse(records))}
+    assert alone["thermolion"].result == "shown"
+    records += fabricate.study("aees-adamw", tests=(0.80, 0.82, 0.79, 0.80, 0.81), decisions=30)
+    together = {found.claim.arm: found for found in judge_all(analyse(records))}
+    assert together["thermolion"].result == "not shown"
+    assert "(Holm)" in together["thermolion"].detail
+
+
+def test_the_reference_stands_first_then_ours(fabricate):
+    records = [record for arm in ("lion", "thermolion", "adamw") for record in fabricate.study(arm)]
+    assert [arm.arm for arm in analyse(records)[0].arms] == ["adamw", "thermolion", "lion"]
+
+
+def test_a_flag_that_everyone_carries_is_said_once(fabricate):
+    busy = {"machine": fabricate.machine.model_copy(update={"load": 9.0})}
+    records = [*fabricate.study("adamw", **busy), *fabricate.study("thermolion", tests=BETTER, **busy)]
+    assert shared_flags(analyse(records)[0]) == ["busy host"]
+    records += fabricate.study("lion")
+    assert shared_flags(analyse(records)[0]) == []
+
+
+@pytest.mark.parametrize(
+    ("differences", "shown"),
+    [
+        ([0.01, 0.02, 0.03], "+0.020 [-0.005, +0.045]"),
+        ([-100.0, -300.0, -200.0], "-200 [-448, +48]"),
+        ([1e-9, -1e-3, 1e-3], "+0.0000 [-0.0025, +0.0025]"),
+        ([0.5, 0.5], "+0.500 [+0.500, +0.500]"),
+    ],
+)
+def test_an_interval_has_as_many_places_as_it_knows(differences, shown):
+    assert interval(paired(differences)) == shown

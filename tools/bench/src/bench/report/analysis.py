@@ -130,7 +130,7 @@ def _workload(selections: list[Selection], runs: list[Run]) -> WorkloadResult:
         and run.config.budget == first.budget
     ]
     arms = [_arm(selection, [run for run in here if run.config.arm == selection.arm]) for selection in selections]
-    arms = [arm for arm in arms if arm.finals]
+    arms = sorted((arm for arm in arms if arm.finals), key=lambda arm: standing(arm.arm))
     known = WORKLOADS.get(first.workload)
     targets = {selection.target for selection in selections}
     result = WorkloadResult(
@@ -149,6 +149,17 @@ def _workload(selections: list[Selection], runs: list[Run]) -> WorkloadResult:
     for arm in result.arms:
         arm.flags = flags_of_arm(arm, result)
     return result
+
+
+def standing(arm: str) -> int:
+    """Where an arm stands in a table: the references first, then ours, then the others."""
+    name, _ = split_arm(arm)
+    return 0 if name in REFERENCE.values() else 1 if METHODS[name].ours else 2
+
+
+def shared_flags(result: WorkloadResult) -> list[str]:
+    """Flags that every arm of a result carries, to be said once."""
+    return [flag for flag in result.arms[0].flags if all(flag in arm.flags for arm in result.arms)]
 
 
 def _arm(selection: Selection, runs: list[Run]) -> ArmResult:

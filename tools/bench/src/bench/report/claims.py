@@ -5,7 +5,8 @@ from typing import Literal
 
 from bench.methods.table import title
 from bench.report.analysis import ArmResult, WorkloadResult, differences, verdict_of
-from bench.stats import Paired, Verdict, paired
+from bench.report.tables import interval
+from bench.stats import Paired, Verdict, holm, paired
 from bench.workloads.table import WORKLOADS
 
 
@@ -67,33 +68,61 @@ class Outcome:
         return WORKLOADS[self.claim.workload].title
 
 
-def judge(claim: Claim, results: list[WorkloadResult]) -> Outcome:
-    """Shown when better, refuted when worse or diverging more, not shown in a tie; each by a paired test of its own."""
+@dataclass(frozen=True)
+class Match:
+    """The two arms of a claim where both were run."""
+
+    claim: Claim
+    result: WorkloadResult
+    one: ArmResult
+    other: ArmResult
+    comparison: Paired | None
+
+    @property
+    def p(self) -> float:
+        """Before correction."""
+        return 1.0 if self.comparison is None else self.comparison.p
+
+
+def match_of(claim: Claim, results: list[WorkloadResult]) -> Match | None:
+    """The first result that can tell: both arms, and pairs of seeds or a divergence."""
     for result in results:
         one, other = result.arm(claim.arm), result.arm(claim.against)
         if result.workload != claim.workload or one is None or other is None:
             continue
         comparison = paired(differences(one, other, result.better))
-        found = verdict_of(one, other, comparison, comparison.p if comparison else 1.0)
-        if comparison is None and found == "tie":
-            continue
-        return Outcome(claim, result.profile, OUTCOMES[found], _detail(one, other, comparison, result.metric))
-    return Outcome(claim, "", "not measured", "both methods on this workload are needed")
-
-
-def _detail(one: ArmResult, other: ArmResult, comparison: Paired | None, metric: str) -> str:
-    """The paired difference, and how often it diverged."""
-    parts: list[str] = []
-    if comparison is not None:
-        parts.append(
-            f"{comparison.mean:+.4g} {metric} against {other.title} "
-            f"[{comparison.t_low:+.4g}, {comparison.t_high:+.4g}], n = {comparison.n}"
-        )
-    if one.diverged():
-        parts.append(f"{one.diverged()} of {len(one.finals)} runs diverged, {other.diverged()} of {other.title}")
-    return "; ".join(parts)
+        if comparison is not None or one.diverged() > other.diverged():
+            return Match(claim, result, one, other, comparison)
+    return None
 
 
 def judge_all(results: list[WorkloadResult]) -> list[Outcome]:
-    """Every claim."""
-    return [judge(claim, results) for claim in CLAIMS]
+    """Every claim: shown when better, refuted when worse or diverging more, not shown in a tie.
+
+    The claims that were measured are one family of tests, corrected by Holm's method.
+    """
+    matches = {claim: match_of(claim, results) for claim in CLAIMS}
+    measured = [match for match in matches.values() if match is not None]
+    adjusted = dict(zip((match.claim for match in measured), holm([match.p for match in measured]), strict=True))
+    return [
+        Outcome(claim, "", "not measured", "both methods on this workload are needed")
+        if match is None
+        else _judge(match, adjusted[claim])
+        for claim, match in matches.items()
+    ]
+
+
+def _judge(match: Match, adjusted_p: float) -> Outcome:
+    found = verdict_of(match.one, match.other, match.comparison, adjusted_p)
+    parts: list[str] = []
+    if match.comparison is not None:
+        parts.append(
+            f"{match.result.metric} {interval(match.comparison)} against {match.other.title}, "
+            f"n = {match.comparison.n}, p = {adjusted_p:.2g} (Holm)"
+        )
+    if match.one.diverged():
+        parts.append(
+            f"{match.one.diverged()} of {len(match.one.finals)} runs diverged, "
+            f"{match.other.diverged()} of {match.other.title}"
+        )
+    return Outcome(match.claim, match.result.profile, OUTCOMES[found], "; ".join(parts))

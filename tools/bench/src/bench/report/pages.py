@@ -1,11 +1,11 @@
 """The evidence as Markdown: a page of the docs, a table in the README of each package, one in the workspace's."""
 
-from bench.methods.table import METHODS, title
-from bench.report.analysis import ArmResult, WorkloadResult
+from bench.methods.table import title
+from bench.report.analysis import ArmResult, WorkloadResult, shared_flags, standing
 from bench.report.claims import judge_all
 from bench.report.flags import MEANING
 from bench.report.sentences import sentences
-from bench.report.tables import interval, number, reached, spread
+from bench.report.tables import average, interval, number, reached, spread
 
 PACKAGES = {
     "thermolion": "thermolion",
@@ -43,9 +43,13 @@ def _cell(result: WorkloadResult, arm: ArmResult | None) -> str:
     if arm is None:
         return ""
     if arm.comparison is None:
-        return f"{number(arm.mean())}" + (" (reference)" if arm.arm == result.reference else "")
-    to = "" if arm.against == result.reference else f" against {title(arm.against)}"
-    return f"{number(arm.mean())} ({arm.verdict}{to})"
+        return average(arm.mean()) + (" (reference)" if arm.arm == result.reference else "")
+    return f"{average(arm.mean())} ({_verdict(result, arm)})"
+
+
+def _verdict(result: WorkloadResult, arm: ArmResult) -> str:
+    """``better``, and than whom if that is not the reference of the table."""
+    return arm.verdict if arm.against == result.reference else f"{arm.verdict} against {title(arm.against)}"
 
 
 def of_package(package: str, results: list[WorkloadResult]) -> list[str]:
@@ -77,7 +81,7 @@ def of_package(package: str, results: list[WorkloadResult]) -> list[str]:
 def evidence(results: list[WorkloadResult]) -> str:
     """The page of the docs."""
     arms = list(dict.fromkeys(arm.arm for result in results for arm in result.arms))
-    arms.sort(key=lambda arm: not METHODS[arm.partition("+")[0]].ours)
+    arms.sort(key=standing)
     claims = [[o.title, o.claim.text, o.place, f"**{o.result}**", o.detail] for o in judge_all(results)]
     lines = [HEAD, *(f"- {sentence}" for sentence in sentences(results)), ""]
     lines += ["## What was promised, and whether it held", ""]
@@ -99,20 +103,21 @@ def evidence(results: list[WorkloadResult]) -> str:
 
 
 def _section(result: WorkloadResult) -> list[str]:
-    head = ["method", f"test {result.metric}", "untuned", f"difference to {result.reference} [95 %]", "p (Holm)"]
+    against, shared = title(result.reference), shared_flags(result)
+    head = ["method", f"test {result.metric}", "untuned", f"difference to {against} [95 %]", "p (Holm)"]
     head += ["verdict", "reached", "median steps", "CPU s", "flags"]
     rows = [
         [
             f"**{arm.title}**" if arm.ours else arm.title,
             spread(arm),
-            number(arm.untuned_mean()),
+            average(arm.untuned_mean()),
             interval(arm.comparison),
             f"{arm.adjusted_p:.2g}" if arm.comparison else "–",
-            arm.verdict if arm.comparison else "reference",
+            _verdict(result, arm) if arm.comparison else "reference",
             reached(arm) if result.target is not None else "–",
             number(arm.median_steps()),
             number(arm.cost("train_cpu"), 2),
-            ", ".join(arm.flags),
+            ", ".join(flag for flag in arm.flags if flag not in shared),
         ]
         for arm in result.arms
     ]
@@ -121,4 +126,6 @@ def _section(result: WorkloadResult) -> list[str]:
     lines += [f"{result.question} {result.metric}, {result.better} is better.{target}".strip(), ""]
     if any(arm.comparison for arm in result.arms):
         lines += [f"![paired differences](_static/bench/{result.name}-forest.svg)", ""]
+    if shared:
+        lines += [f"All of them: *{', '.join(shared)}* (see [flags](#flags)).", ""]
     return [*lines, *table(head, rows), ""]

@@ -53,23 +53,35 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
+def average(value: float | None) -> str:
+    """A mean with its trailing zeros, so that a column of them lines up."""
+    return number(value) if value is None or abs(value) >= 1000 else f"{value:#.4g}"
+
+
 def spread(arm: ArmResult) -> str:
     """Mean ± deviation of the test metric."""
     mean, deviation = arm.mean(), arm.deviation()
     if mean is None:
         return "–"
     if deviation is None:
-        return number(mean)
-    places = max(0, 2 - math.ceil(math.log10(deviation))) if deviation > 0 else 3
-    return f"{mean:.{min(places, 5)}f} ± {deviation:.{min(places, 5)}f}"
+        return average(mean)
+    places = places_of(deviation)
+    return f"{mean:.{places}f} ± {deviation:.{places}f}"
 
 
 def interval(found: Paired | None, kind: str = "t") -> str:
-    """``+0.012 [+0.003, +0.021]``."""
+    """``+0.012 [+0.003, +0.021]``, as many places as the width of the interval is known to."""
     if found is None:
         return "–"
-    low, high = (found.t_low, found.t_high) if kind == "t" else (found.boot_low, found.boot_high)
-    return f"{found.mean:+.3g} [{low:+.3g}, {high:+.3g}]"
+    ends = (found.t_low, found.t_high) if kind == "t" else (found.boot_low, found.boot_high)
+    places = places_of((found.t_high - found.t_low) / 2)
+    mean, low, high = (f"{round(value, places) + 0.0:+.{places}f}" for value in (found.mean, *ends))
+    return f"{mean} [{low}, {high}]"
+
+
+def places_of(width: float) -> int:
+    """Decimal places that show two digits of a width; three where it has none."""
+    return min(6, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 3
 
 
 def setting(arm: ArmResult) -> str:

@@ -1,6 +1,5 @@
 """Write report.html, summary.csv and the figures as files."""
 
-import time
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
@@ -9,10 +8,11 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from bench.methods.table import title
 from bench.progress import clock
-from bench.records import Record, Run
+from bench.records import Family, Record, Run
 from bench.report import figures, figures_control, tables
-from bench.report.analysis import ArmResult, WorkloadResult, analyse, sessions
+from bench.report.analysis import ArmResult, WorkloadResult, analyse, sessions, shared_flags, standing
 from bench.report.claims import judge_all
 from bench.report.flags import MEANING
 from bench.report.sentences import sentences
@@ -76,7 +76,6 @@ def render(
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_file("template.html"))
     runs = [record for record in records if isinstance(record, Run)]
-    arms = list(dict.fromkeys((arm.arm, arm.title, arm.ours) for result in results for arm in result.arms))
     used = [flag for flag in MEANING if any(flag in arm.flags for result in results for arm in result.arms)]
     return template.render(
         style=Markup(_file("style.css")),
@@ -84,12 +83,14 @@ def render(
         results=results,
         sentences=sentences(results),
         claims=judge_all(results),
-        arms=sorted(arms, key=lambda arm: not arm[2]),
+        families=_families(results),
+        shared_flags=shared_flags,
         cell=_cells(results),
         drawn={name: {kind: Markup(svg) for kind, svg in svgs.items()} for name, svgs in drawn.items()},
         overall={kind: Markup(svg) for kind, svg in overall.items()},
         flags=[(flag, MEANING[flag]) for flag in used],
         t=tables,
+        title_of=title,
         runs=runs,
         cpu=clock(sum(run.cost.total_cpu for run in runs)),
         machines=sorted({run.machine.cpu for run in runs}),
@@ -97,9 +98,21 @@ def render(
         versions=max((run.machine for run in runs), key=lambda machine: machine.time).versions,
         sessions=sessions(records),
         clock=clock,
-        date=time.strftime("%Y-%m-%d", time.gmtime()),
+        date=max(run.machine.time for run in runs)[:10],
         few=max((len(arm.finals) for result in results for arm in result.arms), default=0) < 5,
     )
+
+
+def _families(results: list[WorkloadResult]) -> list[tuple[str, list[WorkloadResult], list[tuple[str, str, bool]]]]:
+    """One overview for methods that follow a gradient, one for those that do without: heading, columns, rows."""
+    headings: dict[Family, str] = {"gradient": "With a gradient", "es": "Without a gradient"}
+    found: list[tuple[str, list[WorkloadResult], list[tuple[str, str, bool]]]] = []
+    for family, heading in headings.items():
+        some = [result for result in results if result.family == family]
+        arms = dict.fromkeys((arm.arm, arm.title, arm.ours) for result in some for arm in result.arms)
+        if some:
+            found.append((heading, some, sorted(arms, key=lambda arm: standing(arm[0]))))
+    return found
 
 
 def _cells(results: list[WorkloadResult]) -> dict[tuple[str, str], ArmResult]:
