@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from bench.methods.table import METHODS, arms_of
+from bench.methods.table import METHODS, arms_of, importable
 from bench.records import Config
 from bench.replay import differences
 from bench.train import Job, evaluation_steps, execute, warmup_cosine
@@ -59,6 +59,17 @@ def test_a_replay_of_reward_driven_control_is_equal_to_the_bit(arm):
     one, two = (run(arm, workload="cartpole", budget=Budget(12, 16, 2)) for _ in range(2))
     assert differences(one, two) == []
     assert one.cost.env_steps == 12 * 16 * 16
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of packages that only the extras bring
+@pytest.mark.parametrize("workload", [name for name, workload in WORKLOADS.items() if workload.extra])
+def test_a_replay_of_a_workload_with_an_extra_is_equal_to_the_bit(workload):
+    if not importable(WORKLOADS[workload]):
+        pytest.skip(f"needs bench[{WORKLOADS[workload].extra}]")
+    one, two = (run("adamw", workload=workload, budget=Budget(2, 8, 2)) for _ in range(2))
+    assert one.status == "finished"
+    assert differences(one, two) == []
 
 
 @pytest.mark.parametrize("workload", ["mnist5k-noise", "shakespeare", "diamonds", "mnist5k-asym"])
