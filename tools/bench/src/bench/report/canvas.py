@@ -43,6 +43,11 @@ def colour(arm: str) -> str:
     return COLOURS.get(arm.split("+")[0], DARK)
 
 
+def dash(arm: str) -> str:
+    """A method under the common schedule has its method's colour, dashed."""
+    return "--" if arm.endswith("+cosine") else "-"
+
+
 def as_svg(figure: Any) -> str:
     """The SVG element alone, without prolog and without fixed size, so that it can stand in a page."""
     buffer = io.StringIO()

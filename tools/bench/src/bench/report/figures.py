@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bench.report.analysis import ArmResult, WorkloadResult, differences
-from bench.report.canvas import GREY, STYLE, as_svg, colour, plt
+from bench.report.canvas import GREY, STYLE, as_svg, colour, dash, plt
 
 
 def learning_curves(result: WorkloadResult) -> str:
@@ -125,7 +125,7 @@ def steps_to_target(result: WorkloadResult) -> str:
 def sensitivity(result: WorkloadResult) -> str:
     """Mean tuning score against the learning rate, in multiples of the one chosen."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.6, 3.0), layout="constrained")
+        figure, axes = plt.subplots(figsize=(9.2, 3.0), layout="constrained")
         seen: list[float] = []
         for arm in sorted(result.arms, key=lambda arm: arm.ours):
             points = sensitivity_points(arm)
@@ -136,7 +136,8 @@ def sensitivity(result: WorkloadResult) -> str:
             style = (
                 {"linewidth": 1.8, "marker": "o", "markersize": 3.5} if arm.ours else {"linewidth": 0.9, "alpha": 0.6}
             )
-            axes.plot(*zip(*points, strict=True), color=colour(arm.arm) if arm.ours else GREY, label=label, **style)
+            paint = colour(arm.arm) if arm.ours else GREY
+            axes.plot(*zip(*points, strict=True), color=paint, linestyle=dash(arm.arm), label=label, **style)
         if not seen:
             plt.close(figure)
             return ""
@@ -147,7 +148,7 @@ def sensitivity(result: WorkloadResult) -> str:
         axes.set_xlabel("learning rate over the chosen one (grey: published methods)")
         axes.set_ylabel(f"tuning {result.metric}")
         if axes.get_legend_handles_labels()[1]:
-            axes.legend(frameon=False, fontsize=8)
+            axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
         return as_svg(figure)
 
 

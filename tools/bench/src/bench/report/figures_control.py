@@ -3,8 +3,9 @@
 import math
 from typing import Any
 
-from bench.report.analysis import ArmResult, WorkloadResult
-from bench.report.canvas import GREY, STYLE, as_svg, colour, plt
+from bench.methods.table import title
+from bench.report.analysis import ArmResult, WorkloadResult, standing
+from bench.report.canvas import GREY, STYLE, as_svg, colour, dash, plt
 
 
 def traces(result: WorkloadResult) -> str:
@@ -64,24 +65,26 @@ def performance_profile(results: list[WorkloadResult]) -> str:
             pairs.setdefault(arm.arm, []).extend(ratios)
     if not pairs:
         return ""
-    titles = {arm.arm: (arm.title, arm.ours) for result in results for arm in result.arms}
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.6, 3.2), layout="constrained")
-        for name, ratios in sorted(pairs.items(), key=lambda pair: titles[pair[0]][1]):
+        figure, axes = plt.subplots(figsize=(9.2, 3.2), layout="constrained")
+        unnamed = "other published methods"
+        for name, ratios in sorted(pairs.items(), key=lambda pair: standing(pair[0])):
             taus = [0.5 + 0.05 * i for i in range(71)]
             shares = [sum(ratio <= tau for ratio in ratios) / len(ratios) for tau in taus]
-            text, ours = titles[name]
-            reference = name == "adamw"
+            named = standing(name) < 2
             axes.plot(
                 taus,
                 shares,
                 drawstyle="steps-post",
-                color=colour(name) if ours else "#0f172a" if reference else GREY,
-                linewidth=1.8 if ours or reference else 0.8,
-                label=text if ours or reference else None,
+                linestyle=dash(name),
+                color=colour(name) if standing(name) == 1 else "#0f172a" if named else GREY,
+                linewidth=1.8 if named else 0.8,
+                label=title(name) if named else unnamed,
+                zorder=3 if named else 2,
             )
+            unnamed = unnamed if named else "_"  # matplotlib leaves such a label out of the legend
         axes.set_xlabel("τ: steps to target over those of the fastest method")
         axes.set_ylabel("share of runs within τ")
         axes.set_ylim(0, 1.02)
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
         return as_svg(figure)
