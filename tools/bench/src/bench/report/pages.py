@@ -5,7 +5,7 @@ from bench.report.analysis import ArmResult, WorkloadResult, shared_flags, stand
 from bench.report.claims import judge_all
 from bench.report.flags import MEANING
 from bench.report.sentences import sentences
-from bench.report.tables import average, interval, number, reached, spread
+from bench.report.tables import average, effort, interval, number, reached, spread
 
 PACKAGES = {
     "thermolion": "thermolion",
@@ -123,7 +123,7 @@ def _section(result: WorkloadResult) -> list[str]:
     ]
     target = f" Target on validation: {number(result.target)}." if result.target is not None else ""
     lines = [f"## {result.title}", ""]
-    lines += [f"{result.question} {result.metric}, {result.better} is better.{target}".strip(), ""]
+    lines += [f"{result.question} {result.metric}, {result.better} is better.{target} A run: {effort(result)}.", ""]
     if any(arm.comparison for arm in result.arms):
         lines += [f"![paired differences](_static/bench/{result.name}-forest.svg)", ""]
     if shared:

@@ -84,6 +84,15 @@ def places_of(width: float) -> int:
     return min(6, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 3
 
 
+def effort(result: WorkloadResult) -> str:
+    """What every run of a table had: the reference's steps, and the samples or fitness evaluations they took."""
+    arm = result.arm(result.reference) or result.arms[0]
+    steps, evaluations, samples = (arm.cost(name) for name in ("steps", "evaluations", "samples"))
+    if evaluations:
+        return f"{steps:,.0f} generations, {evaluations:,.0f} fitness evaluations"
+    return f"{steps:,.0f} steps, {samples:,.0f} samples"
+
+
 def setting(arm: ArmResult) -> str:
     """The chosen setting in a line."""
     return ", ".join(f"{name} {value}" for name, value in arm.selection.chosen.items())
