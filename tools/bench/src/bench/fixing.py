@@ -9,7 +9,7 @@ import statistics
 from pathlib import Path
 
 from bench.methods.table import REFERENCE
-from bench.plan import yardstick
+from bench.plan import speed_here
 from bench.records import Run
 from bench.report.analysis import WorkloadResult, analyse
 from bench.store import read_many
@@ -34,9 +34,9 @@ def fix(records: list[Path], what: str) -> int:
         path.write_text(json.dumps({"targets": dict(sorted(fixed.items()))}, indent=1) + "\n", encoding="utf-8")
     if what != "targets":
         path = here / "costs.json"
-        known = json.loads(path.read_text(encoding="utf-8"))["seconds"]
-        known |= costs_of([record for record in found if isinstance(record, Run)])
-        content = {"yardstick": round(yardstick(), 5), "seconds": dict(sorted(known.items()))}
+        known = json.loads(path.read_text(encoding="utf-8"))
+        costs = costs_of([record for record in found if isinstance(record, Run)], speed_here())
+        content = {**known, "seconds": dict(sorted((known["seconds"] | costs).items()))}
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 0
 
@@ -51,14 +51,17 @@ def target_of(result: WorkloadResult) -> dict[str, float]:
     return {f"{result.profile}/{result.workload}/{result.family}": float(f"{statistics.median(values):.3g}")}
 
 
-def costs_of(runs: list[Run]) -> dict[str, dict[str, float]]:
-    """Median CPU seconds of a run, by profile and workload, by arm."""
+def costs_of(runs: list[Run], speed: float) -> dict[str, dict[str, float]]:
+    """Median CPU seconds of a run, by profile and workload, by arm.
+
+    ``speed`` is this machine's time over that of the machine whose costs are known: new ones join the old in its unit.
+    """
     taken: dict[str, dict[str, list[float]]] = {}
     for run in runs:
         if run.profile != "compare":
             place = f"{run.profile}/{run.config.workload}/{run.config.family}"
             taken.setdefault(place, {}).setdefault(run.config.arm, []).append(run.cost.total_cpu)
     return {
-        place: {arm: round(statistics.median(seconds), 3) for arm, seconds in arms.items()}
+        place: {arm: round(statistics.median(seconds) / speed, 3) for arm, seconds in arms.items()}
         for place, arms in taken.items()
     }
