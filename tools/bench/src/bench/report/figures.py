@@ -39,6 +39,8 @@ def learning_curves(result: WorkloadResult) -> str:
             panel.set_ylim(low, high)
         for panel in panels[len(arms) :]:
             panel.set_visible(False)
+        for panel in panels[max(0, len(arms) - columns) : len(arms)]:  # with nothing visible below
+            panel.tick_params(labelbottom=True)
         figure.supylabel(f"validation {result.metric}", fontsize=9)
         figure.supxlabel("generation" if result.family == "es" else "step", fontsize=9)
         return as_svg(figure)
