@@ -15,7 +15,7 @@ from bench.records import Family, Run
 from bench.tuning import Study
 from bench.workloads.table import WORKLOADS
 
-STARTUP = 6.0  # seconds until the workers have imported torch
+STARTUP = 2.5  # seconds until the workers are ready, once the parent has imported torch and met the yardstick
 
 
 def studies(
