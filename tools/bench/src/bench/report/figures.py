@@ -35,7 +35,8 @@ def learning_curves(result: WorkloadResult) -> str:
                 panel.plot(run.curve.step, run.curve.value, color=colour(arm.arm), linewidth=0.9, alpha=0.8)
             if result.target is not None:
                 panel.axhline(result.target, color="#0f172a", linewidth=0.6, linestyle=":")
-            panel.set_title(arm.title, loc="left", fontweight="bold" if arm.ours else "normal")
+            small = {"fontsize": 7} if len(arm.title) > 26 else {}  # a long one would run into the next panel's
+            panel.set_title(arm.title, loc="left", fontweight="bold" if arm.ours else "normal", **small)
             panel.set_ylim(low, high)
         for panel in panels[len(arms) :]:
             panel.set_visible(False)
