@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from bench.engine import Engine, RunFailedError, View
 from bench.execute.events import Done, Failed, Lost
-from bench.plan import left_to_run
+from bench.plan import alike, left_to_run
 from bench.profiles import Profile
 from bench.store import Store
 from bench.train import execute
@@ -63,16 +63,16 @@ def test_a_study_runs_to_its_end_and_a_rerun_repeats_nothing(tmp_path):
 
 
 def test_what_is_announced_is_what_is_left(tmp_path):
-    assert left_to_run(STUDY, []) == STUDY.expected_runs()
+    assert left_to_run(STUDY, alike([])) == STUDY.expected_runs()
     with pytest.raises(KeyboardInterrupt):
         run_and_collect(tmp_path / "records.jsonl", [], interrupt_after=3)
     store = Store(tmp_path / "records.jsonl")
-    assert sum(left_to_run(STUDY, store.runs.values()).values()) == sum(STUDY.expected_runs().values()) - 3
+    assert sum(left_to_run(STUDY, alike(store.runs.values())).values()) == sum(STUDY.expected_runs().values()) - 3
     other = Study(PROFILE, replace(TINY, id="other"), "gradient", ["adamw", "sgd"])
-    assert left_to_run(other, store.runs.values()) == other.expected_runs()
+    assert left_to_run(other, alike(store.runs.values())) == other.expected_runs()
     store.close()
     _, _, store = run(tmp_path / "records.jsonl")
-    assert set(left_to_run(STUDY, store.runs.values()).values()) == {0}
+    assert set(left_to_run(STUDY, alike(store.runs.values())).values()) == {0}
 
 
 def test_ctrl_c_twice_and_a_rerun_repeat_no_finished_run(tmp_path):

@@ -109,11 +109,15 @@ def known_cost(profile: str, workload: str, family: Family, arm: str) -> float |
     return None
 
 
-def left_to_run(study: Study, finished: Iterable[Run]) -> dict[str, int]:
-    """Runs per arm that a study still asks for, when ``finished`` are in the record file."""
-    alike = Counter(run.config.model_copy(update={"params": {}, "seed": 0}).key for run in finished)
+def alike(finished: Iterable[Run]) -> Counter[str]:
+    """How many finished runs differ in setting and seed alone, by the key they would have without either."""
+    return Counter(run.config.model_copy(update={"params": {}, "seed": 0}).key for run in finished)
+
+
+def left_to_run(study: Study, finished: Counter[str]) -> dict[str, int]:
+    """Runs per arm that a study still asks for, when those counted by `alike` are in the record file."""
     return {
-        arm: max(0, count - alike[study.job(arm, {}, 0, "tune").config.key])
+        arm: max(0, count - finished[study.job(arm, {}, 0, "tune").config.key])
         for arm, count in study.expected_runs().items()
     }
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from bench import machine
 from bench.engine import Engine
 from bench.execute.events import Executor
-from bench.plan import left_to_run, speed_here, wall_seconds
+from bench.plan import alike, left_to_run, speed_here, wall_seconds
 from bench.progress import Lines, LiveTable, Remaining, clock
 from bench.records import Session
 from bench.store import Store
@@ -51,13 +51,14 @@ def run_session(
     workers = executor.slots
     speed, begin = speed_here(), time.monotonic()
     known = set(store.runs)
-    left = [(study, left_to_run(study, store.runs.values())) for study in studies]
+    finished = alike(store.runs.values())
+    left = [(study, left_to_run(study, finished)) for study in studies]
     estimate = wall_seconds(left, workers, speed)
     runs = sum(sum(study.expected_runs().values()) for study in studies)
-    finished = runs - sum(sum(counts.values()) for _, counts in left)
+    rest = sum(sum(counts.values()) for _, counts in left)
     console.print(
         f"about {runs} runs on {workers} processes of {machine.cores()} cores: {clock(estimate)} estimated"
-        + (f" for the {runs - finished} that are not finished yet" if finished else ""),
+        + (f" for the {rest} that are not finished yet" if rest < runs else ""),
         highlight=False,
     )
     if machine.load() > machine.cores():

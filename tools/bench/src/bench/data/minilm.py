@@ -1,5 +1,6 @@
 """The pretrained weights and the tokenizer of all-MiniLM-L6-v2, 22.7 M parameters, which a package carries as files."""
 
+from functools import cache
 from pathlib import Path
 
 from bench.data.source import Source
@@ -20,8 +21,9 @@ SOURCE = Source(
 )
 
 
+@cache
 def folder() -> Path:
-    """Where the files lie, after checking them.
+    """Where the files lie, after checking them, once a process: they are 91 MB.
 
     Raises:
         RuntimeError: the package is missing.

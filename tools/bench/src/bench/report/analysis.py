@@ -151,10 +151,29 @@ def _workload(selections: list[Selection], runs: list[Run]) -> WorkloadResult:
     return result
 
 
-def standing(arm: str) -> int:
-    """Where an arm stands in a table: the references first, then ours, then the others."""
-    name, _ = split_arm(arm)
-    return 0 if name in REFERENCE.values() else 1 if METHODS[name].ours else 2
+def is_reference(arm: str) -> bool:
+    """Whether an arm is a reference, with or without the common schedule."""
+    return split_arm(arm)[0] in REFERENCE.values()
+
+
+def is_ours(arm: str) -> bool:
+    """Whether an arm is a method of ours."""
+    return METHODS[split_arm(arm)[0]].ours
+
+
+def standing(arm: str) -> tuple[bool, bool]:
+    """Sorts the arms of a table: the references first, then ours, then the others."""
+    return not is_reference(arm), not is_ours(arm)
+
+
+def families(results: list[WorkloadResult]) -> list[tuple[Family, list[WorkloadResult], list[str]]]:
+    """Each family that was run, its results, and its arms in the order of a table."""
+    found = {family: [result for result in results if result.family == family] for family in REFERENCE}
+    return [
+        (family, some, sorted(dict.fromkeys(arm.arm for result in some for arm in result.arms), key=standing))
+        for family, some in found.items()
+        if some
+    ]
 
 
 def shared_flags(result: WorkloadResult) -> list[str]:
@@ -172,7 +191,7 @@ def _arm(selection: Selection, runs: list[Run]) -> ArmResult:
     return ArmResult(
         arm=selection.arm,
         title=title(selection.arm),
-        ours=METHODS[split_arm(selection.arm)[0]].ours,
+        ours=is_ours(selection.arm),
         selection=selection,
         finals=of(chosen, selection.final_seeds),
         untuned=of(untuned, selection.untuned_seeds),

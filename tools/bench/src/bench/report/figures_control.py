@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from bench.methods.table import title
-from bench.report.analysis import ArmResult, WorkloadResult, standing
+from bench.report.analysis import ArmResult, WorkloadResult, is_ours, is_reference, standing
 from bench.report.canvas import GREY, STYLE, as_svg, colour, dash, plt
 
 
@@ -71,13 +71,13 @@ def performance_profile(results: list[WorkloadResult]) -> str:
         for name, ratios in sorted(pairs.items(), key=lambda pair: standing(pair[0])):
             taus = [0.5 + 0.05 * i for i in range(71)]
             shares = [sum(ratio <= tau for ratio in ratios) / len(ratios) for tau in taus]
-            named = standing(name) < 2
+            named = is_reference(name) or is_ours(name)
             axes.plot(
                 taus,
                 shares,
                 drawstyle="steps-post",
                 linestyle=dash(name),
-                color=colour(name) if standing(name) == 1 else "#0f172a" if named else GREY,
+                color=colour(name) if is_ours(name) else "#0f172a" if named else GREY,
                 linewidth=1.8 if named else 0.8,
                 label=title(name) if named else unnamed,
                 zorder=3 if named else 2,

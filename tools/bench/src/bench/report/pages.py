@@ -1,7 +1,7 @@
 """The evidence as Markdown: a page of the docs, a table in the README of each package, one in the workspace's."""
 
 from bench.methods.table import title
-from bench.report.analysis import ArmResult, WorkloadResult, shared_flags, standing
+from bench.report.analysis import ArmResult, WorkloadResult, families, shared_flags
 from bench.report.claims import judge_all
 from bench.report.flags import MEANING
 from bench.report.sentences import sentences
@@ -80,16 +80,13 @@ def of_package(package: str, results: list[WorkloadResult]) -> list[str]:
 
 def evidence(results: list[WorkloadResult]) -> str:
     """The page of the docs."""
-    arms = list(dict.fromkeys(arm.arm for result in results for arm in result.arms))
-    arms.sort(key=standing)
     claims = [[o.title, o.claim.text, o.place, f"**{o.result}**", o.detail] for o in judge_all(results)]
     lines = [HEAD, *(f"- {sentence}" for sentence in sentences(results)), ""]
     lines += ["## What was promised, and whether it held", ""]
     lines += [*table(["method", "promise", "can fail on", "outcome", "measured"], claims, 5), ""]
-    for family, heading in (("gradient", "All methods with a gradient"), ("es", "All methods without one")):
-        of_family = [result for result in results if result.family == family]
-        if of_family:
-            lines += [f"## {heading}", "", *overview(of_family, arms), ""]
+    for family, of_family, arms in families(results):
+        heading = "All methods with a gradient" if family == "gradient" else "All methods without one"
+        lines += [f"## {heading}", "", *overview(of_family, arms), ""]
     if any(result.target is not None and result.family == "gradient" for result in results):
         lines += ["## Time to target", "", "Share of runs that reach the target within τ times the steps of the", ""]
         lines[-2] += " fastest method, all gradient tasks together."

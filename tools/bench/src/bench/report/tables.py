@@ -69,14 +69,24 @@ def spread(arm: ArmResult) -> str:
     return f"{mean:.{places}f} ± {deviation:.{places}f}"
 
 
-def interval(found: Paired | None, kind: str = "t") -> str:
-    """``+0.012 [+0.003, +0.021]``, as many places as the width of the interval is known to."""
+def interval(found: Paired | None) -> str:
+    """``+0.012 [+0.003, +0.021]``, the difference and its t interval."""
     if found is None:
         return "–"
-    ends = (found.t_low, found.t_high) if kind == "t" else (found.boot_low, found.boot_high)
-    places = places_of((found.t_high - found.t_low) / 2)
-    mean, low, high = (f"{round(value, places) + 0.0:+.{places}f}" for value in (found.mean, *ends))
+    mean, low, high = _aligned(found, found.mean, found.t_low, found.t_high)
     return f"{mean} [{low}, {high}]"
+
+
+def bootstrap_interval(found: Paired) -> str:
+    """``[+0.004, +0.019]``, with the places of `interval`."""
+    low, high = _aligned(found, found.boot_low, found.boot_high)
+    return f"[{low}, {high}]"
+
+
+def _aligned(found: Paired, *values: float) -> list[str]:
+    """Signed, with as many places as the width of the t interval is known to; zero is never negative."""
+    places = places_of((found.t_high - found.t_low) / 2)
+    return [f"{round(value, places) + 0.0:+.{places}f}" for value in values]
 
 
 def places_of(width: float) -> int:

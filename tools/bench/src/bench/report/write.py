@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from bench.methods.table import title
 from bench.progress import clock
-from bench.records import Family, Record, Run
+from bench.records import Record, Run
 from bench.report import figures, figures_control, tables
-from bench.report.analysis import ArmResult, WorkloadResult, analyse, sessions, shared_flags, standing
+from bench.report.analysis import ArmResult, WorkloadResult, analyse, families, is_ours, sessions, shared_flags
 from bench.report.claims import judge_all
 from bench.report.flags import MEANING
 from bench.report.sentences import sentences
@@ -83,7 +83,7 @@ def render(
         results=results,
         sentences=sentences(results),
         claims=judge_all(results),
-        families=_families(results),
+        families=families(results),
         shared_flags=shared_flags,
         cell=_cells(results),
         drawn={name: {kind: Markup(svg) for kind, svg in svgs.items()} for name, svgs in drawn.items()},
@@ -91,6 +91,7 @@ def render(
         flags=[(flag, MEANING[flag]) for flag in used],
         t=tables,
         title_of=title,
+        is_ours=is_ours,
         runs=runs,
         cpu=clock(sum(run.cost.total_cpu for run in runs)),
         machines=sorted({run.machine.cpu for run in runs}),
@@ -101,18 +102,6 @@ def render(
         date=max(run.machine.time for run in runs)[:10],
         few=max((len(arm.finals) for result in results for arm in result.arms), default=0) < 5,
     )
-
-
-def _families(results: list[WorkloadResult]) -> list[tuple[str, list[WorkloadResult], list[tuple[str, str, bool]]]]:
-    """One overview for methods that follow a gradient, one for those that do without: heading, columns, rows."""
-    headings: dict[Family, str] = {"gradient": "With a gradient", "es": "Without a gradient"}
-    found: list[tuple[str, list[WorkloadResult], list[tuple[str, str, bool]]]] = []
-    for family, heading in headings.items():
-        some = [result for result in results if result.family == family]
-        arms = dict.fromkeys((arm.arm, arm.title, arm.ours) for result in some for arm in result.arms)
-        if some:
-            found.append((heading, some, sorted(arms, key=lambda arm: standing(arm[0]))))
-    return found
 
 
 def _cells(results: list[WorkloadResult]) -> dict[tuple[str, str], ArmResult]:
