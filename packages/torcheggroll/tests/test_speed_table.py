@@ -13,7 +13,7 @@ SIGNS = {"percent at least": "≥ {} %", "number at least": "≥ {} {}", "number
 
 def measured(row):
     if row["ratio"] is not None:
-        return f"{100 / row['ratio']:.0f} %"
+        return f"{100 / row['ratio']:.1f} %"  # a digit more than the bars have: 74.7 is not 75
     return "not measured" if row["number"] is None else f"{row['number']:.3g} {row['unit']}"
 
 
