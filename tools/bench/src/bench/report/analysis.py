@@ -168,7 +168,9 @@ def standing(arm: str) -> tuple[bool, bool]:
 
 def families(results: list[WorkloadResult]) -> list[tuple[Family, list[WorkloadResult], list[str]]]:
     """Each family that was run, its results, and its arms in the order of a table."""
-    found = {family: [result for result in results if result.family == family] for family in REFERENCE}
+    found: dict[Family, list[WorkloadResult]] = {
+        family: [result for result in results if result.family == family] for family in REFERENCE
+    }
     return [
         (family, some, sorted(dict.fromkeys(arm.arm for result in some for arm in result.arms), key=standing))
         for family, some in found.items()
