@@ -1,4 +1,4 @@
-"""The promises that every optimizer of the workspace keeps."""
+"""The test kit's checks."""
 
 import pytest
 from adaptive_optimizer import AdaptiveOptimizer
@@ -55,6 +55,6 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("promise", testkit.PROMISES, ids=lambda promise: promise.__name__)
-def test_keeps_its_promises(promise, case):
-    promise(case)
+@pytest.mark.parametrize("check", testkit.CHECKS, ids=lambda check: check.__name__)
+def test_passes_the_check(check, case):
+    check(case)

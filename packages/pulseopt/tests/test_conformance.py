@@ -1,4 +1,4 @@
-"""The promises of the test kit: AdaptiveModeAdamW and AdaptiveModeSGD as optimizers, AEES around one as a trial."""
+"""The test kit's checks: AdaptiveModeAdamW and AdaptiveModeSGD as optimizers, AEES around one as a trial."""
 
 import pytest
 import torch
@@ -76,14 +76,14 @@ TRIALS = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("promise", testkit.PROMISES, ids=lambda promise: promise.__name__)
-def test_optimizers_keep_their_promises(promise, case):
-    if promise.__name__ == "complex_equals_its_real_view" and "noisy" in case.label:
+@pytest.mark.parametrize("check", testkit.CHECKS, ids=lambda check: check.__name__)
+def test_optimizers_pass_the_checks(check, case):
+    if check.__name__ == "complex_equals_its_real_view" and "noisy" in case.label:
         pytest.skip("complex noise has variance σ² as a whole, half of it in each part: release 0.1.0's draws")
-    promise(case)
+    check(case)
 
 
 @pytest.mark.parametrize("case", TRIALS, ids=str)
-@pytest.mark.parametrize("promise", testkit.TRIAL_PROMISES, ids=lambda promise: promise.__name__)
-def test_wrapped_optimizers_keep_their_promises(promise, case):
-    promise(case)
+@pytest.mark.parametrize("check", testkit.TRIAL_CHECKS, ids=lambda check: check.__name__)
+def test_wrapped_optimizers_pass_the_checks(check, case):
+    check(case)

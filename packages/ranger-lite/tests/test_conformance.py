@@ -1,4 +1,4 @@
-"""The workspace's promises, on every path."""
+"""The test kit's checks, on every path."""
 
 import pytest
 import torch
@@ -35,6 +35,6 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("promise", testkit.PROMISES, ids=lambda promise: promise.__name__)
-def test_keeps_its_promises(promise, case):
-    promise(case)
+@pytest.mark.parametrize("check", testkit.CHECKS, ids=lambda check: check.__name__)
+def test_passes_the_check(check, case):
+    check(case)

@@ -1,4 +1,4 @@
-"""The promises every optimizer of the workspace keeps, held by every path."""
+"""The test kit's checks, on every path."""
 
 import shutil
 from importlib.util import find_spec
@@ -61,8 +61,8 @@ INTERLEAVED = {"the_closure_is_called_once", "complex_equals_its_real_view"}  # 
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("promise", testkit.PROMISES, ids=lambda promise: promise.__name__)
-def test_keeps_its_promises(promise, case):
-    if case.contract is GLOBAL and promise.__name__ in INTERLEAVED:
+@pytest.mark.parametrize("check", testkit.CHECKS, ids=lambda check: check.__name__)
+def test_passes_the_check(check, case):
+    if case.contract is GLOBAL and check.__name__ in INTERLEAVED:
         pytest.skip("two runs in turn cannot share one global stream")
-    promise(case)
+    check(case)

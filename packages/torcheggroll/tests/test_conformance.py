@@ -1,4 +1,4 @@
-"""The promises of the test kit that need no gradient."""
+"""The test kit's checks that need no gradient."""
 
 import pytest
 import torch
@@ -37,6 +37,6 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("promise", testkit.TRIAL_PROMISES, ids=lambda promise: promise.__name__)
-def test_keeps_its_promises(promise, case):
-    promise(case)
+@pytest.mark.parametrize("check", testkit.TRIAL_CHECKS, ids=lambda check: check.__name__)
+def test_passes_the_check(check, case):
+    check(case)

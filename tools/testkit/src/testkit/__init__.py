@@ -1,18 +1,18 @@
-"""The promises that every optimizer of the workspace keeps, as checks that a test can call."""
+"""Conformance checks for optimizers, as functions that a test can call."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from testkit.case import Case, TrialCase
+    from testkit.checks import CHECKS, TRIAL_CHECKS
     from testkit.contract import Contract
     from testkit.host_reads import HostReads, count_host_reads
-    from testkit.promises import PROMISES, TRIAL_PROMISES
     from testkit.trial import OptimizerTrial, Trial
 
 __all__ = [
-    "PROMISES",
-    "TRIAL_PROMISES",
+    "CHECKS",
+    "TRIAL_CHECKS",
     "Case",
     "Contract",
     "HostReads",
@@ -23,8 +23,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "PROMISES": "testkit.promises",
-    "TRIAL_PROMISES": "testkit.promises",
+    "CHECKS": "testkit.checks",
+    "TRIAL_CHECKS": "testkit.checks",
     "Case": "testkit.case",
     "Contract": "testkit.contract",
     "HostReads": "testkit.host_reads",

@@ -12,7 +12,7 @@ from testkit.trial import OptimizerTrial, Trial
 
 
 class Case:
-    """An optimizer with settings, for ``PROMISES`` and ``TRIAL_PROMISES``; ``str(case)`` is the label.
+    """An optimizer with settings, for ``CHECKS`` and ``TRIAL_CHECKS``; ``str(case)`` is the label.
 
     Args:
         label: says what is special about these settings.
@@ -45,7 +45,7 @@ class Case:
 
 
 class TrialCase:
-    """Anything that trains and is no optimizer, for ``TRIAL_PROMISES``; ``str(case)`` is the label.
+    """Anything that trains and is no optimizer, for ``TRIAL_CHECKS``; ``str(case)`` is the label.
 
     Args:
         label: says what is special about these settings.

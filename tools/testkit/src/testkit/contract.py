@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """The facts that the promises need and cannot find out; the defaults fit ``torch.optim.AdamW``.
+    """Properties that the checks cannot infer; the defaults fit ``torch.optim.AdamW``.
 
     Args:
         intervals: where each setting must lie, as on paper: ``{"lr": "[0, inf)", "betas[0]": "[0, 1)"}``. A setting

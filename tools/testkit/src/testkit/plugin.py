@@ -24,7 +24,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_unconfigure() -> None:
-    """End the replica processes that a promise may have started."""
+    """Ends the replica processes that a check may have started."""
     replicas = sys.modules.get("testkit.replicas")
     if replicas is not None:
         replicas.end_replicas()

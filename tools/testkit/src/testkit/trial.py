@@ -11,7 +11,7 @@ from testkit.problems import Problem
 
 
 class Trial(Protocol):
-    """What the promises of ``TRIAL_PROMISES`` need: any trainer, with gradients or without."""
+    """The interface that ``TRIAL_CHECKS`` need: any trainer, with gradients or without."""
 
     @property
     def parameters(self) -> Sequence[Tensor]:

@@ -1,4 +1,4 @@
-"""Optimizers that keep every promise: one that checks its settings, one that wants the loss, one without gradients."""
+"""Optimizers that pass every check: one that checks its settings, one that wants the loss, one without gradients."""
 
 import math
 from typing import Any

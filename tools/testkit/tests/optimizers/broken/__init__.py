@@ -1,4 +1,4 @@
-"""One optimizer broken on purpose for each promise: sound but for the one thing that its docstring confesses."""
+"""One optimizer broken on purpose for each check: sound except for what its docstring states."""
 
 from broken.machines import (
     BranchesOnATensor,

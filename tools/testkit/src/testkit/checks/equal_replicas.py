@@ -1,14 +1,14 @@
 """Replicas: two processes that average their gradients take the same steps."""
 
 from testkit.case import Case
-from testkit.promises._promise import expect, promise
+from testkit.checks._check import check, expect
 from testkit.replicas import train_on_replicas
 from testkit.trajectories import parting
 
 STEPS = 8
 
 
-@promise
+@check
 def two_replicas_stay_equal(case: Case) -> None:
     """Two gloo processes under DDP, with data and global seeds of their own, hold the same weights to the bit."""
     if case.contract.draws_from_global_stream:

@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from testkit.case import Case
+from testkit.checks._check import check, expect
 from testkit.host_reads import count_host_reads
-from testkit.promises._promise import expect, promise
 from testkit.trajectories import run
 from testkit.trial import OptimizerTrial
 
@@ -26,7 +26,7 @@ def _on_device(trial: OptimizerTrial, loss: Tensor) -> Iterable[Tensor]:
         yield from (leaf for leaf in tree_leaves(held) if isinstance(leaf, Tensor))
 
 
-@promise
+@check
 def host_reads_are_bounded(case: Case) -> None:
     """A step reads no more numbers off the device than documented; by default none."""
     allowed = case.contract.host_reads

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from testkit.case import Case
-from testkit.promises._promise import expect, promise
+from testkit.checks._check import check, expect
 from testkit.trajectories import Trajectory, copies, parting, run
 from testkit.trial import OptimizerTrial
 
@@ -29,7 +29,7 @@ class _Closure:
         return cast("float", self.losses[-1])  # torch's annotation; its own optimizers take and return the tensor
 
 
-@promise
+@check
 def the_closure_is_called_once(case: Case) -> None:
     """``step(closure)`` calls it once with gradients enabled, steps on what it found, and returns its loss."""
     if case.contract.closure == "refused":

@@ -1,4 +1,4 @@
-"""Sound optimizers keep every promise; for each promise there is an optimizer that breaks it and is found out."""
+"""Sound optimizers pass every check; each check fails on at least one optimizer broken on purpose."""
 
 import re
 
@@ -6,11 +6,11 @@ import broken
 import pytest
 import sound
 import torch
-from testkit import PROMISES, TRIAL_PROMISES, Case, Contract, TrialCase
+from testkit import CHECKS, TRIAL_CHECKS, Case, Contract, TrialCase
 
 RATE = Contract(intervals={"lr": "[0, inf)"})
 COMPLEX = Contract(complex="supported")
-MOMENTUM = Contract(sparse="supported", fast=({"foreach": True},))  # torch 2.6's fused one breaks that promise
+MOMENTUM = Contract(sparse="supported", fast=({"foreach": True},))  # torch 2.6's fused one fails that check
 DRIVEN = Contract(
     feed=lambda optimizer, loss: optimizer.feed(loss),
     host_reads=1,
@@ -124,18 +124,18 @@ BROKEN = {
         Case("an error", broken.FailsOnOneRank),
     ],
 }
-BY_NAME = {promise.__name__: promise for promise in PROMISES}
+BY_NAME = {check.__name__: check for check in CHECKS}
 
 
 @pytest.mark.parametrize("case", SOUND, ids=str)
-@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
-def test_a_sound_optimizer_keeps_it(promise, case):
-    promise(case)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_a_sound_optimizer_keeps_it(check, case):
+    check(case)
 
 
-@pytest.mark.parametrize("promise", TRIAL_PROMISES, ids=lambda promise: promise.__name__)
-def test_a_sound_trial_keeps_it(promise):
-    promise(TrialCase("random search", sound.RandomSearch, width=0.3))
+@pytest.mark.parametrize("check", TRIAL_CHECKS, ids=lambda check: check.__name__)
+def test_a_sound_trial_keeps_it(check):
+    check(TrialCase("random search", sound.RandomSearch, width=0.3))
 
 
 @pytest.mark.parametrize(
@@ -145,15 +145,15 @@ def test_an_optimizer_broken_on_purpose_is_found_out(name, case):
     with pytest.raises(AssertionError) as caught:
         BY_NAME[name](case)
     message = str(caught.value)
-    assert message.startswith(f"broken promise: {name.replace('_', ' ')}\n  case:     {case}\n")
+    assert message.startswith(f"failed check: {name.replace('_', ' ')}\n  case:     {case}\n")
     assert re.search(r"\n  expected: .+\n  but:      .+", message)
 
 
-def test_every_promise_has_its_saboteurs():
+def test_every_check_has_its_saboteurs():
     assert BROKEN.keys() == BY_NAME.keys()
 
 
-def test_promises_have_names_of_their_own_and_say_what_they_mean():
-    assert len(BY_NAME) == len(PROMISES)
-    assert set(TRIAL_PROMISES) <= set(PROMISES)
-    assert all(promise.__doc__ for promise in PROMISES)
+def test_checks_have_distinct_names_and_docstrings():
+    assert len(BY_NAME) == len(CHECKS)
+    assert set(TRIAL_CHECKS) <= set(CHECKS)
+    assert all(check.__doc__ for check in CHECKS)

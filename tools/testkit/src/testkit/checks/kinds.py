@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from testkit.case import Case
+from testkit.checks._check import check, expect
 from testkit.problems import MovingQuadratic, initial
-from testkit.promises._promise import expect, promise
 from testkit.sameness import difference
 from testkit.trajectories import copies, parting, run
 from testkit.trial import OptimizerTrial
@@ -27,7 +27,7 @@ def refusal(attempt: Callable[[], object], name: str) -> str:
     return ""
 
 
-@promise
+@check
 def sparse_gradients_are_refused_by_name(case: Case) -> None:
     """A sparse gradient is refused by an error that says "sparse", before anything moves; or works like a dense one."""
     if case.contract.closure == "needed" and case.contract.sparse == "refused":
@@ -67,7 +67,7 @@ def _complex_trial(case: Case) -> OptimizerTrial:
     return case.start(MovingQuadratic([initial(s, i, dtype=torch.complex128) for i, s in enumerate(SHAPES)]))
 
 
-@promise
+@check
 def complex_equals_its_real_view(case: Case) -> None:
     """A complex parameter is trained like the real one that views it, or is refused by an error that says "complex"."""
     if case.contract.complex != "supported":

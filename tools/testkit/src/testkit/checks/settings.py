@@ -9,9 +9,9 @@ import torch
 from torch.nn import Parameter
 
 from testkit.case import Case
+from testkit.checks._check import check, expect
 from testkit.intervals import probes
 from testkit.problems import initial
-from testkit.promises._promise import expect, promise
 from testkit.sameness import difference
 
 
@@ -61,7 +61,7 @@ class _Setting:
             raise
 
 
-@promise
+@check
 def documented_intervals_are_enforced(case: Case) -> None:
     """Each setting is accepted up to the ends of its interval and refused beyond, at NaN and at infinity, by name."""
     for name, interval in case.contract.intervals.items():
@@ -81,7 +81,7 @@ def _try(what: str, name: str, interval: str, inside: bool, attempt: Callable[[]
         expect(inside, f"{what} to be refused, not being in {interval}", "it was accepted")
 
 
-@promise
+@check
 def repr_shows_every_setting(case: Case) -> None:
     """``repr`` names every setting of the groups and of the case, with the value in force, also after an edit."""
     optimizer = case.make(_parameters())

@@ -1,4 +1,4 @@
-"""What makes a function a promise: it passes in silence, or says which promise which case broke, and how."""
+"""The decorator that turns a function into a check with fixed seeds and a uniform failure message."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -12,8 +12,8 @@ from testkit.case import Case, TrialCase
 C = TypeVar("C", bound=Case | TrialCase)
 
 
-class BrokenPromiseError(AssertionError):
-    """What was expected, and what came instead."""
+class FailedCheckError(AssertionError):
+    """The expectation, and what came instead."""
 
     def __init__(self, expected: str, came: str) -> None:
         super().__init__(f"expected {expected}, but {came}")
@@ -25,32 +25,32 @@ def expect(holds: bool, expected: str, came: str) -> None:
     """Raise where ``holds`` is false: ``expected`` completes "expected …", ``came`` completes "but …"."""
     __tracebackhide__ = True
     if not holds:
-        raise BrokenPromiseError(expected, came)
+        raise FailedCheckError(expected, came)
 
 
-def promise(check: Callable[[C], None]) -> Callable[[C], None]:
-    """Make a promise of a check: the same seeds each time, put back afterwards, and a message that says it all.
+def check(body: Callable[[C], None]) -> Callable[[C], None]:
+    """Wraps a check's body: same seeds every time, random streams restored, one format of failure message.
 
-    Whatever else ``check`` raises is reported the same way, with the exception as its cause.
+    Any other exception of ``body`` is reported in the same format, with that exception as its cause.
     """
 
-    @wraps(check)
-    def promised(case: C) -> None:
+    @wraps(body)
+    def checked(case: C) -> None:
         __tracebackhide__ = True
-        name = check.__name__.replace("_", " ")
+        name = body.__name__.replace("_", " ")
         try:
             with streams.seeded(20):
-                check(case)
-        except BrokenPromiseError as broken:
-            raise AssertionError(_message(name, case, broken.expected, broken.came)) from None
+                body(case)
+        except FailedCheckError as failed:
+            raise AssertionError(_message(name, case, failed.expected, failed.came)) from None
         except pytest.skip.Exception:
             raise
         except Exception as error:
             came = f"{type(error).__name__} was raised: {error}"
             raise AssertionError(_message(name, case, "no exception", came)) from error
 
-    return promised
+    return checked
 
 
 def _message(name: str, case: Case | TrialCase, expected: str, came: str) -> str:
-    return f"broken promise: {name}\n  case:     {case}\n  expected: {expected}\n  but:      {came}"
+    return f"failed check: {name}\n  case:     {case}\n  expected: {expected}\n  but:      {came}"

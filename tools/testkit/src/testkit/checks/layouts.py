@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from testkit.case import Case
+from testkit.checks._check import check, expect
 from testkit.problems import MovingQuadratic, initial
-from testkit.promises._promise import expect, promise
 from testkit.trajectories import run
 
 STEPS = 7
@@ -31,7 +31,7 @@ def _layout(tensor: Tensor) -> tuple[object, ...]:
     return tensor.dtype, tensor.device, tuple(tensor.shape), tensor.stride(), tensor.data_ptr()
 
 
-@promise
+@check
 def dtype_device_and_strides_survive(case: Case) -> None:
     """Parameters of any dtype and layout keep both, and their storage, and go where contiguous ones go."""
     for dtype in case.contract.dtypes:
@@ -66,7 +66,7 @@ def _close(came: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
         expect(near, f"parameter {index} ({a.dtype}) where its contiguous copy is", f"they are {gap:.3g} apart")
 
 
-@promise
+@check
 def scalars_and_empty_parameters_are_fine(case: Case) -> None:
     """Parameters of shape ``()``, ``(0,)`` and ``(3, 0)`` are trained like any other, and reload."""
     shapes: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (3, 0), (2, 2))

@@ -7,7 +7,7 @@ import torch
 from torch.amp.grad_scaler import GradScaler
 
 from testkit.case import Case
-from testkit.promises._promise import expect, promise
+from testkit.checks._check import check, expect
 from testkit.sameness import difference
 from testkit.trajectories import copies, run
 from testkit.trial import OptimizerTrial
@@ -36,7 +36,7 @@ def _all_of(trial: OptimizerTrial) -> dict[str, Any]:
     return {"parameters": copies(trial.parameters), "state": state}
 
 
-@promise
+@check
 def an_overflow_step_changes_nothing(case: Case) -> None:
     """``GradScaler`` skips a step whose gradients overflow: parameters, state and settings stay to the bit."""
     if case.contract.closure == "needed":

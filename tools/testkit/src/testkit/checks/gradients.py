@@ -3,12 +3,12 @@
 from functools import partial
 
 from testkit.case import Case
-from testkit.promises._promise import expect, promise
+from testkit.checks._check import check, expect
 from testkit.sameness import difference
 from testkit.trajectories import copies, run
 
 
-@promise
+@check
 def no_gradient_no_change(case: Case) -> None:
     """A parameter whose gradient is None keeps its value to the bit, from the start and later on."""
     trial = case.start()
@@ -27,7 +27,7 @@ def no_gradient_no_change(case: Case) -> None:
             expect(not where, f"a parameter without gradient to stay at step {t}", where)
 
 
-@promise
+@check
 def gradients_are_left_as_they_were(case: Case) -> None:
     """``step`` reads ``.grad``, and neither writes to it, nor replaces it, nor drops it."""
     if case.contract.changes_gradients:

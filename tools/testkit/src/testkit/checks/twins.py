@@ -4,7 +4,7 @@ import copy
 import pickle
 
 from testkit.case import Case, TrialCase
-from testkit.promises._promise import expect, promise
+from testkit.checks._check import check, expect
 from testkit.sameness import difference
 from testkit.trajectories import copies, parting, run
 from testkit.trial import OptimizerTrial, Trial
@@ -12,7 +12,7 @@ from testkit.trial import OptimizerTrial, Trial
 STEPS = 4
 
 
-@promise
+@check
 def a_deep_copy_runs_on_alike(case: Case | TrialCase) -> None:
     """A deep copy made in the middle of a run continues to the bit, and the two share nothing."""
     trial = case.start()
@@ -23,7 +23,7 @@ def a_deep_copy_runs_on_alike(case: Case | TrialCase) -> None:
     _go_on(trial, copy.deepcopy(trial), "the deep copy")
 
 
-@promise
+@check
 def a_pickle_runs_on_alike(case: Case) -> None:
     """An optimizer pickled with its parameters in the middle of a run continues to the bit."""
     trial = case.start()

@@ -2,14 +2,14 @@
 
 from testkit import streams
 from testkit.case import Case, TrialCase
-from testkit.promises._promise import expect, promise
+from testkit.checks._check import check, expect
 from testkit.sameness import difference
 from testkit.trajectories import Trajectory, parting, run
 
 STEPS = 5
 
 
-@promise
+@check
 def the_global_stream_is_left_alone(case: Case | TrialCase) -> None:
     """Setting up, stepping, saving and loading advance neither torch's, Python's nor NumPy's global stream."""
     if case.contract.draws_from_global_stream:
@@ -26,7 +26,7 @@ def the_global_stream_is_left_alone(case: Case | TrialCase) -> None:
         expect(same, f"the global stream of {name} to be where it was", "it had moved")
 
 
-@promise
+@check
 def the_same_seed_gives_the_same_run(case: Case | TrialCase) -> None:
     """Two runs under one global seed are the same to the bit."""
     first, second = _seeded_run(case), _seeded_run(case)

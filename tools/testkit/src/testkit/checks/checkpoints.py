@@ -9,8 +9,8 @@ import torch
 
 from testkit import streams
 from testkit.case import Case, TrialCase
+from testkit.checks._check import check, expect
 from testkit.problems import quadratic
-from testkit.promises._promise import expect, promise
 from testkit.sameness import difference
 from testkit.trajectories import Trajectory, copies, parting, run
 from testkit.trial import Trial
@@ -32,7 +32,7 @@ def _resume(trial: Trial, checkpoint: bytes) -> None:
     trial.load_state_dict(saved["state"])
 
 
-@promise
+@check
 def a_checkpoint_continues_to_the_bit(case: Case | TrialCase) -> None:
     """A checkpoint of any step, read with ``weights_only=True`` under another global seed, continues to the bit."""
     if isinstance(case, TrialCase):

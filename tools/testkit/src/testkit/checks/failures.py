@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from testkit.case import Case
+from testkit.checks._check import check, expect
 from testkit.host_reads import written_by
-from testkit.promises._promise import expect, promise
 from testkit.sameness import difference
 from testkit.trajectories import run
 from testkit.trial import OptimizerTrial
@@ -67,7 +67,7 @@ def _feed(trial: OptimizerTrial, t: int) -> None:
         trial.contract.feed(trial.optimizer, trial.problem.backward(t))
 
 
-@promise
+@check
 def a_failed_step_leaves_the_settings(case: Case) -> None:
     """A step that raises, wherever it does, leaves every group's settings as they were; the next step works."""
     ways: dict[str, Callable[[OptimizerTrial, int], None]] = {"a hook": _in_a_hook}

@@ -11,9 +11,9 @@ from torch.optim import SGD, Optimizer
 from torch.optim import lr_scheduler as schedulers
 
 from testkit.case import Case
+from testkit.checks._check import check, expect
+from testkit.checks.kinds import refusal
 from testkit.problems import MovingQuadratic, initial
-from testkit.promises._promise import expect, promise
-from testkit.promises.kinds import refusal
 from testkit.sameness import difference
 from testkit.trajectories import Trajectory, copies, parting
 from testkit.trial import OptimizerTrial
@@ -92,7 +92,7 @@ def _rates(case: Case) -> list[float]:
     return [rate] if case.contract.one_group else [rate, 3 * rate]
 
 
-@promise
+@check
 def schedulers_are_obeyed(case: Case) -> None:
     """Under each of torch's schedulers, the rates and the run are those of rates written in by hand."""
     rates = _rates(case)
@@ -109,7 +109,7 @@ def schedulers_are_obeyed(case: Case) -> None:
         expect(bool(parting(trajectory, constant)), f"{name} to change the run", "it ran as at a constant rate")
 
 
-@promise
+@check
 def a_tensor_learning_rate_is_obeyed(case: Case) -> None:
     """A tensor as the learning rate runs like the float, is filled by schedulers, and stays the same tensor."""
     rates = _rates(case)

@@ -3,8 +3,8 @@
 from typing import Any
 
 from testkit.case import Case
+from testkit.checks._check import check, expect
 from testkit.problems import MovingQuadratic, initial
-from testkit.promises._promise import expect, promise
 from testkit.sameness import difference
 from testkit.trajectories import Trajectory, parting, run
 from testkit.trial import OptimizerTrial
@@ -37,7 +37,7 @@ def _halves(trajectory: Trajectory) -> tuple[Trajectory, Trajectory]:
     return [entry[:2] for entry in trajectory], [entry[2:] for entry in trajectory]
 
 
-@promise
+@check
 def group_overrides_are_used(case: Case) -> None:
     """A setting overridden by a group rules that group and no other, and can be edited like ``torch.optim``'s."""
     if case.contract.one_group:
@@ -64,7 +64,7 @@ def group_overrides_are_used(case: Case) -> None:
         expect(not where, f"param_groups[1][{name!r}] = {value} to do what the override does", where)
 
 
-@promise
+@check
 def a_group_can_be_added_mid_run(case: Case) -> None:
     """``add_param_group`` after some steps trains the newcomers, with their own settings, and disturbs nobody."""
     if case.contract.one_group:

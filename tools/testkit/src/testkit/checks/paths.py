@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from testkit.case import Case
+from testkit.checks._check import check, expect
 from testkit.problems import MovingQuadratic, initial
-from testkit.promises._promise import expect, promise
 from testkit.trajectories import Trajectory, parting, run
 from testkit.trial import OptimizerTrial
 
@@ -38,7 +38,7 @@ def _run(case: Case, dtype: torch.dtype, settings: Mapping[str, Any]) -> Traject
     return run(OptimizerTrial(problem, case.make(groups, **settings), case.contract), range(STEPS))
 
 
-@promise
+@check
 def fast_equals_reference(case: Case) -> None:
     """Each fast path goes where the reference path goes, within the tolerance that is documented."""
     reference, fast = _paths(case)
