@@ -1,7 +1,7 @@
 import pytest
 import torch
 from reference import MASK, splitmix
-from torcheggroll._checksum import checksum, digest
+from torcheggroll._distributed.checksum import checksum, digest
 
 
 def in_python(tensors):
@@ -43,7 +43,7 @@ def test_strides_do_not_count_and_order_does():
 def test_long_tensors_are_summed_in_blocks(monkeypatch):
     x = torch.randn(1000)
     want = checksum([x])
-    monkeypatch.setattr("torcheggroll._checksum._BLOCK", 7)
+    monkeypatch.setattr("torcheggroll._distributed.checksum._BLOCK", 7)
     assert checksum([x]) == want
 
 

@@ -57,8 +57,8 @@ def test_predicted_and_counted_flops_agree(world):
 
 def test_predicted_and_drawn_numbers_agree(monkeypatch):
     drawn = []
-    noise = "torcheggroll._noise.Noise._blocks"
-    from torcheggroll._noise import Noise
+    noise = "torcheggroll.noise.perturbation.Noise._blocks"
+    from torcheggroll.noise.perturbation import Noise
 
     blocks = Noise._blocks
 

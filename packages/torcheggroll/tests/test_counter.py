@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import GAMMA, splitmix, word
-from torcheggroll._counter import keys, mix_integer, start, steps, words
+from torcheggroll.noise.counter import keys, mix_integer, start, steps, words
 
 SEED = st.integers(-(2**70), 2**70)
 SMALL = st.integers(0, 2**40)

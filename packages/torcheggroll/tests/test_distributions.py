@@ -2,7 +2,7 @@ from statistics import NormalDist
 
 import pytest
 import torch
-from torcheggroll._distributions import DISTRIBUTIONS, _quantiles
+from torcheggroll.noise.distributions import DISTRIBUTIONS, _quantiles
 
 WORDS = torch.tensor([[0x0123456789ABCDEF, -1, 0, -(2**63)]])
 

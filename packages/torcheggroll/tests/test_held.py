@@ -3,7 +3,8 @@
 import pytest
 import torch
 from torch import nn
-from torcheggroll import TorchEggrollES, _noise
+from torcheggroll import TorchEggrollES
+from torcheggroll.noise import perturbation
 
 
 def strategy(**settings):
@@ -24,8 +25,8 @@ def test_held_passes_equal_free_ones_to_the_bit(engine, chunk):
 def test_many_passes_draw_once(monkeypatch):
     es, x = strategy(engine="fold", chunk_size=12), torch.randn(12, 1, 4)
     drawn = []
-    draw = _noise.Noise.deltas
-    monkeypatch.setattr(_noise.Noise, "deltas", lambda *a: drawn.append(1) or draw(*a))
+    draw = perturbation.Noise.deltas
+    monkeypatch.setattr(perturbation.Noise, "deltas", lambda *a: drawn.append(1) or draw(*a))
     es.forward(x, per_member=True)  # the engine is chosen here
     drawn.clear()
     with es.held():

@@ -6,7 +6,6 @@ import math
 import pytest
 import torch
 from torch import nn
-from torcheggroll._noise import Shape
 from torcheggroll.integer import (
     IntegerEggroll,
     IntegerEmbedding,
@@ -17,6 +16,7 @@ from torcheggroll.integer import (
 from torcheggroll.integer._factors import IntegerNoise
 from torcheggroll.integer._maths import carried, gate, min_gru, power, product
 from torcheggroll.integer._update import move, pair_signs, share, threshold, votes
+from torcheggroll.noise.perturbation import Shape
 
 
 class Model(nn.Module):

@@ -5,8 +5,8 @@ import statistics
 
 import pytest
 import torch
-from torcheggroll._moments import Moments, empty, merge, merge_all, observe_
-from torcheggroll.normalization import ObservationNormalizer, gathered
+from torcheggroll.rl.moments import Moments, empty, merge, merge_all, observe_
+from torcheggroll.rl.normalization import ObservationNormalizer, gathered
 
 
 def watched(members, steps, shape=(3,)):

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from torcheggroll._noise import Members, Noise, Shape, perturbed_shape
+from torcheggroll.noise.perturbation import Members, Noise, Shape, perturbed_shape
 
 CPU = torch.device("cpu")
 SHAPES = [perturbed_shape(size, 4) for size in [(6, 10), (6,), (), (5, 3, 2, 2), (1, 7, 4), (300, 500)]]

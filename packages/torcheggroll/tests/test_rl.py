@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 from torcheggroll import TorchEggrollES
-from torcheggroll.normalization import ObservationNormalizer
 from torcheggroll.rl import PolicySearch, actor
+from torcheggroll.rl.normalization import ObservationNormalizer
 
 gymnasium = pytest.importorskip("gymnasium")
 numpy = pytest.importorskip("numpy")

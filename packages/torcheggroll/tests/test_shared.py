@@ -3,15 +3,16 @@
 import pytest
 import torch
 from torch import nn
-from torcheggroll import TorchEggrollES, _shared
+from torcheggroll import TorchEggrollES
+from torcheggroll._evaluate import shared
+from torcheggroll._evaluate.shared import SharedProducts
 from torcheggroll._ops.linear import base_product
-from torcheggroll._shared import SharedProducts
 
 
 @pytest.fixture
 def products(monkeypatch):
     made = []
-    monkeypatch.setattr(_shared, "base_product", lambda *given: made.append(given[1].shape) or base_product(*given))
+    monkeypatch.setattr(shared, "base_product", lambda *given: made.append(given[1].shape) or base_product(*given))
     return made
 
 

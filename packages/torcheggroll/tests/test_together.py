@@ -10,7 +10,7 @@ from reference import relative
 from torch import nn
 from torch.nn import functional
 from torcheggroll import TorchEggrollES
-from torcheggroll._ranks import Ranks
+from torcheggroll._distributed.ranks import Ranks
 from wire import Wire, members_of, weights
 
 SETTINGS = {"pop_size": 12, "sigma": 0.1, "lr": 0.3, "rank": 2, "seed": 3}

@@ -2,7 +2,7 @@
 
 import torch
 from torcheggroll import TorchEggrollES
-from torcheggroll._ranks import Ranks
+from torcheggroll._distributed.ranks import Ranks
 
 
 class PauseError(Exception):

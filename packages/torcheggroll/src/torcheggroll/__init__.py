@@ -2,8 +2,7 @@
 
 from importlib.metadata import version
 
-from ._diagnostics import Diagnostics
-from ._population import MemberSpec, Population
+from .diagnostics import Diagnostics
 from .es import (
     TorchEggrollES,
     compute_es_gradient,
@@ -12,6 +11,7 @@ from .es import (
     generate_standard_noise,
 )
 from .filters import target_modules
+from .population import MemberSpec, Population
 
 __version__ = version("torcheggroll")
 __all__ = [

@@ -6,12 +6,12 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from ._engines import evaluation_mode, one_member, perturbed_weights
-from ._export import lora_factors
-from ._held import Held
-from ._measured import by_member, fitness_table
-from ._population import MemberSpec, Population
+from ._evaluate.loop import one_member, perturbed_weights
+from ._evaluate.task import evaluation_mode
 from ._together import Together
+from .fitness import by_member, fitness_table
+from .noise.cached import Held
+from .population import MemberSpec, Population, lora_factors
 
 
 class AskAndTell(Together):

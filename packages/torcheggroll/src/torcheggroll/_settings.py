@@ -6,9 +6,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ._checks import check, check_integer
-from ._distributions import DISTRIBUTIONS
-from ._evaluator import ENGINES
-from ._fitness import SHAPINGS
+from ._evaluate.evaluator import ENGINES
+from .fitness import SHAPINGS
+from .noise.distributions import DISTRIBUTIONS
 
 SCALES = ("hyperscale", "paper", "unbiased")
 

@@ -7,19 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._diagnostics import Diagnostics, fitness_statistics, pair_signal, regime_warning
-from ._engines import Evolved, Task
-from ._estimate import estimate, pair_weights, scale_of
-from ._evaluator import Evaluator, precise_dtype, refill, sliced
-from ._fitness import Shaping, shape_fitness
-from ._held import Held
-from ._noise import Delta, Members, Noise, Shape
-from ._ops._products import full
-from ._population import MemberSpec
-from ._ranks import Ranks
+from ._distributed.ranks import Ranks
+from ._evaluate.evaluator import Evaluator, precise_dtype, refill, sliced
+from ._evaluate.task import Evolved, Task
+from ._evaluate.tree import tensors_of
+from ._ops.products import full
 from ._settings import Settings, check_settings
-from ._tree import tensors_of
-from ._updater import Updater
+from .diagnostics import Diagnostics, fitness_statistics, pair_signal, regime_warning
+from .fitness import Shaping, shape_fitness
+from .noise.cached import Held
+from .noise.estimate import estimate, pair_weights, scale_of
+from .noise.perturbation import Delta, Members, Noise, Shape
+from .population import MemberSpec
+from .update import Updater
 
 
 class Strategy:

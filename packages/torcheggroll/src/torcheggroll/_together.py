@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._checksum import checksum, digest
-from ._engines import Task
-from ._measured import fitness_table
+from ._distributed.checksum import checksum, digest
+from ._evaluate.task import Task
 from ._strategy import Strategy
+from .fitness import fitness_table
 
 _LOCAL = ("engine", "chunk_size", "memory_budget")  # settings that every rank may choose for itself
 

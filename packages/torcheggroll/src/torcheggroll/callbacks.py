@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ._diagnostics import Diagnostics
+from .diagnostics import Diagnostics
 
 
 class JSONLines:

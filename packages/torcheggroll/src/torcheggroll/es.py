@@ -7,14 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ._ask_and_tell import AskAndTell
-from ._checkpoint import checkpoint, restore
 from ._checks import check, check_integer
-from ._evaluator import Evaluator
-from ._group import join
+from ._distributed.group import join
+from ._evaluate.evaluator import Evaluator
 from ._settings import check_settings
 from ._strategy import selected
-from ._updater import Updater
-from .seeded_noise import (
+from .checkpoint import checkpoint, restore
+from .noise.seeded import (
     compute_es_gradient,
     generate_lora_noise,
     generate_lora_noise_batched,
@@ -22,6 +21,7 @@ from .seeded_noise import (
     generate_standard_noise,
     generate_standard_noise_batched,
 )
+from .update import Updater
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup

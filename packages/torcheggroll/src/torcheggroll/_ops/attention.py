@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ._products import padded
+from .products import padded
 
 
 def grouping(grouped: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ Source: Sarkar et al. 2025 (EGGROLL), section 4.2, https://arxiv.org/abs/2511.16
 import torch
 from torch import Tensor
 
-from ._products import add_thin, add_thin_, affine, affine_onto_thin, aligned, padded, thin_each, thin_shared
+from .products import add_thin, add_thin_, affine, affine_onto_thin, aligned, padded, thin_each, thin_shared
 
 
 def linear(

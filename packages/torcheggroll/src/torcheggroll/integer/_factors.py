@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._noise import Noise, Shape
+from ..noise.perturbation import Noise, Shape
 
 LARGEST = {"rademacher": 1, "gaussian": 4}  # of one number; Gaussian quantiles end at 4.3 deviations
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable
 
-from ._noise import Delta
+from .perturbation import Delta
 
 
 class Held:

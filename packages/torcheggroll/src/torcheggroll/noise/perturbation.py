@@ -17,8 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._counter import keys, start, steps, words
-from ._distributions import DISTRIBUTIONS
+from .counter import keys, start, steps, words
+from .distributions import DISTRIBUTIONS
 
 _BLOCK = 1 << 15  # words at a time: they and their copies stay in a core's cache
 _LINE = 16  # numbers; every factor begins a cache line, whoever draws it, so that no product sees another address

@@ -13,7 +13,7 @@ Source: Sarkar et al. 2025 (EGGROLL), equation 6 and section 4.2, https://arxiv.
 import torch
 from torch import Tensor
 
-from ._noise import Noise, Shape
+from .perturbation import Noise, Shape
 
 _BLOCK = 1 << 17  # numbers of factors at a time
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._measured import NAN
+from .fitness import NAN
 
 _LINEAR = 1.0  # σ√d up to which the perturbations count as small
 _CURVED = 0.1  # signal below which curvature is ten times the slope

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ._noise import Delta
-from ._ops.per_member import Call, PerMember
+from .._ops.per_member import Call, PerMember
+from ..noise.perturbation import Delta
 
 
 class Perturbed(NamedTuple):

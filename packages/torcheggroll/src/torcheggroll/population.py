@@ -1,19 +1,66 @@
-"""A member as LoRA factors in the layout of PEFT.
+"""The members of one epoch: what is needed to make one elsewhere, and its LoRA factors in the layout of PEFT.
 
     ΔW = lora_B lora_A,  lora_B = ±(σ/√r) A,  lora_A = Bᵀ      (1)  for a LoRA scale (alpha/r) of 1
 
 A module that stores (in, out), as the Conv1D of Transformers, takes the transposed product.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, NamedTuple, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 
-from ._engines import Evolved
-from ._noise import Delta
+from ._evaluate.task import Evolved
+from .noise.perturbation import Delta
 
+Item = TypeVar("Item")
 _PREFIX = "base_model.model."
+
+
+class MemberSpec(NamedTuple):
+    """All it takes to make a member again, on a worker that holds the same weights and settings."""
+
+    seed: int
+    epoch: int
+    member: int
+
+
+class Population(Sequence[Item], Generic[Item]):
+    """A population whose members are made when they are asked for.
+
+    Args:
+        size: number of members.
+        make: gives a member by its index.
+    """
+
+    def __init__(self, size: int, make: Callable[[int], Item]) -> None:
+        self._size = size
+        self._make = make
+
+    def __len__(self) -> int:
+        """Count the members."""
+        return self._size
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | list[Item]:
+        """Make one member, or some."""
+        if isinstance(index, slice):
+            return [self._make(i) for i in range(*index.indices(self._size))]
+        if not -self._size <= index < self._size:
+            raise IndexError(f"member must be in [{-self._size}, {self._size}), got {index}")
+        return self._make(index % self._size)
+
+    def __iter__(self) -> Iterator[Item]:
+        """Make one member after the other."""
+        return (self._make(i) for i in range(self._size))
+
+    def __repr__(self) -> str:
+        """Say how many there are; none is made."""
+        return f"Population({self._size} members)"
 
 
 def lora_factors(model: nn.Module, parameters: Sequence[Evolved], deltas: Sequence[Delta]) -> dict[str, Tensor]:

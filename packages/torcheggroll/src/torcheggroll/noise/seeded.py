@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ._checks import check, check_integer
+from .._checks import check, check_integer
 
 
 def _generator(seed: int, device: torch.device) -> torch.Generator:

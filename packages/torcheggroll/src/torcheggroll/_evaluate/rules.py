@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ._catch import Catcher, Perturbed, Rule, formed
-from ._convolution_rule import convolution_rule
-from ._noise import Delta
-from ._ops.attention import grouping
-from ._ops.embedding import embedding
-from ._ops.linear import linear
-from ._ops.normalization import normalization
-from ._ops.per_member import Attention, Call
+from .._ops.attention import grouping
+from .._ops.embedding import embedding
+from .._ops.linear import linear
+from .._ops.normalization import normalization
+from .._ops.per_member import Attention, Call
+from ..noise.perturbation import Delta
+from .convolution_rule import convolution_rule
+from .intercept import Catcher, Perturbed, Rule, formed
 
 _NONE = Delta(None, None, None)
 _GET = "__get__"  # what torch hands over when an attribute is read

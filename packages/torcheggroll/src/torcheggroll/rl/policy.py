@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._checks import check_integer
-from ._counter import mix_integer
-from ._engines import evaluation_mode
-from ._episodes import Played, Seeds, play
-from ._moments import Moments, empty, observe_
-from .es import TorchEggrollES
+from .._checks import check_integer
+from .._evaluate.task import evaluation_mode
+from ..es import TorchEggrollES
+from ..noise.counter import mix_integer
+from .episodes import Played, Seeds, play
+from .moments import Moments, empty, observe_
 from .normalization import ObservationNormalizer, gathered
 
 Actor = Callable[[Tensor], Tensor]

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import _engines
-from ._engines import Evolved, Task
-from ._fold import run_fold
-from ._noise import Delta, Members, Noise, Shape, perturbed_shape
-from ._shared import SharedProducts
-from ._tree import join, map_tensors, tensors_of
+from ..noise.perturbation import Delta, Members, Noise, Shape, perturbed_shape
+from .fold import run_fold
+from .loop import run_loop
+from .shared import SharedProducts
+from .task import Evolved, Task, evaluation_mode
+from .tree import join, map_tensors, tensors_of
+from .vmap import run_vmap
 
 ENGINES = ("auto", "vmap", "fold", "loop")
 _BUDGET = 8 << 20  # bytes: activations of a chunk that still live in a core's cache
@@ -74,7 +75,7 @@ class Evaluator:
         Returns:
             The results joined, members in front: tensors, or a list of whatever each member gave.
         """
-        with _engines.evaluation_mode(self.model):
+        with evaluation_mode(self.model):
             engine = self._choose(task, draw, members)
             self.last = engine
             results: list[Any] = []
@@ -92,8 +93,8 @@ class Evaluator:
         self, engine: str, task: Task, deltas: list[Delta], chunk: list[int], products: SharedProducts
     ) -> Any:
         if engine == "loop":
-            return _engines.run_loop(self.parameters, deltas, task, chunk, self.warned)
-        run = partial(run_fold, products=products) if engine == "fold" else _engines.run_vmap
+            return run_loop(self.parameters, deltas, task, chunk, self.warned)
+        run = partial(run_fold, products=products) if engine == "fold" else run_vmap
         if len(chunk) == 1:
             return map_tensors(lambda t: t[:1], run(self.parameters, *_twice(deltas, task, chunk[0]), self.warned)[0])
         out, largest = run(self.parameters, deltas, task, chunk, self.warned)
@@ -133,7 +134,7 @@ class Evaluator:
     def _failure(self, engine: str, task: Task, draw: Callable[[list[int]], list[Delta]], two: list[int]) -> str | None:
         """Try two members against the loop; gives the reason why the engine will not do."""
         deltas = draw(two)
-        want = tensors_of(_stacked(_engines.run_loop(self.parameters, deltas, task, two, self.warned)))
+        want = tensors_of(_stacked(run_loop(self.parameters, deltas, task, two, self.warned)))
         try:
             got = tensors_of(self._run_chunk(engine, task, deltas, two, SharedProducts()))
         except Exception as error:

@@ -12,8 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ._checksum import digest
-from ._measured import NAN
+from ..fitness import NAN
+from .checksum import digest
 
 Gather = Callable[[Tensor], Tensor]
 Describe = Callable[[bool], Mapping[str, int]]

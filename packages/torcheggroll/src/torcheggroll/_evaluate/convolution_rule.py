@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ._catch import Catcher, Rule
-from ._noise import Delta
-from ._ops.convolution import convolution
-from ._ops.per_member import Call
+from .._ops.convolution import convolution
+from .._ops.per_member import Call
+from ..noise.perturbation import Delta
+from .intercept import Catcher, Rule
 
 _NONE = Delta(None, None, None)
 

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ._ranks import Ranks
+from .ranks import Ranks
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup

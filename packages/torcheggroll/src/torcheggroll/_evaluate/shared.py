@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ._ops.linear import base_product
+from .._ops.linear import base_product
 
 Stamp = tuple[object, ...]
 

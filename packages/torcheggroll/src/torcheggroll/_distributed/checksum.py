@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from ._counter import mix_integer
+from ..noise.counter import mix_integer
 
 _BLOCK = 1 << 18  # entries at a time: the integers and their factors stay in a core's cache
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ._catch import METADATA, Catcher, Perturbed, op_name
-from ._engines import Evolved, Task
-from ._noise import Delta
-from ._ops.attention import attention, grouping
-from ._ops.linear import linear
-from ._ops.per_member import Call
-from ._rules import RULES
-from ._shared import SharedProducts
-from ._tree import join, map_tensors
+from .._ops.attention import attention, grouping
+from .._ops.linear import linear
+from .._ops.per_member import Call
+from ..noise.perturbation import Delta
+from .intercept import METADATA, Catcher, Perturbed, op_name
+from .rules import RULES
+from .shared import SharedProducts
+from .task import Evolved, Task
+from .tree import join, map_tensors
 
 _NAMES = ("add", "sub", "mul", "div", "maximum", "minimum", "relu", "tanh", "sigmoid", "exp", "log", "neg", "abs",
           "pow", "sqrt", "rsqrt", "square", "sin", "cos", "erf", "clamp", "where", "__add__", "__radd__", "__sub__",

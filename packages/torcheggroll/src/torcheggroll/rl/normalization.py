@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._checks import check
-from ._moments import Moments, empty, merge, merge_all, normalized
+from .._checks import check
+from .moments import Moments, empty, merge, merge_all, normalized
 
 
 class ObservationNormalizer:

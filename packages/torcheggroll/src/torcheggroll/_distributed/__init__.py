@@ -1,0 +1,1 @@
+"""A population shared by the ranks of a process group."""

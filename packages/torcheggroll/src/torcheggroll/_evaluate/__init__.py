@@ -1,0 +1,1 @@
+"""Evaluation of members: one task, three engines, one result."""
