@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 from rangerlite import RangerLite
-from rangerlite._build import load_kernel
+from rangerlite._paths.build import load_kernel
 
 SHAPES = [(3,), (4, 5), (), (0,), (300, 401), (50001,)]
 SETTINGS = [

@@ -13,8 +13,8 @@ SCRIPT = """
 import sys
 import torch
 from rangerlite import RangerLite
-from rangerlite import _advance
-from rangerlite._fused_cuda import step_on_cuda
+from rangerlite._paths import choose
+from rangerlite._paths.fused_cuda import step_on_cuda
 
 def kernel(columns, s, look, scaling):
     step_on_cuda(columns, s, look, scaling.scale, scaling.found)
@@ -61,7 +61,7 @@ kept = [p.detach().clone(), *(x.clone() for x in optimizer.state[p].values())]
 optimizer.found_inf = torch.tensor(1.0)
 optimizer.step()
 assert all(map(torch.equal, [p, *optimizer.state[p].values()], kept))
-print("interpreted", "autotune" in open(module.__file__.replace("rangerlite.py", "_fused_cuda_kernel.py")).read())
+print("interpreted", "autotune" in open(module.__file__.replace("rangerlite.py", "_paths/fused_cuda_kernel.py")).read())
 """
 
 
@@ -77,8 +77,8 @@ def test_it_computes_what_the_reference_computes_and_is_never_tuned_in_place():
 COMPILE = """
 import sys
 import triton
-from rangerlite._fused_cuda import COLUMNS
-from rangerlite._fused_cuda_kernel import step_kernel
+from rangerlite._paths.fused_cuda import COLUMNS
+from rangerlite._paths.fused_cuda_kernel import step_kernel
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.optim import Optimizer, RAdam
 from torch.optim.optimizer import ParamsT, _use_grad_for_differentiable  # pyright: ignore[reportPrivateUsage]
 
-from ._advance import Scaling, advance, advance_fused, only
+from ._batch import plain
 from ._counts import Counts
-from ._plain import plain
+from ._paths.choose import Scaling, advance, advance_fused, only
 from ._settings import check_group, lookahead_settings, radam_settings
 from ._slow import lent
 

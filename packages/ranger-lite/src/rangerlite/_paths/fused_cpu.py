@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._build import load_kernel
-from ._lookahead import MOMENTA, Lookahead
-from ._plain import Columns
-from ._radam import Settings
+from .._batch import Columns
+from .._lookahead import MOMENTA, Lookahead
+from .._radam import Settings
+from .build import load_kernel
 
 
 def step_on_cpu(

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-SOURCE = Path(__file__).with_name("_fused_cpu.cpp")
+SOURCE = Path(__file__).with_name("fused_cpu.cpp")
 VECTORS = {
     "AVX2": ["-mavx2", "-mfma", "-mf16c"],
     "AVX512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c"],

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._fused_cuda_kernel import step_kernel
-from ._lookahead import MOMENTA, Lookahead
-from ._plain import Columns
-from ._radam import Settings
+from .._batch import Columns
+from .._lookahead import MOMENTA, Lookahead
+from .._radam import Settings
+from .fused_cuda_kernel import step_kernel
 
 BLOCK = 1024  # elements of one program
 COLUMNS = 7

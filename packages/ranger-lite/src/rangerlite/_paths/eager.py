@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ._lookahead import Lookahead, pull_back, pull_back_fast, pull_back_where
-from ._pieces import Row, in_pieces
-from ._radam import (
+from .._lookahead import Lookahead, pull_back, pull_back_fast, pull_back_where
+from .._radam import (
     Settings,
     correction,
     correction_on_device,
     rectified_adam,
     rectified_adam_fast,
 )
+from .chunks import Row, in_pieces
 
 GRADIENT = 1  # its place in a row; only read
 

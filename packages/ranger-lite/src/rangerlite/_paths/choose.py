@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._counts import Counts
-from ._fused_cpu import step_on_cpu
-from ._lookahead import Lookahead
-from ._paths import by_pieces, in_graph, on_lists, one_by_one
-from ._pieces import Row
-from ._plain import Columns
-from ._radam import Settings
+from .._batch import Columns
+from .._counts import Counts
+from .._lookahead import Lookahead
+from .._radam import Settings
+from .chunks import Row
+from .eager import by_pieces, in_graph, on_lists, one_by_one
+from .fused_cpu import step_on_cpu
 
 Path = Callable[[Sequence[Row], int, Settings, Lookahead], None]
 STEP = 4  # the place of the step counts among the columns
@@ -58,7 +58,7 @@ def advance_fused(columns: Columns, s: Settings, look: Lookahead, scaling: Scali
     on_gpu = [i for i, theta in enumerate(columns[0]) if theta.is_cuda]
     if not on_gpu:
         return step_on_cpu(columns, s, look, scaling.scale, scaling.found)
-    from ._fused_cuda import step_on_cuda  # needs Triton
+    from .fused_cuda import step_on_cuda  # needs Triton
 
     step_on_cuda(only(columns, on_gpu), s, look, scaling.scale, scaling.found)
     return [i for i, theta in enumerate(columns[0]) if not theta.is_cuda]

@@ -1,0 +1,1 @@
+"""The ways to take one step: chosen in `choose`, eager in `eager`, one fused kernel per kind of device."""
