@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from thermolion import ThermoLion
-from thermolion._blocks import BLOCK, _even
+from thermolion._paths.blocks import BLOCK, _even
 from torch.nn import Parameter
 
 SIZES = [1, 5, 1024, 1025, 2049, 50_000, BLOCK, 2 * BLOCK + 9, *[99] * 6]

@@ -2,7 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from thermolion import _fused_cpu
+from thermolion._paths import fused_cpu
 
 
 @pytest.mark.slow
@@ -18,6 +18,6 @@ def test_a_killed_build_keeps_no_later_one_waiting(tmp_path, monkeypatch):
         return folder
 
     monkeypatch.setattr(cpp_extension, "_get_build_directory", with_a_lock_left_behind)
-    _fused_cpu.kernel.cache_clear()
-    assert _fused_cpu.kernel()
+    fused_cpu.kernel.cache_clear()
+    assert fused_cpu.kernel()
     assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()].count(".so") == 1

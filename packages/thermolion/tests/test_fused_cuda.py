@@ -6,16 +6,17 @@ import sys
 
 import pytest
 import torch
-from thermolion import _fused_cuda, _paths
+from thermolion._paths import choose, fused_cuda
 
 SCRIPT = """
 import math
 import torch
-from thermolion import ThermoLion, _paths
-from thermolion._fused_cuda import step_fused_cuda
+from thermolion import ThermoLion
+from thermolion._paths import choose
+from thermolion._paths.fused_cuda import step_fused_cuda
 from torch.nn import Parameter
 
-_paths.step_fused_cpu = step_fused_cuda
+choose.step_fused_cpu = step_fused_cuda
 SETTINGS = [
     {},
     {"temp_decay": 1e-3, "weight_decay": 0.3},
@@ -72,7 +73,7 @@ print("interpreted")
 COMPILE = """
 import sys
 import triton
-from thermolion import _fused_cuda_kernel as kernels
+from thermolion._paths import fused_cuda_kernel as kernels
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
@@ -117,21 +118,22 @@ def test_it_computes_what_the_reference_computes():
 
 def test_the_kernels_hold_the_noise_s_own_numbers():
     pytest.importorskip("triton", reason="needs Triton, which comes with torch's CUDA builds")
-    from thermolion import _fused_cuda_kernel, _noise
+    from thermolion import _noise
+    from thermolion._paths import fused_cuda_kernel
 
-    assert _fused_cuda_kernel.COSINE == _noise.COSINE
-    assert _fused_cuda_kernel.SINE == _noise.SINE
+    assert fused_cuda_kernel.COSINE == _noise.COSINE
+    assert fused_cuda_kernel.SINE == _noise.SINE
 
 
 def test_without_triton_the_error_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(_fused_cuda, "find_spec", lambda name: None)
+    monkeypatch.setattr(fused_cuda, "find_spec", lambda name: None)
     with pytest.raises(RuntimeError, match=r"needs Triton.*leave fused=None"):
-        _fused_cuda.refuse_without_triton()
+        fused_cuda.refuse_without_triton()
 
 
 def test_devices_without_a_kernel_are_refused_by_name():
     with pytest.raises(RuntimeError, match=r"supported devices: \['cpu', 'cuda'\].*meta"):
-        _paths.refuse_fused(torch.empty(3, device="meta"))
+        choose.refuse_fused(torch.empty(3, device="meta"))
 
 
 @pytest.mark.slow

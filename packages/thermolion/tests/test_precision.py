@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from thermolion import ThermoLion
-from thermolion._precision import rounded
+from thermolion._paths.precision import rounded
 from torch.nn import Parameter
 
 HALVES = [torch.float16, torch.bfloat16]

@@ -5,16 +5,16 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
+from thermolion._batch import Batch
 from thermolion._equations import follow_mean, noise_scale, sum_of_squares
 from thermolion._noise import MASK, draw, draw_at, keys_of, mix, rounding_at, rounding_bits
 from thermolion._sharding import add_shards
-from thermolion._work import Work
 
 BLOCK = 1 << 18  # elements of a gradient that are squared at once
 ROUNDING = 0x6A09E667F3BCC909  # sets the bits of rounding apart from those of noise
 
 
-def keys_for(work: Work, seed: int) -> Tensor:
+def keys_for(work: Batch, seed: int) -> Tensor:
     """Return the four keys of every tensor of ``work`` at its step, int32 of shape ``(n, 4)``."""
     if work.capturable:
         steps = torch.stack(work.steps).to(torch.int64)
@@ -31,7 +31,7 @@ def _indices_on(device: torch.device, indices: tuple[int, ...]) -> Tensor:
 class Draws:
     """What ``work`` draws at this step; to make one carries v̄ on."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Batch) -> None:
         self.work = work
         self.sigmas: list[Tensor] = self._carry() if work.warm else []
 

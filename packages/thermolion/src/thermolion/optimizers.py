@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from thermolion._batch import Batch, is_warm
 from thermolion._clock import Clock, advance_on_device
-from thermolion._paths import refuse_fused, take_path
+from thermolion._paths.choose import refuse_fused, take_path
 from thermolion._seeds import settle_seeds
 from thermolion._settings import ADDED, check_settings
 from thermolion._state import begin, begin_on_device, complete, restore
-from thermolion._work import Work, is_warm
 
 __all__ = ["ThermoLion"]
 
@@ -175,9 +175,9 @@ class ThermoLion(Optimizer):
         for work in self._collect():
             take_path(work)
 
-    def _collect(self) -> list[Work]:
+    def _collect(self) -> list[Batch]:
         """Sort what has a gradient by what can go together."""
-        works: dict[Any, Work] = {}
+        works: dict[Any, Batch] = {}
         scale: Tensor | None = getattr(self, "grad_scale", None)
         first = 0
         for place, group in enumerate(self.param_groups):
@@ -228,19 +228,19 @@ class ThermoLion(Optimizer):
 
 
 def _fitting(
-    works: dict[Any, Work],
+    works: dict[Any, Batch],
     place: int,
     group: dict[str, Any],
     param: Tensor,
     state: dict[str, Any],
     temperature: float | Tensor,
     index: int,
-) -> Work:
+) -> Batch:
     """Return the work that the parameter can go with, a new one where there is none."""
     warm = is_warm(temperature)
     in_turn = index if warm and group["noise"] == "global" else None  # the global stream is read in order
     key = (place, param.dtype, param.device, warm, state["m"].dtype, in_turn)
     work = works.get(key)
     if work is None:
-        work = works[key] = Work(group, warm)
+        work = works[key] = Batch(group, warm)
     return work

@@ -4,18 +4,18 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from thermolion._blocks import fits, step_blocks
+from thermolion._batch import Batch
 from thermolion._draws import Draws
-from thermolion._foreach import step_foreach
-from thermolion._fused_cpu import step_fused_cpu
-from thermolion._fused_cuda import refuse_without_triton, step_fused_cuda
-from thermolion._reference import step_reference
-from thermolion._work import Work
+from thermolion._paths.blocks import fits, step_blocks
+from thermolion._paths.foreach import step_foreach
+from thermolion._paths.fused_cpu import step_fused_cpu
+from thermolion._paths.fused_cuda import refuse_without_triton, step_fused_cuda
+from thermolion._paths.reference import step_reference
 
 FUSED_DEVICES = ("cpu", "cuda")
 
 
-def take_path(work: Work) -> None:
+def take_path(work: Batch) -> None:
     """Step ``work`` on the path that its group's flags ask for, or on the one that measured fastest."""
     group = work.group
     if group["fused"]:
@@ -26,7 +26,7 @@ def take_path(work: Work) -> None:
         step_blocks(work)
         return
     lists = group["foreach"] or (group["foreach"] is None and group["fused"] is None and work.device.type == "cuda")
-    path: Callable[[Work, Draws], None] = step_foreach if lists else step_reference
+    path: Callable[[Batch, Draws], None] = step_foreach if lists else step_reference
     path(work, Draws(work))
 
 

@@ -12,7 +12,7 @@
 #include <limits>
 #include <vector>
 
-#include "_fused_cpu_noise.h"
+#include "fused_cpu_noise.h"
 
 namespace {
 

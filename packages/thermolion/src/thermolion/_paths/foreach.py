@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from thermolion._batch import Batch
 from thermolion._draws import Draws
 from thermolion._equations import update_lists
-from thermolion._precision import rounded, storable
-from thermolion._work import Work
+from thermolion._paths.precision import rounded, storable
 
 
-def step_foreach(work: Work, draws: Draws) -> None:
+def step_foreach(work: Batch, draws: Draws) -> None:
     """Step all tensors of ``work`` together; needs memory for temporaries of all of them."""
     dtype = work.compute_dtype
     thetas, grads, ms, vs = ([t.to(dtype) for t in ts] for ts in (work.thetas, work.grads, work.ms, work.vs))

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from thermolion._batch import Batch
 from thermolion._draws import Draws
 from thermolion._equations import update
-from thermolion._precision import rounded, storable
-from thermolion._work import Work
+from thermolion._paths.precision import rounded, storable
 
 BLOCK = 1 << 16  # elements; a multiple of the noise's group, and all buffers of a block fit a core's cache
 
 
-def step_reference(work: Work, draws: Draws) -> None:
+def step_reference(work: Batch, draws: Draws) -> None:
     """Step every tensor of ``work``; beyond its own tensors this needs no more memory than a block."""
     for place, tensors in enumerate(zip(work.thetas, work.grads, work.ms, work.vs, strict=True)):
         numel = tensors[0].numel()
@@ -24,7 +24,7 @@ def step_reference(work: Work, draws: Draws) -> None:
             _step_block(work, draws, place, tensors, 0)
 
 
-def _step_block(work: Work, draws: Draws, place: int, tensors: Sequence[Tensor], start: int) -> None:
+def _step_block(work: Batch, draws: Draws, place: int, tensors: Sequence[Tensor], start: int) -> None:
     theta, g, m, v = tensors
     dtype = work.compute_dtype
     g = g.to(dtype)

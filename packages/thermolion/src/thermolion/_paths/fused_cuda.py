@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thermolion._batch import Batch
 from thermolion._draws import ROUNDING, Draws, keys_for
 from thermolion._noise import GROUP, MASK, mix
-from thermolion._reference import step_reference
-from thermolion._work import Work
+from thermolion._paths.reference import step_reference
 
 NAMES = {torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
@@ -38,13 +38,13 @@ def refuse_without_triton() -> None:
         )
 
 
-def fits(work: Work) -> bool:
+def fits(work: Batch) -> bool:
     """Say whether the kernels can take this work: noise by the numbers of a row, and float64 with float64 alone."""
     same = (work.thetas[0].dtype == torch.float64) == (work.ms[0].dtype == torch.float64)
     return same and not (work.group["noise"] == "global" or (work.sharded and work.warm))
 
 
-def step_fused_cuda(work: Work) -> None:
+def step_fused_cuda(work: Batch) -> None:
     """Step all tensors of ``work``; what does not lie in logical order in memory is copied for it."""
     if not fits(work):
         step_reference(work, Draws(work))
@@ -64,8 +64,8 @@ def step_fused_cuda(work: Work) -> None:
         kept_tensor.copy_(stepped)
 
 
-def _launch(work: Work, rows: list[tuple[Tensor, ...]]) -> None:
-    from thermolion import _fused_cuda_kernel as kernels
+def _launch(work: Batch, rows: list[tuple[Tensor, ...]]) -> None:
+    from thermolion._paths import fused_cuda_kernel as kernels
 
     sum_kernel: Any = kernels.sum_kernel
     carry_kernel: Any = kernels.carry_kernel
@@ -94,14 +94,14 @@ def _launch(work: Work, rows: list[tuple[Tensor, ...]]) -> None:
     )  # fmt: skip
 
 
-def _temperatures(work: Work) -> Tensor:
+def _temperatures(work: Batch) -> Tensor:
     """Return every tensor's temperature on the device, float64."""
     if work.capturable:
         return torch.stack(work.temperatures)
     return _send(torch.tensor(work.temperatures, dtype=torch.float64), work.device)
 
 
-def _table(work: Work, rows: list[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
+def _table(work: Batch, rows: list[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
     """Return the table on the device, numbers, lengths and addresses, and for each program its row and its start."""
     c = work.coefficients
     lr = 0.0 if isinstance(c.lr, Tensor) else c.lr

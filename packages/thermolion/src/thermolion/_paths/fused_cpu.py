@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thermolion._batch import Batch
 from thermolion._draws import ROUNDING, Draws
 from thermolion._noise import mix
-from thermolion._reference import step_reference
-from thermolion._work import Work
+from thermolion._paths.reference import step_reference
 
-SOURCE = Path(__file__).with_name("_fused_cpu.cpp")
-NOISE = Path(__file__).with_name("_fused_cpu_noise.h")
+SOURCE = Path(__file__).with_name("fused_cpu.cpp")
+NOISE = Path(__file__).with_name("fused_cpu_noise.h")
 CODES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 FLAGS = ["-O3", "-fopenmp", "-std=c++20", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
 LEVELS = {"AVX512": ["-march=x86-64-v4", "-mprefer-vector-width=512"], "AVX2": ["-march=x86-64-v3"]}
@@ -70,14 +70,14 @@ def kernel() -> Any:
     return step
 
 
-def fits(work: Work) -> bool:
+def fits(work: Batch) -> bool:
     """Say whether the kernel can take this work at all; it takes tensors whose memory lies in logical order."""
     wide = work.thetas[0].dtype == torch.float64
     same = wide == (work.ms[0].dtype == torch.float64)
     return not (work.capturable or (work.sharded and work.warm) or work.group["noise"] == "global") and same
 
 
-def step_fused_cpu(work: Work) -> None:
+def step_fused_cpu(work: Batch) -> None:
     """Step all tensors of ``work`` in one call; what lies otherwise in memory is copied for it."""
     run = kernel()
     if not fits(work):
@@ -106,7 +106,7 @@ def step_fused_cpu(work: Work) -> None:
         kept_tensor.copy_(stepped)
 
 
-def _numbers(work: Work) -> Numbers:
+def _numbers(work: Batch) -> Numbers:
     c, group = work.coefficients, work.group
     seed = group["seed"] or 0
     return Numbers(

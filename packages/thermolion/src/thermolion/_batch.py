@@ -11,7 +11,7 @@ from thermolion._sharding import elements_of, is_sharded, local
 
 
 @dataclass
-class Work:
+class Batch:
     """Tensors of one group, device and dtypes that are all warm or all cold; lists run in parallel.
 
     ``thetas``, ``grads``, ``ms``, ``vs`` are real, local views that share memory with parameters, gradients, state.
@@ -72,11 +72,11 @@ class Work:
             return [theta.numel() or 1 for theta in self.thetas]
         return [(p.numel() * (2 if p.is_complex() else 1)) or 1 for p in self.params]
 
-    def part(self, places: list[int]) -> "Work":
+    def part(self, places: list[int]) -> "Batch":
         """Return the tensors at these places as work of their own."""
         names = ("params", "thetas", "grads", "ms", "vs", "v_means", "steps", "temperatures", "indices")
         lists = {name: [getattr(self, name)[place] for place in places] for name in names}
-        return Work(self.group, self.warm, sharded=self.sharded, **lists)
+        return Batch(self.group, self.warm, sharded=self.sharded, **lists)
 
     def add(self, param: Tensor, grad: Tensor, state: dict[str, Any], now: tuple[Any, Any], index: int) -> None:
         """Take one parameter in, which stands at the step and the temperature ``now``."""

@@ -15,11 +15,11 @@ import torch
 import torch._utils
 from torch import Tensor
 
+from thermolion._batch import Batch
 from thermolion._draws import Draws, keys_for
 from thermolion._equations import follow_mean, noise_scale, update_block
 from thermolion._noise import GROUP, HALF, Scratch, counters_from, pairs, signed
-from thermolion._reference import step_reference
-from thermolion._work import Work
+from thermolion._paths.reference import step_reference
 
 BLOCK = 1 << 16  # elements
 CPU = torch.device("cpu")
@@ -29,13 +29,13 @@ unflatten: Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...]] = _utils._un
 FLOOR = torch.tensor(1e-10)  # below σ²
 
 
-def fits(work: Work) -> bool:
+def fits(work: Batch) -> bool:
     """Say whether the path takes this work: float32 throughout, on the CPU, whole tensors, noise of our own."""
     plain = not (work.capturable or (work.warm and (work.sharded or work.group["noise"] == "global")))
     return plain and work.device == CPU and work.thetas[0].dtype == torch.float32 and work.in_place
 
 
-def step_blocks(work: Work) -> None:
+def step_blocks(work: Batch) -> None:
     """Step every tensor: tiny ones together, big ones a block at a time, scattered ones on the reference path."""
     tiny, big, rest = _sort(work)
     for start in range(0, len(tiny), HALF):
@@ -47,7 +47,7 @@ def step_blocks(work: Work) -> None:
         step_reference(part, Draws(part))
 
 
-def _sort(work: Work) -> tuple[list[int], list[int], list[int]]:
+def _sort(work: Batch) -> tuple[list[int], list[int], list[int]]:
     tiny: list[int] = []
     big: list[int] = []
     rest: list[int] = []
@@ -90,7 +90,7 @@ class _Room:
         return self.xi
 
 
-def _step_big(work: Work) -> None:
+def _step_big(work: Batch) -> None:
     largest = min(BLOCK, -(-max(theta.numel() for theta in work.thetas) // GROUP) * GROUP)
     buffers = [torch.empty(largest) for _ in range(5 if work.warm else 4)]
     scratch = Scratch.of(largest // 2, CPU) if work.warm else None
@@ -119,7 +119,7 @@ def _even(numel: int) -> int:
     return min(BLOCK, -(-numel // (blocks * GROUP)) * GROUP)
 
 
-def _carry_big(work: Work, place: int, g: Tensor, spare: Tensor, heat: Tensor) -> Tensor:
+def _carry_big(work: Batch, place: int, g: Tensor, spare: Tensor, heat: Tensor) -> Tensor:
     """Carry v̄ of one tensor on, and return its σ."""
     sums: list[Tensor] = []
     for block in torch.split(g, BLOCK) if len(g) > BLOCK else (g,):
@@ -151,7 +151,7 @@ def _layout(sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return places, torch.cat([counters[:size] for size in sizes])
 
 
-def _step_packed(work: Work) -> None:
+def _step_packed(work: Batch) -> None:
     theta, g, m, v = (flatten(tensors) for tensors in (work.thetas, work.grads, work.ms, work.vs))
     noise = _noise_of_pack(work, g) if work.warm else None
     spare = [torch.empty_like(theta) for _ in range(4)]
@@ -160,7 +160,7 @@ def _step_packed(work: Work) -> None:
         torch._foreach_copy_(tensors, unflatten(flat, tensors))
 
 
-def _noise_of_pack(work: Work, g: Tensor) -> tuple[Tensor, Tensor]:
+def _noise_of_pack(work: Batch, g: Tensor) -> tuple[Tensor, Tensor]:
     """Carry every v̄ on, and return ξ and σ of all elements in a row."""
     places, counters = _layout(tuple(theta.numel() for theta in work.thetas))
     squares = torch.nan_to_num_(g * g, nan=0.0, posinf=0.0)
