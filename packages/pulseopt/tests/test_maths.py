@@ -8,11 +8,11 @@ from statistics import fmean, pstdev, pvariance
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from pulseopt._context import phase, trend
-from pulseopt._ema import ema_ends
-from pulseopt._improvement import deviation, instability, log_improvement, relative_improvement
-from pulseopt._sums import plain_sum
-from pulseopt._ucb import best_arms, fade, scores, warmup_arms
+from pulseopt._maths.context import phase, trend
+from pulseopt._maths.ema import ema_ends
+from pulseopt._maths.improvement import deviation, instability, log_improvement, relative_improvement
+from pulseopt._maths.sums import plain_sum
+from pulseopt._maths.ucb import best_arms, fade, scores, warmup_arms
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 ordinary = st.floats(-1e6, 1e6)

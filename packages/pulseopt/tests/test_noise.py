@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pulseopt._noise import NoiseSource, stream_seed
+from pulseopt._step.noise import NoiseSource, stream_seed
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from pulseopt import AEES
-from pulseopt._ranks import read_loss
+from pulseopt._distributed import read_loss
 
 HERE = Path(__file__).parent
 

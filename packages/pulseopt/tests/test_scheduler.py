@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pulseopt import AEES, NormalizedLossImprovementReward
-from pulseopt._stepper import Stepper
+from pulseopt._step.optimizer_step import Stepper
 from torch import nn
 
 ARMS = {"lr_candidates": (0.5, 1.0, 2.0), "noise_candidates": (0.0, 0.05), "episode_length": 3, "seed": 0}

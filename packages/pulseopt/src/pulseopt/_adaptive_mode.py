@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pulseopt._checks import check, check_integer
-from pulseopt._noise import NoiseSource
-from pulseopt._ranks import fresh_seed
-from pulseopt._transient import Transient
-from pulseopt._update_norm import UpdateNorm, norm
+from pulseopt._distributed import fresh_seed
+from pulseopt._step.candidate import Transient
+from pulseopt._step.noise import NoiseSource
+from pulseopt._step.update_norm import UpdateNorm, norm
 from pulseopt.types import CandidateConfig
 
 _EXTRA = (

@@ -8,12 +8,12 @@ from typing import Any, Self
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pulseopt import _ranks
-from pulseopt._attachment import Attachment
-from pulseopt._noise import NoiseSource
-from pulseopt._report import estimates, write_scalars
-from pulseopt._state import check_same
-from pulseopt._stepper import Stepper
+from pulseopt import _distributed
+from pulseopt._records.checkpoint import check_same
+from pulseopt._records.report import estimates, write_scalars
+from pulseopt._step.hooks import Attachment
+from pulseopt._step.noise import NoiseSource
+from pulseopt._step.optimizer_step import Stepper
 from pulseopt.episode import StructuredEpisodeManager
 from pulseopt.types import CandidateConfig
 
@@ -180,13 +180,13 @@ class Control:
 
     def _choose(self, global_step: int) -> CandidateConfig:
         """Return the step's candidate, the same on all ranks."""
-        if self._sync_ranks and not self._agreed and _ranks.together():
-            self._load_shared(_ranks.from_first_rank(self._shared_state(), self._process_group))
+        if self._sync_ranks and not self._agreed and _distributed.together():
+            self._load_shared(_distributed.from_first_rank(self._shared_state(), self._process_group))
             self._agreed = True
         return self._manager.on_step_start(global_step)
 
     def _read(self, loss: float | Tensor) -> float:
-        return _ranks.read_loss(loss, self._sync_ranks, self._process_group)
+        return _distributed.read_loss(loss, self._sync_ranks, self._process_group)
 
     def _shared_state(self) -> dict[str, Any]:
         return {"manager": self._manager.state_dict(), "seed": self._noise.seed, "noise": self._noise.states()}

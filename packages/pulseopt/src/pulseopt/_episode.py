@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pulseopt._checks import check_integer
-from pulseopt._ema import ema_ends
-from pulseopt._log import REWARD_PARTS, SUMMARY_COLUMNS, EpisodeLog
-from pulseopt._state import Stateful, check_same
-from pulseopt._sums import plain_mean, plain_sum
+from pulseopt._maths.ema import ema_ends
+from pulseopt._maths.sums import plain_mean, plain_sum
+from pulseopt._records.checkpoint import Stateful, check_same
+from pulseopt._records.log import REWARD_PARTS, SUMMARY_COLUMNS, EpisodeLog
 from pulseopt.reward import BaseReward
 from pulseopt.tracking import EMATracker
 from pulseopt.types import CandidateConfig, EpisodeSummary

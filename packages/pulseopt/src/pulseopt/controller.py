@@ -2,9 +2,9 @@
 
 from typing import Any, Protocol
 
-from pulseopt._arms import Arms
-from pulseopt._discounted import DiscountedUCBController
-from pulseopt._plain_controllers import FixedModeController, RandomController
+from pulseopt._bandits.arms import Arms
+from pulseopt._bandits.baselines import FixedModeController, RandomController
+from pulseopt._bandits.ucb import DiscountedUCBController
 
 __all__ = [
     "PHASE_TREND_CONTEXT_BUCKETS",

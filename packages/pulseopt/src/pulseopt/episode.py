@@ -5,10 +5,10 @@ from typing import Any
 
 from pulseopt._axes import CONTROL_MODES, check_context, check_controllers, checked_axis
 from pulseopt._checks import check_integer
-from pulseopt._context import phase, trend
 from pulseopt._episode import EpisodeKeeper, OpenEpisode
-from pulseopt._log import CHOSEN_COLUMNS, CONTEXT_COLUMNS
-from pulseopt._state import stateful
+from pulseopt._maths.context import phase, trend
+from pulseopt._records.checkpoint import stateful
+from pulseopt._records.log import CHOSEN_COLUMNS, CONTEXT_COLUMNS
 from pulseopt.controller import BaseController
 from pulseopt.modes import build_generated_candidate_name
 from pulseopt.reward import BaseReward

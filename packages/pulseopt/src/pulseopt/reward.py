@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from pulseopt._checks import check
-from pulseopt._improvement import clipped, instability, log_improvement, relative_improvement
+from pulseopt._maths.improvement import clipped, instability, log_improvement, relative_improvement
 from pulseopt.types import EpisodeSummary
 
 
@@ -93,7 +93,7 @@ class _LossReward:
 class NormalizedLossImprovementReward(_LossReward):
     """The logarithm of the improvement, for losses above zero.
 
-    Equations (5) to (7) of `pulseopt._improvement`; arguments and errors as in the base class.
+    Equations (5) to (7) of `pulseopt._maths.improvement`; arguments and errors as in the base class.
     """
 
     def compute(self, summary: EpisodeSummary) -> float:
@@ -114,7 +114,7 @@ class NormalizedLossImprovementReward(_LossReward):
 class RelativeImprovementReward(_LossReward):
     """The improvement in units of the loss itself, for any finite losses.
 
-    Equations (7) to (10) of `pulseopt._improvement`. A loss multiplied by a constant earns the same rewards, so
+    Equations (7) to (10) of `pulseopt._maths.improvement`. A loss multiplied by a constant earns the same rewards, so
     ``reward_epsilon`` has nothing to do; arguments and errors as in the base class.
     """
 

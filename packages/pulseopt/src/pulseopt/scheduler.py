@@ -9,13 +9,13 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pulseopt import _ranks
+from pulseopt import _distributed
 from pulseopt._axes import CONTEXT_MODES, CONTROL_MODES, checked_axis
-from pulseopt._build import build_manager, build_reward
+from pulseopt._bandits.build import build_manager, build_reward
 from pulseopt._checks import check_integer
 from pulseopt._control import Control
-from pulseopt._noise import NoiseSource
-from pulseopt._stepper import Stepper
+from pulseopt._step.noise import NoiseSource
+from pulseopt._step.optimizer_step import Stepper
 from pulseopt.controller import TREND_CONTEXT_BUCKETS, TREND_PHASE_CONTEXT_BUCKETS
 from pulseopt.reward import BaseReward
 from pulseopt.types import CandidateConfig
@@ -110,7 +110,7 @@ class AEES(Control):
         if total_training_steps is not None and context_mode != "trend_phase":
             warnings.warn("total_training_steps has no effect unless context_mode='trend_phase'", stacklevel=2)
             total_training_steps = None
-        seed = _ranks.fresh_seed() if seed is None else seed
+        seed = _distributed.fresh_seed() if seed is None else seed
         manager = build_manager(
             lrs,
             noises,

@@ -3,7 +3,7 @@
 import math
 
 from pulseopt._checks import check
-from pulseopt._ema import ema_step
+from pulseopt._maths.ema import ema_step
 
 
 class EMATracker:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pulseopt._sums import plain_sum
+from pulseopt._maths.sums import plain_sum
 
 _CHUNK = 8  # tensors that are subtracted, squared and summed while they are in the processor's cache
 

@@ -12,7 +12,7 @@ Release 0.1.0 with a = 1; the relative unit is new here.
 
 from collections.abc import Sequence
 
-from pulseopt._sums import plain_mean
+from pulseopt._maths.sums import plain_mean
 
 
 def trend(window: Sequence[float], epsilon: float, relative: bool = False) -> str:

@@ -13,7 +13,7 @@ Garivier & Moulines 2008, section 3.1, https://arxiv.org/abs/0805.3415
 
 import math
 
-from pulseopt._sums import plain_sum
+from pulseopt._maths.sums import plain_sum
 
 _TIE = 1e-12  # scores closer than this are equal
 

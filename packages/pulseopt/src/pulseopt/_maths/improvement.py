@@ -20,7 +20,7 @@ import math
 import sys
 from collections.abc import Sequence
 
-from pulseopt._sums import plain_mean
+from pulseopt._maths.sums import plain_mean
 
 
 def log_improvement(e0: float, e1: float, eps: float) -> float:

@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pulseopt._noise import NoiseSource
-from pulseopt._transient import Transient
-from pulseopt._update_norm import UpdateNorm, norm
+from pulseopt._step.candidate import Transient
+from pulseopt._step.noise import NoiseSource
+from pulseopt._step.update_norm import UpdateNorm, norm
 from pulseopt.types import CandidateConfig
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pulseopt._ranks import check_loss
-from pulseopt._stepper import Stepper
+from pulseopt._distributed import check_loss
+from pulseopt._step.optimizer_step import Stepper
 from pulseopt.episode import StructuredEpisodeManager
 from pulseopt.types import CandidateConfig
 

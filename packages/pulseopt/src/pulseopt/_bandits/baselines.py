@@ -3,8 +3,8 @@
 import random
 from typing import Any
 
-from pulseopt._arms import Arms
-from pulseopt._random_state import decode, encode
+from pulseopt._bandits.arms import Arms
+from pulseopt._records.random_state import decode, encode
 
 
 class RandomController(Arms):

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from pulseopt._checks import check_integer
-from pulseopt._state import check_same
+from pulseopt._records.checkpoint import check_same
 
 
 class Arms:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pulseopt._noise import NoiseSource
+from pulseopt._step.noise import NoiseSource
 from pulseopt.types import CandidateConfig
 
 

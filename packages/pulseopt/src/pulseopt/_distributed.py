@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pulseopt._sums import plain_mean
+from pulseopt._maths.sums import plain_mean
 
 
 def together() -> bool:

@@ -3,14 +3,14 @@
 import random
 from typing import Any
 
-from pulseopt._arms import Arms
+from pulseopt._bandits.arms import Arms
 from pulseopt._checks import check, check_integer
-from pulseopt._random_state import decode, encode
-from pulseopt._ucb import best_arms, fade, mean_rewards, scores, warmup_arms
+from pulseopt._maths.ucb import best_arms, fade, mean_rewards, scores, warmup_arms
+from pulseopt._records.random_state import decode, encode
 
 
 class DiscountedUCBController(Arms):
-    """Discounted UCB, equations (1) to (3) of `pulseopt._ucb`.
+    """Discounted UCB, equations (1) to (3) of `pulseopt._maths.ucb`.
 
     Args:
         n_arms: how many arms, at least 1.

@@ -1,0 +1,1 @@
+"""Controllers: who chooses the arm of the next episode."""

@@ -1,0 +1,1 @@
+"""Equations, one file an idea: numbers in, numbers out."""
