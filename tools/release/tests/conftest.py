@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from release import affected, building, check, cli
-from release.building import Built
-from release.repository import Repository
+from release import build, cli
+from release.build import Built
 from release.shell import Shell
-from release.workspace import Workspace, find
+from release.workspace import Repository, Workspace, find
 
 ROOT = """
 [tool.uv]
@@ -199,7 +198,7 @@ def built(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Wheel and sdist of alpha, really built."""
     workspace = Workspace(template)
     target = tmp_path_factory.mktemp("dist") / "alpha"
-    made = building.build(workspace, workspace.package("alpha"), Shell(template), target)
+    made = build.build(workspace, workspace.package("alpha"), Shell(template), target)
     assert made is not None
     return made
 
@@ -207,7 +206,7 @@ def built(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
 @pytest.fixture
 def run(tree: Tree, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Run a console command in the workspace, as from a shell."""
-    mains = {"affected": affected.main, "release": cli.main, "check": check.main}
+    mains = {"affected": cli.affected, "release": cli.main, "check": cli.check}
 
     def start(command: str, *arguments: str, where: Path | None = None) -> Outcome:
         monkeypatch.chdir(where or tree.root)

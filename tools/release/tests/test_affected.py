@@ -2,7 +2,7 @@ import json
 import subprocess
 
 import pytest
-from release.affected import affected
+from release.plan import affected
 
 BOTH = ["alpha", "alpha-beta"]
 

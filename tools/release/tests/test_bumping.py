@@ -1,6 +1,6 @@
 import pytest
 from release import changelog
-from release.exits import Exit
+from release.shell import Exit
 
 WAITING = "## [Unreleased]\n\n### Added\n\n- A thing.\n"
 
@@ -36,7 +36,7 @@ def test_a_dry_run_writes_nothing(tree, run):
 def test_nothing_to_say_is_nothing_to_release(tree, run):
     before = tree.snapshot()
     outcome = run("release", "bump", "alpha", "minor")
-    assert outcome.code == Exit.CHANGELOG
+    assert outcome.code == Exit.REFUSED
     assert "nothing under Unreleased" in outcome.last
     assert tree.snapshot() == before
 
@@ -44,9 +44,9 @@ def test_nothing_to_say_is_nothing_to_release(tree, run):
 def test_a_faulty_changelog_is_refused_before_anything_is_written(tree, run):
     tree.edit("packages/alpha/CHANGELOG.md", "### Added", "### New")
     before = tree.snapshot()
-    assert run("release", "bump", "alpha", "minor").code == Exit.CHANGELOG
+    assert run("release", "bump", "alpha", "minor").code == Exit.REFUSED
     assert tree.snapshot() == before
 
 
 def test_an_unknown_size_exits_with_2(run):
-    assert run("release", "bump", "alpha", "huge").code == Exit.USAGE
+    assert run("release", "bump", "alpha", "huge").code == Exit.BROKEN

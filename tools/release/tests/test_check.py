@@ -1,5 +1,5 @@
 import pytest
-from release import check
+from release import rules
 from release.workspace import Workspace
 
 
@@ -31,13 +31,13 @@ def test_all_rules_run_and_the_last_line_names_those_that_failed(tree, run):
     assert outcome.last.startswith("check: 2 of the checks found faults: boundaries, changelogs")
 
 
-@pytest.mark.parametrize("rule", check.RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
 def test_each_rule_says_what_it_holds(rule):
     assert rule.__doc__
 
 
 def test_workflows_and_projects_of_this_workspace_are_all_covered(repository_root):
-    said = [" ".join(map(str, command)) for command in check.commands(Workspace(repository_root))]
+    said = [" ".join(map(str, command)) for command in rules.commands(Workspace(repository_root))]
     for path in repository_root.glob(".github/workflows/*"):
         assert any(path.name in line for line in said)
     for path in repository_root.glob("packages/*/pyproject.toml"):

@@ -3,7 +3,7 @@ import tarfile
 import zipfile
 
 import pytest
-from release import contents
+from release import build
 
 TRACKED = ["pyproject.toml", "README.md", "src/a/__init__.py", "src/a/py.typed", "tests/test_a.py", "notes.txt"]
 
@@ -35,7 +35,7 @@ def sdist(path, names):
     ],
 )
 def test_a_wheel_holds_the_tracked_modules(tmp_path, names, said):
-    assert contents.wheel_faults(wheel(tmp_path, names), TRACKED) == said
+    assert build.wheel_faults(wheel(tmp_path, names), TRACKED) == said
 
 
 @pytest.mark.parametrize(
@@ -49,4 +49,4 @@ def test_a_wheel_holds_the_tracked_modules(tmp_path, names, said):
 )
 def test_an_sdist_holds_sources_tests_and_examples(tmp_path, lost, extra, said):
     names = [name for name in TRACKED if name != "notes.txt" and name not in lost] + extra
-    assert contents.sdist_faults(sdist(tmp_path, names), TRACKED) == said
+    assert build.sdist_faults(sdist(tmp_path, names), TRACKED) == said

@@ -1,7 +1,7 @@
 import pytest
 from packaging.version import Version
-from release import floors
-from release.exits import Exit, Refusal
+from release import install
+from release.shell import Exit, Refusal
 
 SPLIT = """dependencies = [
     "torch>=2.4; python_version < '3.13'",
@@ -13,23 +13,23 @@ SPLIT = """dependencies = [
 @pytest.mark.parametrize(("python", "torch"), [("3.11", "2.4"), ("3.12", "2.4"), ("3.13", "2.6"), ("3.14", "2.6")])
 def test_the_floor_follows_the_python(tree, python, torch):
     tree.edit("packages/alpha/pyproject.toml", "dependencies = []", SPLIT)
-    found = floors.lowest(tree.workspace.package("alpha"), python)
+    found = install.lowest(tree.workspace.package("alpha"), python)
     assert found == {"torch": Version(torch), "numpy": Version("1.26")}
 
 
 def test_a_dependency_without_a_floor_is_refused(tree):
     tree.edit("packages/alpha/pyproject.toml", "dependencies = []", 'dependencies = ["torch<3"]')
     with pytest.raises(Refusal, match="must have a lower bound") as refusal:
-        floors.lowest(tree.workspace.package("alpha"), "3.11")
-    assert refusal.value.code == Exit.FLOORS
+        install.lowest(tree.workspace.package("alpha"), "3.11")
+    assert refusal.value.code == Exit.REFUSED
 
 
 def test_what_is_higher_than_declared_is_refused_and_printed(tree, capsys):
     member = tree.workspace.package("alpha")
-    floors.compare(member, "3.11", {"torch": Version("2.4")}, {"torch": Version("2.4.0+cu121")})
+    install.compare(member, "3.11", {"torch": Version("2.4")}, {"torch": Version("2.4.0+cu121")})
     with pytest.raises(Refusal) as refusal:
-        floors.compare(member, "3.11", {"torch": Version("2.4")}, {"torch": Version("2.4.1")})
-    assert refusal.value.code == Exit.FLOORS
+        install.compare(member, "3.11", {"torch": Version("2.4")}, {"torch": Version("2.4.1")})
+    assert refusal.value.code == Exit.REFUSED
     assert "alpha on Python 3.11: torch 2.4.1, declared >=2.4" in capsys.readouterr().out
 
 

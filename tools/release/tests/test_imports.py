@@ -1,5 +1,6 @@
 import pytest
 from release import imports
+from release.workspace import find
 
 SRC = "packages/alpha/src/alpha/x.py"
 INTEGRATION = "packages/alpha/src/alpha/integrations/x.py"
@@ -95,6 +96,22 @@ def test_check_fails_on_a_planted_violation(house, run):
     outcome = run("check", "--only", "boundaries")
     assert outcome.code == 1
     assert f"{SRC}:1: alphabeta: packages never import each other" in outcome.out
+
+
+def test_modules_may_form_a_chain_and_not_a_circle(house, run):
+    src = SRC.rpartition("/")[0]
+    house.write(f"{src}/one.py", "from alpha import two")
+    house.write(f"{src}/two.py", "from alpha.three import name")
+    house.write(f"{src}/three.py", "import os")
+    assert run("check", "--only", "import-circles").code == 0
+    house.write(f"{src}/three.py", "def f():\n    from alpha.one import name")
+    outcome = run("check", "--only", "import-circles")
+    assert outcome.code == 1
+    assert all(f"alpha.{name}" in outcome.out for name in ("one", "two", "three"))
+
+
+def test_no_member_of_this_workspace_has_an_import_circle(repository_root):
+    assert [imports.circles(member) for member in find(repository_root).members.values()] == [[]] * 8
 
 
 def test_a_file_that_does_not_parse_is_a_fault(house):

@@ -1,7 +1,7 @@
 import zipfile
 
 import pytest
-from release import metadata
+from release import build
 
 GOOD = """Metadata-Version: 2.4
 Name: alpha
@@ -34,7 +34,7 @@ def wheel(path, text):
 
 
 def test_complete_metadata_has_no_fault(tree, tmp_path):
-    assert metadata.faults(wheel(tmp_path, GOOD), tree.workspace.package("alpha")) == []
+    assert build.metadata_faults(wheel(tmp_path, GOOD), tree.workspace.package("alpha")) == []
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,6 @@ def test_complete_metadata_has_no_fault(tree, tmp_path):
 )
 def test_each_fault_is_named(tree, tmp_path, old, new, said):
     assert GOOD.count(old)
-    faults = metadata.faults(wheel(tmp_path, GOOD.replace(old, new, 1)), tree.workspace.package("alpha"))
+    faults = build.metadata_faults(wheel(tmp_path, GOOD.replace(old, new, 1)), tree.workspace.package("alpha"))
     assert len(faults) >= 1
     assert any(said in fault for fault in faults), faults

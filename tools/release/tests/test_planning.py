@@ -1,7 +1,7 @@
 import subprocess
 
 import pytest
-from release.exits import Exit
+from release.shell import Exit
 
 FIXED = "## [Unreleased]\n\n### Fixed\n\n- A thing.\n"
 REMOVED = "## [Unreleased]\n\n### Removed\n\n- `factor`.\n"
@@ -73,21 +73,21 @@ def as_it_is(tree):
 
 
 REFUSALS = [
-    (as_it_is, ["gamma"], Exit.UNKNOWN_PACKAGE, "NAME must be one of alpha, alpha-beta, got 'gamma'"),
-    (as_it_is, ["kit"], Exit.NOT_PUBLISHED, "kit is a tool"),
-    (as_it_is, [], Exit.USAGE, "give a NAME"),
-    (as_it_is, ["--tag", "kit-v0.0.0"], Exit.NOT_PUBLISHED, "kit is a tool"),
-    (as_it_is, ["--tag", "v0.2.0"], Exit.UNKNOWN_TAG, "a tag must be <dist>-v<version>"),
-    (as_it_is, ["--tag", "alpha-v0.2.0"], Exit.UNKNOWN_TAG, "must be in the repository"),
-    (as_it_is, ["alpha", "--tag", "alpha-beta-v1.1.0"], Exit.OTHER_PACKAGE, "the tag must name alpha"),
-    (as_it_is, ["--tag", "alpha-v0.2.1"], Exit.WRONG_VERSION, "is at 0.2.0, the tag is alpha-v0.2.1"),
-    (with_another_version, ["alpha"], Exit.CHANGELOG, "newest release must be [0.2.1]"),
-    (without_changelog, ["alpha"], Exit.CHANGELOG, "must exist"),
-    (dirty, ["alpha"], Exit.DIRTY, "`?? packages/alpha/new.txt`"),
-    (changed, ["alpha"], Exit.DIRTY, "`M README.md`"),
-    (ahead_of_main, ["alpha"], Exit.NOT_ON_MAIN, "HEAD must be an ancestor of main"),
-    (tagged_before, ["alpha"], Exit.TAG_ELSEWHERE, "alpha-v0.2.0 points at"),
-    (tagged_above, ["alpha"], Exit.ALREADY_RELEASED, "0.2.0 must be above 0.3.0"),
+    (as_it_is, ["gamma"], Exit.BROKEN, "NAME must be one of alpha, alpha-beta, got 'gamma'"),
+    (as_it_is, ["kit"], Exit.REFUSED, "kit is a tool"),
+    (as_it_is, [], Exit.BROKEN, "give a NAME"),
+    (as_it_is, ["--tag", "kit-v0.0.0"], Exit.REFUSED, "kit is a tool"),
+    (as_it_is, ["--tag", "v0.2.0"], Exit.REFUSED, "a tag must be <dist>-v<version>"),
+    (as_it_is, ["--tag", "alpha-v0.2.0"], Exit.REFUSED, "must be in the repository"),
+    (as_it_is, ["alpha", "--tag", "alpha-beta-v1.1.0"], Exit.REFUSED, "the tag must name alpha"),
+    (as_it_is, ["--tag", "alpha-v0.2.1"], Exit.REFUSED, "is at 0.2.0, the tag is alpha-v0.2.1"),
+    (with_another_version, ["alpha"], Exit.REFUSED, "newest release must be [0.2.1]"),
+    (without_changelog, ["alpha"], Exit.REFUSED, "must exist"),
+    (dirty, ["alpha"], Exit.REFUSED, "`?? packages/alpha/new.txt`"),
+    (changed, ["alpha"], Exit.REFUSED, "`M README.md`"),
+    (ahead_of_main, ["alpha"], Exit.REFUSED, "HEAD must be an ancestor of main"),
+    (tagged_before, ["alpha"], Exit.REFUSED, "alpha-v0.2.0 points at"),
+    (tagged_above, ["alpha"], Exit.REFUSED, "0.2.0 must be above 0.3.0"),
 ]
 
 
@@ -109,7 +109,7 @@ def test_a_shallow_clone_is_refused(tree, run, tmp_path):
     shallow = tmp_path / "shallow"
     subprocess.run(["git", "clone", "-q", "--depth=1", tree.root.as_uri(), shallow], check=True)
     outcome = run("release", "plan", "alpha", where=shallow)
-    assert outcome.code == Exit.SHALLOW
+    assert outcome.code == Exit.REFUSED
     assert "git fetch --unshallow" in outcome.last
 
 
@@ -118,7 +118,7 @@ def test_the_remote_main_decides_in_a_clone(tree, run, tmp_path):
     subprocess.run(["git", "clone", "-q", tree.root.as_uri(), clone], check=True)
     assert run("release", "plan", "alpha", where=clone).code == 0
     subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "x"], cwd=clone, check=True)
-    assert run("release", "plan", "alpha", where=clone).code == Exit.NOT_ON_MAIN
+    assert run("release", "plan", "alpha", where=clone).code == Exit.REFUSED
 
 
 def test_a_fix_may_be_a_patch(tree, run):
@@ -136,7 +136,7 @@ def test_a_break_below_1_needs_a_minor_step(tree, run):
     broken(tree)
     bumped(tree, run, "patch", REMOVED)
     outcome = run("release", "plan", "alpha")
-    assert outcome.code == Exit.API_BREAK
+    assert outcome.code == Exit.REFUSED
     assert "0.2.0 → 0.2.1 must be a minor step" in outcome.last
     assert "scale" in outcome.last
 
@@ -146,7 +146,7 @@ def test_a_break_needs_an_entry_under_changed_or_removed(tree, run):
     broken(tree)
     bumped(tree, run, "minor", FIXED)
     outcome = run("release", "plan", "alpha")
-    assert outcome.code == Exit.API_BREAK
+    assert outcome.code == Exit.REFUSED
     assert "under Changed or Removed" in outcome.last
 
 

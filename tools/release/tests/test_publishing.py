@@ -1,6 +1,6 @@
 import pytest
-from release import publishing
-from release.exits import Exit
+from release import index
+from release.shell import Exit
 
 LOOPBACK = "http://127.0.0.1:1/"
 
@@ -15,19 +15,19 @@ def built(tree):
 @pytest.mark.parametrize("arguments", [[], ["--publish-url", "https://index.example.org/"]])
 def test_a_real_index_is_refused_outside_ci(built, run, arguments):
     outcome = run("release", "publish", "alpha", *arguments)
-    assert outcome.code == Exit.REAL_INDEX
+    assert outcome.code == Exit.REFUSED
     assert "is uploaded to from CI alone" in outcome.last
     assert "uv publish" not in outcome.err
 
 
 @pytest.mark.parametrize("trick", ["http://127.0.0.1.example.org/", "http://x@example.org/#127.0.0.1", "127.0.0.1"])
 def test_an_address_that_only_looks_local_is_a_real_one(trick):
-    assert not publishing.allowed(trick)
+    assert not index.allowed(trick)
 
 
 @pytest.mark.parametrize("address", [LOOPBACK, "http://localhost:8080/", "http://[::1]:8080/"])
 def test_this_machine_may_be_uploaded_to(address):
-    assert publishing.allowed(address)
+    assert index.allowed(address)
 
 
 def test_ci_may_upload_with_its_identity(built, run, monkeypatch):
@@ -39,5 +39,5 @@ def test_ci_may_upload_with_its_identity(built, run, monkeypatch):
 
 def test_nothing_built_is_nothing_published(run):
     outcome = run("release", "publish", "alpha", "--publish-url", LOOPBACK)
-    assert outcome.code == Exit.COMMAND
+    assert outcome.code == Exit.BROKEN
     assert "run `release build` first" in outcome.last

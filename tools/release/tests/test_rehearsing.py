@@ -1,15 +1,14 @@
 import pytest
-from release import rehearsing
-from release.exits import Refusal
+from release import index
 from release.index import loopback
-from release.shell import Shell
+from release.shell import Exit, Refusal, Shell
 
 
 def test_an_upload_is_taken_refused_again_and_resumed(tree, tmp_path, built, capfd):
     (tmp_path / "index").mkdir()
     shell = Shell(tree.root)
     with loopback(tmp_path / "index", shell) as address:
-        rehearsing.upload(built, address, shell)
+        index.upload(built, address, shell)
     assert sorted(path.name for path in (tmp_path / "index").iterdir()) == [built.wheel.name, built.sdist.name]
     said = capfd.readouterr().err
     assert "409 Conflict" in said
@@ -19,7 +18,7 @@ def test_an_upload_is_taken_refused_again_and_resumed(tree, tmp_path, built, cap
 def test_an_index_that_takes_a_version_twice_is_found_out(tree, built, monkeypatch):
     monkeypatch.setattr(Shell, "run_status", lambda *_, **__: 0)
     with pytest.raises(Refusal, match="must refuse a second upload"):
-        rehearsing.upload(built, "http://127.0.0.1:1/", Shell(tree.root))
+        index.upload(built, "http://127.0.0.1:1/", Shell(tree.root))
 
 
 def test_a_dry_run_prints_every_step(run, tree):
@@ -33,7 +32,7 @@ def test_a_dry_run_prints_every_step(run, tree):
 
 def test_a_python_that_is_not_there_is_refused_before_anything_runs(run):
     outcome = run("release", "rehearse", "alpha", "--python", "3.99")
-    assert outcome.code == 30
+    assert outcome.code == Exit.BROKEN
     assert outcome.err.count("\n") == 1
 
 

@@ -1,8 +1,7 @@
 import sys
 
 import pytest
-from release.exits import Exit, Refusal
-from release.shell import Shell, program
+from release.shell import Broken, Exit, Refusal, Shell, program
 
 
 def test_every_command_is_printed_with_place_and_settings(tmp_path, capfd):
@@ -19,10 +18,16 @@ def test_a_dry_run_reads_and_does_not_write(tmp_path, capfd):
     assert capfd.readouterr().err.count("$ ") == 2
 
 
-def test_a_failure_is_a_refusal_with_the_code_asked_for(tmp_path):
+def test_a_failure_that_breaks_a_rule_is_refused(tmp_path):
     with pytest.raises(Refusal) as refusal:
-        Shell(tmp_path).run("false", code=Exit.TESTS, why="two\nlines")
-    assert (refusal.value.code, str(refusal.value)) == (Exit.TESTS, "two lines")
+        Shell(tmp_path).run("false", why="two\nlines")
+    assert (refusal.value.code, str(refusal.value)) == (Exit.REFUSED, "two lines")
+
+
+def test_any_other_failure_is_broken(tmp_path):
+    with pytest.raises(Broken, match="`false` failed") as refusal:
+        Shell(tmp_path).run("false")
+    assert refusal.value.code == Exit.BROKEN
 
 
 def test_a_program_that_is_missing_is_a_refusal(tmp_path):

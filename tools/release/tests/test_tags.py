@@ -1,7 +1,7 @@
 import pytest
 from packaging.version import Version
-from release import tags
-from release.exits import Exit, Refusal
+from release import workspace
+from release.shell import Exit, Refusal
 
 
 @pytest.mark.parametrize(
@@ -14,27 +14,27 @@ from release.exits import Exit, Refusal
     ],
 )
 def test_a_tag_names_one_package_and_one_version(tree, tag, name, version):
-    member, found = tags.parse(tag, tree.workspace)
+    member, found = workspace.parse_tag(tag, tree.workspace)
     assert (member.name, found) == (name, Version(version))
 
 
 @pytest.mark.parametrize(
     ("tag", "code"),
     [
-        ("v0.2.0", Exit.UNKNOWN_TAG),
-        ("alpha-0.2.0", Exit.UNKNOWN_TAG),
-        ("alpha-v", Exit.UNKNOWN_TAG),
-        ("alpha-vnext", Exit.UNKNOWN_TAG),
-        ("alpha-v0.2.0-rc1", Exit.UNKNOWN_TAG),
-        ("alpha-v00.2.0", Exit.UNKNOWN_TAG),
-        ("alpha-gamma-v0.2.0", Exit.UNKNOWN_TAG),
-        ("Alpha-v0.2.0", Exit.UNKNOWN_TAG),
-        ("kit-v0.0.0", Exit.NOT_PUBLISHED),
+        ("v0.2.0", Exit.REFUSED),
+        ("alpha-0.2.0", Exit.REFUSED),
+        ("alpha-v", Exit.REFUSED),
+        ("alpha-vnext", Exit.REFUSED),
+        ("alpha-v0.2.0-rc1", Exit.REFUSED),
+        ("alpha-v00.2.0", Exit.REFUSED),
+        ("alpha-gamma-v0.2.0", Exit.REFUSED),
+        ("Alpha-v0.2.0", Exit.REFUSED),
+        ("kit-v0.0.0", Exit.REFUSED),
     ],
 )
 def test_any_other_tag_is_refused(tree, tag, code):
     with pytest.raises(Refusal) as refusal:
-        tags.parse(tag, tree.workspace)
+        workspace.parse_tag(tag, tree.workspace)
     assert refusal.value.code == code
 
 
@@ -42,10 +42,10 @@ def test_the_longest_name_wins_where_one_is_the_beginning_of_the_other(tree):
     root = tree.root / "packages" / "alpha"
     config = (root / "pyproject.toml").read_text()
     tree.write("packages/alpha-v1/pyproject.toml", config.replace('name = "alpha"', 'name = "alpha-v1"'))
-    assert tags.parse("alpha-v1-v2.0", tree.workspace)[0].name == "alpha-v1"
+    assert workspace.parse_tag("alpha-v1-v2.0", tree.workspace)[0].name == "alpha-v1"
 
 
 def test_released_versions_are_sorted_as_versions_and_belong_to_one_package(tree):
     known = ["alpha-v0.10.0", "alpha-v0.9.0", "alpha-v0.10.0rc1", "alpha-beta-v9.0", "other", "alpha-vx"]
-    found = tags.released(tree.workspace.package("alpha"), known, tree.workspace)
+    found = workspace.released(tree.workspace.package("alpha"), known, tree.workspace)
     assert [*found.values()] == ["alpha-v0.9.0", "alpha-v0.10.0rc1", "alpha-v0.10.0"]

@@ -32,7 +32,7 @@ class Section:
 
 
 def sections(text: str) -> list[Section]:
-    """Read the sections, newest first."""
+    """Reads the sections, newest first."""
     heads = list(HEADING.finditer(text))
     ends = [head.start() for head in heads[1:]] + [len(text)] * bool(heads)
     return [
@@ -42,7 +42,7 @@ def sections(text: str) -> list[Section]:
 
 
 def faults(text: str, version: Version) -> list[str]:
-    """Say what is wrong with a changelog whose package is at ``version``."""
+    """Says what is wrong with a changelog whose package is at ``version``."""
     found = sections(text)
     if not found or found[0].label != "Unreleased" or found[0].day:
         return ["the first section must be `## [Unreleased]`, without a date"]
@@ -72,7 +72,7 @@ def faults(text: str, version: Version) -> list[str]:
 
 
 def release(text: str, version: Version, day: date) -> str:
-    """Move what is under Unreleased into a section of its own; an empty Unreleased stays above it."""
+    """Moves what is under Unreleased into a section of its own; an empty Unreleased stays above it."""
     head = next(HEADING.finditer(text))
     return f"{text[: head.end()]}\n\n## [{version}] - {day.isoformat()}{text[head.end() :]}"
 

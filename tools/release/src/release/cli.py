@@ -1,5 +1,7 @@
-"""The console command ``release``: each package on its own cadence."""
+"""The console commands ``release``, ``check`` and ``affected``."""
 
+import json
+import sys
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -7,13 +9,16 @@ from typing import Annotated
 
 import typer
 
-from release import building, bumping, changelog, checking, floors, listing, planning, publishing, rehearsing
-from release.repository import Repository
-from release.running import DryRun, Name, run_app
-from release.shell import Shell
-from release.workspace import find
+from release import build, changelog, index, install, plan, rules
+from release.shell import Refusal, Shell, tell
+from release.workspace import Repository, find
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
+check_app = typer.Typer(add_completion=False)
+affected_app = typer.Typer(add_completion=False)
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run; run only what reads.")]
+Name = Annotated[str, typer.Argument(help="The distribution's name, such as thermolion.")]
 
 Python = Annotated[str, typer.Option(help="The Python version, such as 3.12; it must be installed.")]
 
@@ -34,18 +39,18 @@ class Size(StrEnum):
 def list_packages(dry_run: DryRun = False) -> None:
     """Print each package's version, last tag, and the commits since that touch what is shipped."""
     workspace = find(Path.cwd())
-    print(listing.table(listing.rows(workspace, Repository(Shell(workspace.root, dry_run)))))
+    print(plan.table(plan.rows(workspace, Repository(Shell(workspace.root, dry_run)))))
 
 
-@app.command()
-def plan(
+@app.command("plan")
+def plan_release(
     name: Annotated[str | None, typer.Argument(help="The distribution; the tag names it too.")] = None,
     tag: Annotated[str | None, typer.Option(help="A tag that was pushed.")] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Check that this commit may be released; print what, as key=value. Writes nothing."""
     workspace = find(Path.cwd())
-    planned = planning.plan(workspace, Repository(Shell(workspace.root, dry_run)), name, tag)
+    planned = plan.plan(workspace, Repository(Shell(workspace.root, dry_run)), name, tag)
     print("\n".join(f"{key}={value}" for key, value in planned.facts().items()))
 
 
@@ -54,7 +59,7 @@ def bump(name: Name, size: Size, dry_run: DryRun = False) -> None:
     """Raise the version in pyproject.toml and date the changelog's section. Writes these two files alone."""
     workspace = find(Path.cwd())
     today = datetime.now(UTC).date()
-    print(bumping.bump(workspace.package(name), size, today, Shell(workspace.root, dry_run)))
+    print(plan.bump(workspace.package(name), size, today, Shell(workspace.root, dry_run)))
 
 
 @app.command()
@@ -62,29 +67,29 @@ def notes(name: Name, dry_run: DryRun = False) -> None:
     """Print what the changelog says of the present version, for the release page. Writes nothing."""
     workspace = find(Path.cwd())
     member = workspace.package(name)
-    planning.changelog_says(member)
+    plan.changelog_says(member)
     print(changelog.sections(member.changelog.read_text(encoding="utf-8"))[1].body)
 
 
-@app.command()
-def build(name: Name, dry_run: DryRun = False) -> None:
+@app.command("build")
+def build_package(name: Name, dry_run: DryRun = False) -> None:
     """Build twice, compare, and leave wheel and sdist in dist/NAME."""
     workspace = find(Path.cwd())
-    building.build(workspace, workspace.package(name), Shell(workspace.root, dry_run), workspace.root / "dist" / name)
+    build.build(workspace, workspace.package(name), Shell(workspace.root, dry_run), workspace.root / "dist" / name)
 
 
-@app.command()
-def check(name: Name, python: Python = "3.12", dry_run: DryRun = False) -> None:
+@app.command("check")
+def check_package(name: Name, python: Python = "3.12", dry_run: DryRun = False) -> None:
     """Build, then judge metadata, contents, imports, types and tests in a clean environment. Leaves nothing behind."""
     workspace = find(Path.cwd())
-    checking.check(workspace, workspace.package(name), Shell(workspace.root, dry_run), python)
+    install.check(workspace, workspace.package(name), Shell(workspace.root, dry_run), python)
 
 
 @app.command("floors")
 def run_floors(name: Name, python: Python = "3.11", dry_run: DryRun = False) -> None:
     """Install the lowest declared versions, print and compare them, run the tests. Leaves nothing behind."""
     workspace = find(Path.cwd())
-    floors.try_floors(workspace, workspace.package(name), Shell(workspace.root, dry_run), python)
+    install.try_floors(workspace, workspace.package(name), Shell(workspace.root, dry_run), python)
 
 
 @app.command()
@@ -96,7 +101,7 @@ def rehearse(
     """Release to an index on this machine: upload, refusal, resume, install by name, tests. Leaves nothing behind."""
     workspace = find(Path.cwd())
     versions = python or ["3.11", "3.12", "3.13"]
-    rehearsing.rehearse(workspace, workspace.package(name), Shell(workspace.root, dry_run), versions)
+    index.rehearse(workspace, workspace.package(name), Shell(workspace.root, dry_run), versions)
 
 
 @app.command()
@@ -108,10 +113,59 @@ def publish(
     """Upload what `release build` left in dist/NAME; a real index is refused outside CI."""
     workspace = find(Path.cwd())
     workspace.package(name)
-    files = building.built(workspace.root / "dist" / name)
-    publishing.publish(files, publish_url, Shell(workspace.root, dry_run))
+    files = build.built(workspace.root / "dist" / name)
+    index.publish(files, publish_url, Shell(workspace.root, dry_run))
+
+
+@check_app.command()
+def check_repository(
+    only: Annotated[
+        list[str] | None, typer.Option(help="Run only what starts with this word; may be given again.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Check everything that CI checks without running the code; all checks run, and one fault fails."""
+    workspace = find(Path.cwd())
+    failed = list(rules.faulty(workspace, Shell(workspace.root, dry_run), only or []))
+    if failed:
+        raise Refusal(f"{len(failed)} of the checks found faults: {', '.join(failed)}")
+
+
+@affected_app.command()
+def print_affected(
+    base: Annotated[str | None, typer.Option(help="Compare with this commit; origin/main or main by default.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Compare with nothing: print every package.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, for a workflow's matrix.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Print the packages that differ from where this branch left BASE, one a line."""
+    workspace = find(Path.cwd())
+    if everything:
+        names = list(workspace.packages)
+    else:
+        names = plan.affected(plan.changed(Repository(Shell(workspace.root, dry_run)), base), workspace)
+    print(json.dumps(names) if as_json else "\n".join(names))
 
 
 def main() -> None:
-    """Run the console command ``release``."""
-    run_app(app, "release")
+    """Runs the console command ``release``."""
+    _run(app, "release")
+
+
+def check() -> None:
+    """Runs the console command ``check``."""
+    _run(check_app, "check")
+
+
+def affected() -> None:
+    """Runs the console command ``affected``."""
+    _run(affected_app, "affected")
+
+
+def _run(command: typer.Typer, name: str) -> None:
+    """Runs a command on the command line's arguments; a refusal is one line and its exit code."""
+    try:
+        command(prog_name=name)
+    except Refusal as refusal:
+        tell(f"{name}: {refusal}")
+        sys.exit(refusal.code)

@@ -13,6 +13,8 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 from release.workspace import Member, Workspace
 
@@ -37,7 +39,7 @@ class Import:
 
 
 def faults(workspace: Workspace, path: str) -> list[str]:
-    """Judge one file, given relative to the root; each fault starts with path and line."""
+    """Judges one file, given relative to the root; each fault starts with path and line."""
     try:
         tree = ast.parse((workspace.root / path).read_text(encoding="utf-8"), path)
     except SyntaxError as error:
@@ -51,11 +53,41 @@ def faults(workspace: Workspace, path: str) -> list[str]:
     return wrong
 
 
+def circles(member: Member) -> list[str]:
+    """Lists import circles among a member's modules; imports for types and inside functions count too.
+
+    ``from package import name`` points at the module ``name`` if there is one, else at the package's ``__init__.py``.
+    """
+    modules = {_dotted(member, path): path for path in sorted(member.source.rglob("*.py"))}
+    graph = {
+        name: {target for found in _imports(ast.parse(path.read_text(encoding="utf-8")), lazy=False)
+               if (target := _target(found.name, modules)) not in (None, name)}
+        for name, path in modules.items()
+    }  # fmt: skip
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return [f"{member.path}: modules must not import each other in a circle: {' ← '.join(error.args[1])}"]
+    return []
+
+
 def used_extras(member: Member) -> list[str]:
-    """List the extras that the package's own modules import: who imports these modules has them installed."""
+    """Lists the extras that the package's own modules import: who imports these modules has them installed."""
     texts = [path.read_text(encoding="utf-8") for path in sorted(member.source.rglob("*.py"))]
     tops = {found.top for text in texts for found in _imports(ast.parse(text), lazy=False)}
     return [name for name, lines in member.extras.items() if tops & {_module(line.name) for line in lines}]
+
+
+def _dotted(member: Member, path: Path) -> str:
+    parts = path.relative_to(member.source).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _target(name: str, modules: dict[str, Path]) -> str | None:
+    """Returns the module that an imported name lies in; the longest match wins."""
+    while name and name not in modules:
+        name = name.rpartition(".")[0]
+    return name or None
 
 
 def _imports(node: ast.AST, *, lazy: bool) -> Iterator[Import]:
@@ -73,7 +105,7 @@ def _for_types(node: ast.AST) -> bool:
 
 
 def _reason(workspace: Workspace, owner: Member | None, path: str, found: Import) -> str | None:
-    """Say why an import is refused; None where it is allowed."""
+    """Says why an import is refused; None where it is allowed."""
     ours = {member.module: member for member in workspace.members.values()}
     if owner is not None and found.top == owner.module:
         return None
@@ -112,7 +144,7 @@ def _test_reason(owner: Member, path: str, found: Import) -> str | None:
 
 
 def _is_helper(owner: Member, path: str, top: str) -> bool:
-    """Whether a test imports a file or folder of its own member's tests."""
+    """Tells whether a test imports a file or folder of its own member's tests."""
     tests = owner.folder / "tests"
     inside = path.startswith(f"{owner.path}/tests/")
     return inside and any(found.stem == top for found in tests.rglob(f"{top}*") if found.suffix in ("", ".py"))

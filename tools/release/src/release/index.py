@@ -1,16 +1,21 @@
-"""A package index on the loopback address, for as long as a rehearsal lasts."""
+"""Upload and install: an index on the loopback address, a rehearsal against it, and the real upload from CI."""
 
+import os
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from release.exits import Exit, Refusal
-from release.shell import Shell, program, tell
+from release import build, install
+from release.build import Built
+from release.shell import Refusal, Shell, program, tell, uv
+from release.workspace import Member, Workspace
 
 HOST = "127.0.0.1"
 SECONDS_TO_START = 30
@@ -18,7 +23,7 @@ SECONDS_TO_START = 30
 
 @contextmanager
 def loopback(folder: Path, shell: Shell) -> Generator[str]:
-    """Serve a folder that takes uploads; yield the address, stop the server at the end.
+    """Serves a folder that takes uploads; yields the address, stop the server at the end.
 
     Raises:
         Refusal: it does not answer in time.
@@ -56,4 +61,96 @@ def _wait(address: str, server: subprocess.Popen[bytes]) -> None:
             time.sleep(0.1)
         else:
             return
-    raise Refusal(Exit.INDEX, f"the loopback index at {address} must answer within {SECONDS_TO_START} s, it did not")
+    raise Refusal(f"the loopback index at {address} must answer within {SECONDS_TO_START} s, it did not")
+
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+def publish(files: Built, address: str | None, shell: Shell) -> None:
+    """Uploads a wheel and an sdist with uv; what the index has already is compared and skipped where it can be.
+
+    Args:
+        files: what ``release build`` left.
+        address: where to upload; None for uv's default, the public index.
+        shell: runs uv.
+
+    Raises:
+        Refusal: the index is a real one and this is not CI, or uv fails.
+    """
+    if not allowed(address):
+        where = address or "the public index"
+        raise Refusal(f"{where} is uploaded to from CI alone; push a tag, or rehearse on 127.0.0.1")
+    trusted = ["--trusted-publishing", "always"] if address is None else []
+    shell.run(*command(address, check=address is not None), *trusted, *files)
+
+
+def allowed(address: str | None) -> bool:
+    """Tells whether this may be uploaded to from here."""
+    on_loopback = address is not None and urlsplit(address).hostname in LOOPBACK
+    return on_loopback or os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def command(address: str | None, *, check: bool) -> list[str]:
+    """Returns uv's words for an upload; with ``check`` it first looks at what the index has."""
+    words = [uv(), "publish", "--no-attestations"] if address else [uv(), "publish"]
+    if address:
+        words += ["--publish-url", address]
+    if address and check:
+        words += ["--check-url", f"{address}simple/"]
+    return words
+
+
+def rehearse(workspace: Workspace, member: Member, shell: Shell, versions: list[str]) -> None:
+    """Uploads, be refused a second time, resume, install by name on each Python, run the sdist's tests.
+
+    Raises:
+        Refusal: the index took what it should refuse, or a later step fails.
+    """
+    for version in versions:
+        install.interpreter(version)
+    with tempfile.TemporaryDirectory(prefix="release-rehearse-") as name:
+        scratch = Path(name)
+        files = build.build(workspace, member, shell, scratch / "dist")
+        (scratch / "index").mkdir()
+        with loopback(scratch / "index", shell) as address:
+            upload(files, address, shell)
+            for version in versions:
+                _install_and_test(workspace, member, shell, scratch / f"py{version}", version, address, files)
+                tell(f"{member.name} {member.version} installs by name and passes its tests on Python {version}")
+
+
+def upload(files: Built | None, address: str, shell: Shell) -> None:
+    """Uploads the wheel, be refused a second time, resume with the sdist.
+
+    Raises:
+        Refusal: the index took the second upload, or refused another.
+    """
+    paths = [*files] if files else [Path("*.whl"), Path("*.tar.gz")]
+    upload = [*command(address, check=False), "--username", "u", "--password", "p"]
+    shell.run(*upload, "--dry-run", *paths)
+    wheel = paths[0]
+    shell.run(*upload, wheel, why="the index must take a first upload")
+    if shell.run_status(*upload, wheel) == 0 and not shell.dry_run:
+        raise Refusal("the index must refuse a second upload of the same version, it took it")
+    tell("a second upload is refused")
+    resume = [*command(address, check=True), "--username", "u", "--password", "p"]
+    shell.run(*resume, *paths, why="a half-done upload must resume")
+    tell("a half-done upload resumes: what is there is skipped, what is missing is sent")
+
+
+def _install_and_test(
+    workspace: Workspace,
+    member: Member,
+    shell: Shell,
+    folder: Path,
+    version: str,
+    address: str,
+    files: Built | None,
+) -> None:
+    env = install.create(folder, version, shell, build.uv_settings(workspace))
+    # The loopback index knows no upload times, and a date pin hides files without one.
+    by_name = ["--index", f"{address}simple/", "--exclude-newer-package", f"{member.name}=false", "--refresh-package"]
+    env.install(*by_name, member.name, f"{member.name}[dev]=={member.version}")
+    env.check()
+    env.test(files.sdist if files else None, member.name)

@@ -1,4 +1,4 @@
-"""Run commands: each one is printed first, and a dry run runs only those that read."""
+"""Commands: each is printed before it runs, a dry run runs only those that read, and a refusal is one line."""
 
 import os
 import shlex
@@ -7,9 +7,32 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
-from release.exits import Exit, Refusal
+
+class Exit(IntEnum):
+    """Exits codes of ``release``, ``check`` and ``affected``."""
+
+    FINE = 0
+    REFUSED = 1
+    BROKEN = 2
+
+
+class Refusal(Exception):  # noqa: N818  a refusal is a result of the program, not an error in it
+    """A rule does not hold; the message is one line: what must hold, what came, what to do."""
+
+    code = Exit.REFUSED
+
+    def __init__(self, message: str) -> None:
+        """Folds the line breaks of the message away."""
+        super().__init__(" ".join(message.split()))
+
+
+class Broken(Refusal):
+    """The command cannot answer: its arguments are wrong, or a program it needs fails or is missing."""
+
+    code = Exit.BROKEN
 
 
 @dataclass(frozen=True)
@@ -20,18 +43,18 @@ class Shell:
     dry_run: bool = False
 
     def query(self, *command: str | Path, cwd: Path | None = None) -> str:
-        """Run a command that only reads, in a dry run too; return its standard output.
+        """Runs a command that only reads, in a dry run too; returns its standard output.
 
         Raises:
-            Refusal: it failed.
+            Broken: it failed.
         """
         done = self._start(command, cwd, {}, capture=True)
         if done.returncode:
-            raise Refusal(Exit.COMMAND, f"`{said(command)}` failed: {tail(done.stderr)}")
+            raise Broken(f"`{said(command)}` failed: {tail(done.stderr)}")
         return done.stdout
 
     def succeeds(self, *command: str | Path, cwd: Path | None = None) -> bool:
-        """Run a command that only reads; tell whether it exited with 0."""
+        """Runs a command that only reads; tells whether it exited with 0."""
         return self._start(command, cwd, {}, capture=True).returncode == 0
 
     def run(
@@ -39,19 +62,19 @@ class Shell:
         *command: str | Path,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
-        code: Exit = Exit.COMMAND,
         why: str = "",
     ) -> None:
-        """Run a command that writes or takes long; in a dry run only print it.
+        """Runs a command that writes or takes long; a dry run only prints it.
 
         Raises:
-            Refusal: it failed, with ``code`` and ``why``.
+            Refusal: it failed, and ``why`` names the rule that does not hold.
+            Broken: it failed, and no rule is named.
         """
         if self.run_status(*command, cwd=cwd, env=env):
-            raise Refusal(code, why or f"`{said(command)}` failed: its output is above")
+            raise Refusal(why) if why else Broken(f"`{said(command)}` failed: its output is above")
 
     def run_status(self, *command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> int:
-        """Run like ``run``; return the exit status, 0 in a dry run."""
+        """Runs like ``run``; returns the exit status, 0 in a dry run."""
         if self.dry_run:
             self._say(command, cwd, env or {})
             return 0
@@ -72,7 +95,7 @@ class Shell:
                 check=False,
             )
         except OSError as error:
-            raise Refusal(Exit.COMMAND, f"`{command[0]}` does not run: {error.strerror}") from error
+            raise Broken(f"`{command[0]}` does not run: {error.strerror}") from error
 
     def _say(self, command: tuple[str | Path, ...], cwd: Path | None, env: Mapping[str, str]) -> None:
         settings = "".join(f"{name}={shlex.quote(value)} " for name, value in env.items())
@@ -81,35 +104,35 @@ class Shell:
 
 
 def said(command: tuple[str | Path, ...]) -> str:
-    """Write the command as one would type it; a program of an environment by its name alone."""
+    """Writes the command as one would type it; a program of an environment by its name alone."""
     program = Path(command[0]).name if Path(command[0]).parent == Path(sys.executable).parent else str(command[0])
     return shlex.join([program, *(str(part) for part in command[1:])])
 
 
 def tell(line: str) -> None:
-    """Print a line of progress on standard error; standard output is for results."""
+    """Prints a line of progress on standard error; standard output is for results."""
     print(line, file=sys.stderr, flush=True)
 
 
 def tail(output: str) -> str:
-    """Return the last line that says something."""
+    """Returns the last line that says something."""
     lines = [line for line in output.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "it said nothing"
 
 
 def program(name: str) -> str:
-    """Find a program: beside this Python first, then on PATH.
+    """Finds a program: beside this Python first, then on PATH.
 
     Raises:
-        Refusal: it is in neither place.
+        Broken: it is in neither place.
     """
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        raise Refusal(Exit.COMMAND, f"`{name}` is not installed; run this through `uv run`")
+        raise Broken(f"`{name}` is not installed; run this through `uv run`")
     return found
 
 
 def uv() -> str:
-    """Find uv: the one that runs us, or the one on PATH."""
+    """Finds uv: the one that runs us, or the one on PATH."""
     return os.environ.get("UV") or program("uv")

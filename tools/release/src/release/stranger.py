@@ -12,7 +12,7 @@ from importlib import metadata
 
 
 def import_all(module: str) -> set[str]:
-    """Import a package and its modules, integrations left out; return the top-level modules this loaded."""
+    """Imports a package and its modules, integrations left out; returns the top-level modules this loaded."""
     before = set(sys.modules)
     package = importlib.import_module(module)
     for found in pkgutil.walk_packages(package.__path__, module + "."):
@@ -22,7 +22,7 @@ def import_all(module: str) -> set[str]:
 
 
 def declared(dist: str) -> set[str]:
-    """Return a distribution, what it declares, and what that declares in turn; extras are left out."""
+    """Returns a distribution, what it declares, and what that declares in turn; extras are left out."""
     found: set[str] = set()
     waiting = [dist]
     while waiting:
@@ -39,12 +39,12 @@ def declared(dist: str) -> set[str]:
 
 
 def plain(name: str) -> str:
-    """Write a distribution's name as indexes compare it."""
+    """Writes a distribution's name as indexes compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def main(dist: str, module: str) -> int:
-    """Print what was loaded; return 1 where something was that is not declared."""
+    """Prints what was loaded; returns 1 where something was that is not declared."""
     owners = metadata.packages_distributions()
     loaded = {plain(owner) for top in import_all(module) for owner in owners.get(top, [])}
     undeclared = sorted(loaded - declared(dist))

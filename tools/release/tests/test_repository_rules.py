@@ -1,5 +1,5 @@
 import pytest
-from release import hygiene
+from release import rules
 
 PIN = "0123456789abcdef0123456789abcdef01234567"
 
@@ -19,7 +19,7 @@ PIN = "0123456789abcdef0123456789abcdef01234567"
 )
 def test_places_of_one_machine_and_registry_hosts_are_found(tmp_path, text):
     (tmp_path / "a.md").write_text(f"one\n{text}\n")
-    assert [fault.partition(": ")[0] for fault in hygiene.faults(tmp_path, ["a.md"])] == ["a.md:2"]
+    assert [fault.partition(": ")[0] for fault in rules.file_faults(tmp_path, ["a.md"])] == ["a.md:2"]
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,12 @@ def test_places_of_one_machine_and_registry_hosts_are_found(tmp_path, text):
 )
 def test_other_words_are_left_alone(tmp_path, text):
     (tmp_path / "a.md").write_text(text)
-    assert hygiene.faults(tmp_path, ["a.md"]) == []
+    assert rules.file_faults(tmp_path, ["a.md"]) == []
 
 
 @pytest.mark.parametrize("name", ["uv.lock", "packages/a/uv.lock", "package-lock.json"])
 def test_lock_files_are_found(tmp_path, name):
-    assert hygiene.faults(tmp_path, [name]) == [f"{name}: a lock file stays out of git"]
+    assert rules.file_faults(tmp_path, [name]) == [f"{name}: a lock file stays out of git"]
 
 
 def test_check_fails_on_a_lock_file_that_is_tracked(tree, run):
@@ -62,4 +62,4 @@ def test_copies_of_the_checks_are_compared_to_the_byte(tree, run):
     ],
 )
 def test_actions_are_pinned_with_their_version_beside(line, good):
-    assert (hygiene.unpinned_actions("ci.yml", line) == []) is good
+    assert (rules.unpinned_actions("ci.yml", line) == []) is good

@@ -1,5 +1,5 @@
 import pytest
-from release.exits import Exit
+from release.shell import Exit
 
 
 def test_a_dry_run_prints_every_step(run, tree):
@@ -37,10 +37,10 @@ def as_it_is(tree):
     ("prepare", "code"),
     [
         (as_it_is, 0),
-        (failing, Exit.TESTS),
-        (untyped, Exit.TYPES),
-        (undeclared, Exit.DEPENDENCIES),
-        (relative_link, Exit.METADATA),
+        (failing, Exit.REFUSED),
+        (untyped, Exit.REFUSED),
+        (undeclared, Exit.REFUSED),
+        (relative_link, Exit.REFUSED),
     ],
 )
 def test_a_package_is_judged_as_strangers_get_it(tree, run, prepare, code):
