@@ -36,7 +36,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use: pytest loads this package for its plugin, where nobody may want torch."""
+    """Imports a public name on first use: pytest loads this package for its plugin, where nobody may want torch."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -47,7 +47,7 @@ def _rebuilt(module: str, file: str, code: bytes, defaults: Any, kwdefaults: Any
 
 
 def _module(name: str, file: str) -> ModuleType:
-    """Return the module of that name if it is that file's, imported if need be; else load the file under that name."""
+    """Returns the module of this name if it is this file, importing it if needed; else loads the file under the name."""
     loaded = sys.modules.get(name)
     if loaded is not None and getattr(loaded, "__file__", None) == file:
         return loaded
@@ -64,6 +64,6 @@ def _module(name: str, file: str) -> ModuleType:
 
 @cache
 def _importable(name: str, file: str) -> bool:
-    """Say whether an import by name finds that file; pytest keeps modules under names that no import would find."""
+    """Says whether an import by name finds that file; pytest keeps modules under names that no import would find."""
     stems = [Path(entry).resolve().joinpath(*name.split(".")) for entry in sys.path]
     return any(file.startswith((f"{stem}.", f"{stem / '__init__'}.")) for stem in stems)

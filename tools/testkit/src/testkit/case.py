@@ -33,13 +33,13 @@ class Case:
         return self.label
 
     def make(self, params: Any, **overrides: Any) -> Optimizer:
-        """Return an optimizer of ``params``, with the case's settings where ``overrides`` does not replace them."""
+        """Returns an optimizer of ``params``, with the case's settings where ``overrides`` does not replace them."""
         if self.contract.draws_from_global_stream:
             streams.seed(11)  # so that two runs, one after the other, draw alike
         return self.factory(params, **{**self.settings, **overrides})
 
     def start(self, problem: Problem | None = None, **overrides: Any) -> OptimizerTrial:
-        """Return an optimizer at work on ``problem``, by default a quadratic in parameters of mixed shapes."""
+        """Returns an optimizer at work on ``problem``, by default a quadratic in parameters of mixed shapes."""
         problem = quadratic() if problem is None else problem
         return OptimizerTrial(problem, self.make(problem.parameters, **overrides), self.contract)
 
@@ -66,5 +66,5 @@ class TrialCase:
         return self.label
 
     def start(self) -> Trial:
-        """Return a fresh trial."""
+        """Returns a fresh trial."""
         return self.factory(**self.settings)

@@ -27,7 +27,7 @@ READING_METHODS = frozenset(
 
 
 def written_by(operator: Any, args: Sequence[Any]) -> list[Tensor]:
-    """Return the tensors among ``args`` that an operator of the dispatcher writes to, as its schema says."""
+    """Returns the tensors among ``args`` that an operator of the dispatcher writes to, as its schema says."""
     written = [
         value
         for value, argument in zip(args, operator._schema.arguments, strict=False)
@@ -122,7 +122,7 @@ class _Methods(TorchFunctionMode):
 
 
 def _caller() -> str:
-    """Return the file and line of the innermost frame that is neither in this file nor in torch, its optim apart."""
+    """Returns the file and line of the innermost frame that is neither in this file nor in torch, its optim apart."""
     frame = inspect.currentframe()
     torch_folder = Path(torch.__file__).parent
     inside, optimizers = (str(torch_folder), __file__), str(torch_folder / "optim")
@@ -136,7 +136,7 @@ def _caller() -> str:
 
 @contextmanager
 def count_host_reads(on_device: Iterable[Tensor] | None = None) -> Generator[HostReads, None, None]:
-    """Count the host reads of a block; works on the CPU, where a read costs nothing and is counted all the same.
+    """Counts the host reads of a block; works on the CPU, where a read costs nothing and is counted all the same.
 
     Args:
         on_device: the tensors that would live on an accelerator, such as parameters, gradients, moments and the loss.

@@ -14,7 +14,7 @@ class Probe(NamedTuple):
 
 
 def probes(interval: str, *, integer: bool = False) -> list[Probe]:
-    """Return both sides of each end of an interval, NaN and the infinities.
+    """Returns both sides of each end of an interval, NaN and the infinities.
 
     Args:
         interval: such as ``"[0, 1)"``, ``"(0, inf)"`` or ``"[1, inf]"``.
@@ -43,7 +43,7 @@ def _ends(interval: str) -> tuple[float, float]:
 
 
 def _inside(interval: str, low: float, high: float, integer: bool) -> tuple[float, float]:
-    """Return the least and the greatest value that we try inside."""
+    """Returns the least and the greatest value that we try inside."""
     up = low + 1 if integer else math.nextafter(low, math.inf)
     down = high - 1 if integer else math.nextafter(high, -math.inf)
     lowest = low if interval[0] == "[" else up
@@ -53,7 +53,7 @@ def _inside(interval: str, low: float, high: float, integer: bool) -> tuple[floa
 
 
 def _outside(interval: str, low: float, high: float, integer: bool) -> list[float]:
-    """Return the nearest value beyond each end that has a beyond."""
+    """Returns the nearest value beyond each end that has a beyond."""
     below = (low - 1 if integer else math.nextafter(low, -math.inf)) if interval[0] == "[" else low
     above = (high + 1 if integer else math.nextafter(high, math.inf)) if interval[-1] == "]" else high
     return [value for value in (below, above) if math.isfinite(value)]

@@ -31,6 +31,6 @@ def pytest_unconfigure() -> None:
 
 
 def _loaded(name: str) -> ModuleType | None:
-    """Return a module that someone else has imported; one that is missing, or half imported, is None."""
+    """Returns a module that someone else has imported; one that is missing, or half imported, is None."""
     module = sys.modules.get(name)
     return module if hasattr(module, "__version__") else None

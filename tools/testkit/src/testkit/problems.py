@@ -19,10 +19,10 @@ class Problem(ABC):
 
     @abstractmethod
     def loss(self, t: int) -> Tensor:
-        """Return the loss at step ``t``, a scalar that can go backward."""
+        """Returns the loss at step ``t``, a scalar that can go backward."""
 
     def backward(self, t: int) -> Tensor:
-        """Replace every gradient by that of step ``t``, and return the loss, detached."""
+        """Replaces every gradient by that of step ``t``, and returns the loss, detached."""
         for parameter in self.parameters:
             parameter.grad = None
         loss = self.loss(t)
@@ -34,7 +34,7 @@ class MovingQuadratic(Problem):
     """Σᵢ ½ aᵢ |θᵢ - cᵢ(t)|², whose centres wander with the step, so that no two gradients are alike."""
 
     def loss(self, t: int) -> Tensor:
-        """Return the loss at step ``t``."""
+        """Returns the loss at step ``t``."""
         terms: list[Tensor] = []
         for index, parameter in enumerate(self.parameters):
             theta = torch.view_as_real(parameter) if parameter.is_complex() else parameter
@@ -49,7 +49,7 @@ class Rosenbrock(Problem):
     """(1 - x)² + 100 (y - x²)², minimal at (1, 1): a curved valley. The same at every step."""
 
     def loss(self, t: int) -> Tensor:
-        """Return the loss; ``t`` plays no part."""
+        """Returns the loss; ``t`` plays no part."""
         x, y = self.parameters[0].unbind()
         return (1 - x).square() + 100 * (y - x * x).square()
 
@@ -68,13 +68,13 @@ class LeastSquares(Problem):
         super().__init__([Parameter(torch.zeros(columns, 1, dtype=dtype))])
 
     def loss(self, t: int) -> Tensor:
-        """Return half the mean squared error on batch ``t``, counted round and round."""
+        """Returns half the mean squared error on batch ``t``, counted round and round."""
         batch = t % len(self.inputs)
         return 0.5 * (self.inputs[batch] @ self.parameters[0] - self.targets[batch]).square().mean()
 
 
 def initial(shape: Sequence[int], index: int = 0, **kind: Any) -> Parameter:
-    """Return parameter number ``index`` with fixed, irregular entries between -1 and 1.
+    """Returns parameter number ``index`` with fixed, irregular entries between -1 and 1.
 
     Args:
         shape: of the parameter; ``()`` is a scalar.
@@ -91,10 +91,10 @@ def initial(shape: Sequence[int], index: int = 0, **kind: Any) -> Parameter:
 
 
 def quadratic(shapes: Sequence[Sequence[int]] = MIXED_SHAPES, **kind: Any) -> MovingQuadratic:
-    """Return a moving quadratic in parameters of these shapes; ``kind`` is ``dtype`` and ``device``."""
+    """Returns a moving quadratic in parameters of these shapes; ``kind`` is ``dtype`` and ``device``."""
     return MovingQuadratic([initial(shape, index, **kind) for index, shape in enumerate(shapes)])
 
 
 def rosenbrock(**kind: Any) -> Rosenbrock:
-    """Return Rosenbrock's valley, started at (-1.2, 1); ``kind`` is ``dtype`` and ``device``."""
+    """Returns Rosenbrock's valley, started at (-1.2, 1); ``kind`` is ``dtype`` and ``device``."""
     return Rosenbrock([Parameter(torch.tensor([-1.2, 1.0], **kind))])

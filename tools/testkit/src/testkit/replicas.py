@@ -57,7 +57,7 @@ class Replicas:
             self.processes.append(process)
 
     def train(self, case: Case, steps: int) -> list[Trajectory]:
-        """Train a case on every rank, each with data and a global seed of its own; return what each rank saw.
+        """Trains a case on every rank, each with data and a global seed of its own; returns what each rank saw.
 
         Raises:
             ReplicaError: a rank raised, or did not answer.
@@ -75,7 +75,7 @@ class Replicas:
         return [answers[line] for line in self.lines]
 
     def close(self) -> None:
-        """End both ranks."""
+        """Ends both ranks."""
         for line in self.lines:
             line.close()
         for process in self.processes:
@@ -85,7 +85,7 @@ class Replicas:
 
 
 def _context() -> "SpawnContext | ForkServerContext":
-    """Start ranks by a server that has imported torch once for both, where the platform has such; else one by one."""
+    """Starts ranks by a server that has imported torch once for both, where the platform has such; else one by one."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -101,7 +101,7 @@ def _running() -> Replicas:
 
 
 def train_on_replicas(case: Case, steps: int) -> list[Trajectory]:
-    """Train a case under DistributedDataParallel on two processes, which are started on first use and kept.
+    """Trains a case under DistributedDataParallel on two processes, which are started on first use and kept.
 
     Raises:
         ReplicaError: a rank raised, or did not answer; the next call starts new ones.
@@ -114,7 +114,7 @@ def train_on_replicas(case: Case, steps: int) -> list[Trajectory]:
 
 
 def end_replicas() -> None:
-    """End the processes, if any are running."""
+    """Ends the processes, if any are running."""
     if _running.cache_info().currsize:
         replicas = _running()
         atexit.unregister(replicas.close)
@@ -134,7 +134,7 @@ def _answer(line: Connection) -> Trajectory:
 
 
 def _serve(rank: int, meeting: str, line: Connection) -> None:
-    """Join the group, then train one case after the other until the line is closed."""
+    """Joins the group, then trains one case after the other until the line is closed."""
     torch.set_num_threads(1)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     dist.init_process_group("gloo", meeting, rank=rank, world_size=WORLD, timeout=timedelta(seconds=SECONDS / 2))

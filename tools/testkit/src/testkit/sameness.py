@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def difference(came: object, expected: object, where: str = "") -> str:
-    """Say where two values first differ; ``""`` where they are the same to the bit.
+    """Says where two values first differ; ``""`` where they are the same to the bit.
 
     Tensors are the same if their dtypes, shapes and bytes are: NaN equals NaN, and -0.0 is not 0.0.
 

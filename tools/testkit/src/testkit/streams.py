@@ -19,7 +19,7 @@ def seed(value: int) -> None:
 
 
 def states() -> dict[str, Any]:
-    """Return where each stream is, in a form that can be compared."""
+    """Returns where each stream is, in a form that can be compared."""
     found: dict[str, Any] = {"torch": torch.get_rng_state(), "Python": random.getstate()}
     numpy = sys.modules.get("numpy")
     if numpy is not None:

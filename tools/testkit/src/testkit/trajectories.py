@@ -15,12 +15,12 @@ Trajectory = list[list[Tensor]]
 
 
 def copies(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Return a copy of each tensor, free of its graph."""
+    """Returns a copy of each tensor, free of its graph."""
     return [tensor.detach().clone() for tensor in tensors]
 
 
 def run(trial: Trial, steps: Iterable[int]) -> Trajectory:
-    """Take these steps, and return the parameters after each."""
+    """Takes these steps, and returns the parameters after each."""
     trajectory: Trajectory = []
     for t in steps:
         trial.step(t)
@@ -29,12 +29,12 @@ def run(trial: Trial, steps: Iterable[int]) -> Trajectory:
 
 
 def follow(optimizer: Optimizer, problem: Problem, steps: int) -> Trajectory:
-    """Run a plain optimizer on a problem for ``steps`` steps, and return the parameters after each."""
+    """Runs a plain optimizer on a problem for ``steps`` steps, and returns the parameters after each."""
     return run(OptimizerTrial(problem, optimizer, PLAIN), range(steps))
 
 
 def parting(came: Sequence[Sequence[Tensor]], expected: Sequence[Sequence[Tensor]], first: int = 0) -> str:
-    """Say at which step, counted from ``first``, two trajectories first part; ``""`` where they never do."""
+    """Says at which step, counted from ``first``, two trajectories first part; ``""`` where they never do."""
     for t, (here, there) in enumerate(zip(came, expected, strict=True), start=first):
         if where := difference(list(here), list(there), "parameter"):
             return f"at step {t}, {where}"

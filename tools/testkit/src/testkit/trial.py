@@ -19,15 +19,15 @@ class Trial(Protocol):
         ...
 
     def step(self, t: int, /) -> object:
-        """Take step number ``t``; what comes in at a step may depend on ``t`` and on nothing random."""
+        """Takes step number ``t``; what comes in at a step may depend on ``t`` and on nothing random."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything but the parameters that the next steps depend on."""
+        """Returns everything but the parameters that the next steps depend on."""
         ...
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> object:
-        """Take up what ``state_dict`` returned; the parameters have been copied before."""
+        """Takes up what ``state_dict`` returned; the parameters have been copied before."""
         ...
 
 
@@ -45,22 +45,22 @@ class OptimizerTrial:
         return self.problem.parameters
 
     def step(self, t: int) -> None:
-        """Find the gradients of step ``t``, and step."""
+        """Finds the gradients of step ``t``, and step."""
         if self.contract.closure == "needed":
             self.optimizer.step(lambda: float(self.problem.backward(t)))
         else:
             self.apply(self.problem.backward(t))
 
     def apply(self, loss: Tensor) -> None:
-        """Step on the gradients that are there, having fed the loss where the contract says so."""
+        """Steps on the gradients that are there, having fed the loss where the contract says so."""
         if self.contract.feed is not None:
             self.contract.feed(self.optimizer, loss)
         self.optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the optimizer's."""
+        """Returns the optimizer's."""
         return self.optimizer.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load the optimizer's."""
+        """Loads the optimizer's."""
         self.optimizer.load_state_dict(state_dict)

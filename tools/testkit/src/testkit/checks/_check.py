@@ -22,7 +22,7 @@ class FailedCheckError(AssertionError):
 
 
 def expect(holds: bool, expected: str, came: str) -> None:
-    """Raise where ``holds`` is false: ``expected`` completes "expected …", ``came`` completes "but …"."""
+    """Raises where ``holds`` is false: ``expected`` completes "expected …", ``came`` completes "but …"."""
     __tracebackhide__ = True
     if not holds:
         raise FailedCheckError(expected, came)

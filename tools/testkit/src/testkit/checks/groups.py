@@ -14,14 +14,14 @@ SHAPES = ((3,), (2, 3), (4,), (2, 2))
 
 
 def _two_groups(case: Case, **override: Any) -> OptimizerTrial:
-    """Start two parameters in each of two groups; the second overrides what is given."""
+    """Starts two parameters in each of two groups; the second overrides what is given."""
     problem = MovingQuadratic([initial(shape, index) for index, shape in enumerate(SHAPES)])
     groups: list[dict[str, Any]] = [{"params": problem.parameters[:2]}, {"params": problem.parameters[2:], **override}]
     return OptimizerTrial(problem, case.make(groups), case.contract)
 
 
 def _tried(group: dict[str, Any], contracted: dict[str, Any]) -> dict[str, Any]:
-    """Return a value for each setting that can be told from the one in force."""
+    """Returns a value for each setting that can be told from the one in force."""
     tried: dict[str, Any] = {}
     if "lr" in group:
         tried["lr"] = 0.5 * float(group["lr"])
@@ -94,7 +94,7 @@ def _fresh(count: int) -> list[Any]:
 
 
 def _go_on(trial: OptimizerTrial, alone: OptimizerTrial, case: Case) -> None:
-    """Step on with and without the newcomers, and hold the old ones equal, where nothing couples them by design."""
+    """Steps on with and without the newcomers, and holds the old ones equal, where nothing couples them by design."""
     for t in range(3, 9):
         trial.step(t)
         alone.step(t)

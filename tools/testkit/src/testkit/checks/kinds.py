@@ -18,7 +18,7 @@ SHAPES = ((3,), (), (2, 4))
 
 
 def refusal(attempt: Callable[[], object], name: str) -> str:
-    """Run an attempt; return the message that refuses it, which must contain ``name``; ``""`` if it goes through."""
+    """Runs an attempt; returns the message that refuses it, which must contain ``name``; ``""`` if it goes through."""
     try:
         attempt()
     except (ValueError, TypeError, RuntimeError) as error:

@@ -16,7 +16,7 @@ STEPS = 7
 
 
 def _laid_out(dtype: torch.dtype) -> list[Tensor]:
-    """Return a transposed, a channels-last, a strided and an offset parameter."""
+    """Returns a transposed, a channels-last, a strided and an offset parameter."""
     image = initial((2, 3, 4, 5), 1, dtype=dtype).detach().contiguous(memory_format=torch.channels_last)
     buffer = initial((4, 6), 2, dtype=dtype).detach().clone()
     return [

@@ -35,14 +35,14 @@ SCHEDULERS: dict[str, Callable[[Optimizer], schedulers.LRScheduler]] = {
 
 
 def _trial(case: Case, rates: list[Any]) -> OptimizerTrial:
-    """Start one float64 parameter per rate, each in a group of its own."""
+    """Starts one float64 parameter per rate, each in a group of its own."""
     problem = MovingQuadratic([initial(SHAPES[i], i, dtype=torch.float64) for i in range(len(rates))])
     groups = [{"params": [p], "lr": rate} for p, rate in zip(problem.parameters, rates, strict=True)]
     return OptimizerTrial(problem, case.make(groups), case.contract)
 
 
 def _scheduled(trial: OptimizerTrial, name: str) -> tuple[Trajectory, list[list[float]]]:
-    """Run under a scheduler; return the trajectory and the rates that were in the groups before each step."""
+    """Runs under a scheduler; returns the trajectory and the rates that were in the groups before each step."""
     scheduler = SCHEDULERS[name](trial.optimizer)
     trajectory: Trajectory = []
     rates: list[list[float]] = []
@@ -61,7 +61,7 @@ def _advance(scheduler: schedulers.LRScheduler) -> None:
 
 
 def _by_the_book(name: str, rates: list[float]) -> list[list[float]]:
-    """Return the rates that the scheduler gives an optimizer of torch's own."""
+    """Returns the rates that the scheduler gives an optimizer of torch's own."""
     optimizer = SGD([{"params": [Parameter(torch.zeros(1))], "lr": rate} for rate in rates], lr=1.0)
     scheduler = SCHEDULERS[name](optimizer)
     book: list[list[float]] = []
@@ -73,7 +73,7 @@ def _by_the_book(name: str, rates: list[float]) -> list[list[float]]:
 
 
 def _by_hand(trial: OptimizerTrial, rates: list[list[float]]) -> Trajectory:
-    """Write these rates into the groups, one entry before each step, and run."""
+    """Writes these rates into the groups, one entry before each step, and runs."""
     trajectory: Trajectory = []
     for t, entry in enumerate(rates):
         for group, rate in zip(trial.optimizer.param_groups, entry, strict=True):
@@ -84,7 +84,7 @@ def _by_hand(trial: OptimizerTrial, rates: list[list[float]]) -> Trajectory:
 
 
 def _rates(case: Case) -> list[float]:
-    """Return a rate for each group, none where the optimizer has no learning rate."""
+    """Returns a rate for each group, none where the optimizer has no learning rate."""
     group = case.start().optimizer.param_groups[0]
     if "lr" not in group:
         return []

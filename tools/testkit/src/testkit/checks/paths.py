@@ -17,7 +17,7 @@ SHAPES = ((), (3,), (0,), (4, 5), (2, 3, 2), (17,))
 
 
 def _paths(case: Case) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
-    """Return the settings of the reference path and of each fast one."""
+    """Returns the settings of the reference path and of each fast one."""
     reference, fast = case.contract.reference, case.contract.fast
     known: set[str] = set()
     if isinstance(case.factory, type):
@@ -30,7 +30,7 @@ def _paths(case: Case) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
 
 
 def _run(case: Case, dtype: torch.dtype, settings: Mapping[str, Any]) -> Trajectory:
-    """Run over mixed shapes in two groups, of which one sits out a step."""
+    """Runs over mixed shapes in two groups, of which one sits out a step."""
     problem = MovingQuadratic([initial(shape, index, dtype=dtype) for index, shape in enumerate(SHAPES)])
     groups: list[dict[str, Any]] = [{"params": problem.parameters[:3]}, {"params": problem.parameters[3:]}]
     if case.contract.one_group:

@@ -31,7 +31,7 @@ def _scaled_step(trial: OptimizerTrial, scaler: GradScaler, t: int, *, overflow:
 
 
 def _all_of(trial: OptimizerTrial) -> dict[str, Any]:
-    """Return a copy of the parameters and, unless the loss has been fed in, of the optimizer's state."""
+    """Returns a copy of the parameters and, unless the loss has been fed in, of the optimizer's state."""
     state = {} if trial.contract.feed is not None else copy.deepcopy(trial.optimizer.state_dict())
     return {"parameters": copies(trial.parameters), "state": state}
 

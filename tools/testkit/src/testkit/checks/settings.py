@@ -31,7 +31,7 @@ class _Setting:
         self.current: Any = group[self.name] if self.of_groups else case.settings.get(self.name)
 
     def holding(self, value: Any) -> dict[str, Any]:
-        """Return the setting with ``value`` in its place."""
+        """Returns the setting with ``value`` in its place."""
         if self.index is None:
             return {self.name: value}
         entries: list[Any] = list(self.current)
@@ -39,7 +39,7 @@ class _Setting:
         return {self.name: tuple(entries)}
 
     def ways(self) -> dict[str, Callable[[Any], object]]:
-        """Return each way of passing a value: as a default, in the first groups, and in a group added later."""
+        """Returns each way of passing a value: as a default, in the first groups, and in a group added later."""
         ways: dict[str, Callable[[Any], object]] = {}
         if not self.of_groups or isinstance(self.case.factory, type):
             ways["as a default"] = lambda value: self.case.make(_parameters(), **self.holding(value))

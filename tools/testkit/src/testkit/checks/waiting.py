@@ -15,7 +15,7 @@ STEPS = 13
 
 
 def _on_device(trial: OptimizerTrial, loss: Tensor) -> Iterable[Tensor]:
-    """Yield what would live on an accelerator: all but the state that the contract keeps on the host."""
+    """Yields what would live on an accelerator: all but the state that the contract keeps on the host."""
     yield loss
     for parameter in trial.parameters:
         yield parameter
