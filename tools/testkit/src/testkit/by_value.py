@@ -47,7 +47,7 @@ def _rebuilt(module: str, file: str, code: bytes, defaults: Any, kwdefaults: Any
 
 
 def _module(name: str, file: str) -> ModuleType:
-    """Returns the module of this name if ``file`` is its file, imported if needed; else loads ``file`` under the name."""
+    """Returns the module of this name if ``file`` is its file, importing it if needed; else loads ``file`` anew."""
     loaded = sys.modules.get(name)
     if loaded is not None and getattr(loaded, "__file__", None) == file:
         return loaded
