@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from adaptive_optimizer._actuator import Actuator
 from adaptive_optimizer._controller import Controller, Snapshot
+from adaptive_optimizer._groups import Actuator
 from adaptive_optimizer._signals import read
 
 

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from adaptive_optimizer._actuator import Actuator
     from adaptive_optimizer._controller import Controller
+    from adaptive_optimizer._groups import Actuator
 
 
 class Values:

@@ -12,19 +12,16 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from adaptive_optimizer._actuator import Actuator
-from adaptive_optimizer._checkpoint import VERSION, read_into
 from adaptive_optimizer._checks import check_integer
-from adaptive_optimizer._choice import Choice
-from adaptive_optimizer._controller import Controller
+from adaptive_optimizer._controller import VERSION, Controller, read_into
 from adaptive_optimizer._delegate import Delegate
+from adaptive_optimizer._groups import Actuator, places
 from adaptive_optimizer._intake import Intake
-from adaptive_optimizer._knobs import places
 from adaptive_optimizer._logs import Logs, Record, Writer
 from adaptive_optimizer._settings import Settings
 from adaptive_optimizer._signals import read
 from adaptive_optimizer._values import Values
-from adaptive_optimizer.rules import Rule
+from adaptive_optimizer.rules import Choice, Rule
 
 RuleOrName = str | Rule | None
 SCHEDULERS = "torch.optim.lr_scheduler"
