@@ -28,7 +28,7 @@ HALF_MAX = 65504.0  # 1 / ε is beyond it: where v is 0 in float16, torch's RAda
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class RAdamConfig:
     """The hyper-parameters of RAdam, in the paper's symbols."""
 
     eta: float | Tensor
@@ -41,7 +41,7 @@ class Settings:
 
 
 class Correction(NamedTuple):
-    """What the step count alone decides: numbers, or 0-dim tensors inside a graph."""
+    """The factors that depend on the step count alone: numbers, or 0-dim tensors inside a graph."""
 
     bias1: float | Tensor  # 1 - β1^t
     root2: float | Tensor  # √(1 - β2^t)
@@ -49,31 +49,24 @@ class Correction(NamedTuple):
     rectified: bool | Tensor  # ρ > 5
 
 
-def correction(t: int, beta1: float, beta2: float) -> Correction:
-    """Compute (7) to (9) after ``t`` ≥ 1 steps, in Python floats."""
-    bias1, bias2 = 1 - beta1**t, 1 - beta2**t
-    rho_inf = 2 / (1 - beta2) - 1  # (7)
-    rho = rho_inf - 2 * t * (beta2**t) / bias2  # (8)
-    if not rho > 5:
-        return Correction(bias1, bias2**0.5, 1.0, False)
-    r = ((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5  # (9)
-    return Correction(bias1, bias2**0.5, r, True)
-
-
-def correction_on_device(step: Tensor, beta1: float, beta2: float) -> Correction:
-    """Compute (7) to (9) from a ``step`` that must not be read: in float64 where the device has it."""
-    t = step.to(torch.float32 if step.device.type == "mps" else torch.float64)
+def correction(t: int | Tensor, beta1: float, beta2: float) -> Correction:
+    """Computes (7) to (9) after ``t`` ≥ 1 steps: in Python floats, or on the device, where ``t`` must not be read."""
+    if isinstance(t, Tensor):
+        t = t.to(torch.float32 if t.device.type == "mps" else torch.float64)
     bias1, bias2 = 1 - beta1**t, 1 - beta2**t
     rho_inf = 2 / (1 - beta2) - 1  # (7)
     rho = rho_inf - 2 * t * (beta2**t) / bias2  # (8)
     rectified = rho > 5
-    safe = torch.where(rectified, rho, 6.0)
-    r = ((safe - 4) * (safe - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * safe)) ** 0.5  # (9)
+    if isinstance(rho, Tensor):
+        rho = rho.clamp(min=5)  # what lies below is not used, and has no root
+    elif not rectified:
+        return Correction(bias1, bias2**0.5, 1.0, False)
+    r = ((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5  # (9)
     return Correction(bias1, bias2**0.5, r, rectified)
 
 
-def rectified_adam(theta: Tensor, g: Tensor, m: Tensor, v: Tensor, c: Correction, s: Settings) -> None:
-    """Reference path: one tensor, one line per equation."""
+def rectified_adam(theta: Tensor, g: Tensor, m: Tensor, v: Tensor, c: Correction, s: RAdamConfig) -> None:
+    """Steps one tensor: the reference path, one line per equation."""
     if s.maximize:
         g = -g
     if s.weight_decay != 0 and s.decoupled:
@@ -90,8 +83,8 @@ def rectified_adam(theta: Tensor, g: Tensor, m: Tensor, v: Tensor, c: Correction
     theta.add_(move, alpha=-1.0)  # (11), (12)
 
 
-def _adaptive(v: Tensor, c: Correction, s: Settings) -> Tensor:
-    """Return √(1 - β2^t) / (√v + ε), in one new tensor unless autograd needs the steps between."""
+def _adaptive(v: Tensor, c: Correction, s: RAdamConfig) -> Tensor:
+    """Returns √(1 - β2^t) / (√v + ε), in one new tensor unless autograd needs the steps between."""
     if torch.is_grad_enabled():
         return c.root2 / (v.sqrt() + s.epsilon)
     inverse = v.sqrt().add_(s.epsilon).reciprocal_()
@@ -101,9 +94,9 @@ def _adaptive(v: Tensor, c: Correction, s: Settings) -> Tensor:
 
 
 def rectified_adam_fast(
-    theta: list[Tensor], g: list[Tensor], m: list[Tensor], v: list[Tensor], c: Correction, s: Settings
+    theta: list[Tensor], g: list[Tensor], m: list[Tensor], v: list[Tensor], c: Correction, s: RAdamConfig
 ) -> None:
-    """Fast path: the same operations in the same order, each on the whole list at once."""
+    """Steps lists: the same operations in the same order, each on all tensors at once."""
     factor = _factors(theta[0].dtype)
     grads: list[Tensor] | tuple[Tensor, ...] = torch._foreach_neg(g) if s.maximize else g
     if s.weight_decay != 0 and s.decoupled:
@@ -128,6 +121,6 @@ def rectified_adam_fast(
 
 
 def _factors(dtype: torch.dtype) -> Callable[[float | Tensor], Tensor]:
-    """Return what makes a factor for ``_foreach_mul_``, which would round a bare number to bfloat16 first."""
+    """Returns what makes a factor for ``_foreach_mul_``, which would round a bare number to bfloat16 first."""
     wide = torch.promote_types(dtype, torch.float32)
     return lambda number: number if isinstance(number, Tensor) else torch.tensor(number, dtype=wide)

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.optim import Optimizer, RAdam
 from torch.optim.optimizer import ParamsT, _use_grad_for_differentiable  # pyright: ignore[reportPrivateUsage]
 
-from ._batch import plain
-from ._counts import Counts
-from ._paths.choose import Scaling, advance, advance_fused, only
-from ._settings import check_group, lookahead_settings, radam_settings
-from ._slow import lent
+from ._batch import Batch, as_real_local
+from ._counts import StepCounts
+from ._lookahead import swapped_in
+from ._paths.choose import step_batch
+from ._settings import GradScaling, check_group
 
 # What a group holds beyond torch's RAdam; checkpoints of RAdam and of older releases lack some of it.
 LATER_SETTINGS: dict[str, Any] = {
@@ -97,8 +97,8 @@ class RangerLite(RAdam):
             "lookahead_momentum": lookahead_momentum,
         }
         check_group(defaults)
-        self._counts = Counts()
-        self._lent = 0
+        self._counts = StepCounts()
+        self._swapped = 0
         Optimizer.__init__(self, params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -112,8 +112,8 @@ class RangerLite(RAdam):
             for name, value in LATER_SETTINGS.items():
                 group.setdefault(name, value)
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._counts = Counts()
-        self._lent = 0
+        self._counts = StepCounts()
+        self._swapped = 0
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a checkpoint of RangerLite, 1.0.x included, or of torch's RAdam, whose slow weights start afresh.
@@ -124,7 +124,7 @@ class RangerLite(RAdam):
             RuntimeError: inside ``slow_weights()``.
             ValueError: groups that do not match, or a hyper-parameter outside its interval.
         """
-        self._refuse_while_lent("load_state_dict()")
+        self._refuse_while_swapped("load_state_dict()")
         groups = state_dict["param_groups"]
         if len(groups) == len(self.param_groups):
             kept = [{n: own[n] for n in LATER_SETTINGS} for own in self.param_groups]
@@ -135,7 +135,7 @@ class RangerLite(RAdam):
 
     @_use_grad_for_differentiable
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step.
+        """Takes one step.
 
         Args:
             closure: recomputes the loss and its gradients; called once, with gradients enabled.
@@ -144,61 +144,61 @@ class RangerLite(RAdam):
             What ``closure`` returned, or None.
 
         Raises:
-            RuntimeError: inside ``slow_weights()``, or a sparse gradient.
+            RuntimeError: inside ``slow_weights()``, or for a sparse gradient.
         """
-        self._refuse_while_lent("step()")
+        self._refuse_while_swapped("step()")
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         self._refuse_gradients()
+        scaling = GradScaling(getattr(self, "grad_scale", None), getattr(self, "found_inf", None))
         for group in self.param_groups:
-            columns: tuple[list[Tensor], ...] = ([], [], [], [], [], [], [])
-            has_complex = self._init_group(group, *columns)
-            if columns[0]:
-                self._advance_group(group, columns[0], plain(columns, has_complex))
+            batch = Batch.empty()
+            has_complex = self._init_group(group, *batch)
+            if batch.theta:
+                step_batch(as_real_local(batch, has_complex), group, self._counts, scaling)
         return loss
-
-    def _advance_group(self, group: dict[str, Any], params: list[Tensor], columns: tuple[list[Tensor], ...]) -> None:
-        radam, lookahead = radam_settings(group), lookahead_settings(group)
-        if group["fused"] and not torch.compiler.is_compiling():
-            scaling = Scaling(getattr(self, "grad_scale", None), getattr(self, "found_inf", None))
-            places = advance_fused(columns, radam, lookahead, scaling)
-            if not places:
-                return
-            params, columns = [params[i] for i in places], only(columns, places, scaling.scale)
-        advance(columns, params, radam, lookahead, group, self._counts)
 
     @contextmanager
     def slow_weights(self) -> Generator[None]:
-        """Put the slow weights φ into the parameters, for evaluation, and bring the fast ones back to the bit.
+        """Puts the slow weights φ into the parameters, for evaluation, and brings the fast ones back to the bit.
 
-        Inside, ``model.state_dict()`` saves the slow weights, and this optimizer's ``state_dict()`` what it saves
-        outside. A parameter without φ, not stepped yet, keeps its value. What the body writes into parameters that
-        have φ is lost at the end. Nested use changes nothing more; the outermost block restores.
+        Inside, ``model.state_dict()`` saves the slow weights, and this optimizer's ``state_dict()`` the same as
+        outside. A parameter that has not been stepped has no φ and keeps its value. What the body writes into
+        parameters that have φ is lost at the end. Nested blocks change nothing more; the outermost one restores.
 
         Raises:
             RuntimeError: from ``step()`` or ``load_state_dict()`` inside the block.
+
+        >>> weight = torch.nn.Parameter(torch.tensor([1.0]))
+        >>> optimizer = RangerLite([weight], lr=0.1, lookahead_steps=5)
+        >>> for _ in range(3):
+        ...     weight.grad = torch.tensor([1.0])
+        ...     optimizer.step()
+        >>> with optimizer.slow_weights():
+        ...     weight.item()
+        1.0
+        >>> round(weight.item(), 3)
+        0.7
         """
-        pairs = [] if self._lent else self._pairs()
-        with lent(pairs):
-            self._lent += 1
+        params = [p for group in self.param_groups for p in group["params"] if "cached_params" in self.state.get(p, {})]
+        if self._swapped:
+            params = []
+        with swapped_in(params, [self.state[p]["cached_params"] for p in params]):
+            self._swapped += 1
             try:
                 yield
             finally:
-                self._lent -= 1
+                self._swapped -= 1
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
         """Whether a GradScaler leaves unscaling and overflows to ``step``."""
         return all(group["fused"] for group in self.param_groups)
 
-    def _pairs(self) -> list[tuple[Tensor, Tensor]]:
-        params = [p for group in self.param_groups for p in group["params"]]
-        return [(p, self.state[p]["cached_params"]) for p in params if "cached_params" in self.state.get(p, {})]
-
-    def _refuse_while_lent(self, what: str) -> None:
-        if self._lent:
+    def _refuse_while_swapped(self, what: str) -> None:
+        if self._swapped:
             raise RuntimeError(f"{what} must not be called inside slow_weights(), leave the block first")
 
     def _refuse_gradients(self) -> None:
@@ -211,31 +211,24 @@ class RangerLite(RAdam):
                 if group["fused"] and p.device.type not in ("cpu", "cuda"):
                     raise RuntimeError(FUSED_WANTS.format(p.dtype, p.device))
 
-    def _init_group(  # type: ignore[override]
-        self,
-        group: dict[str, Any],
-        params_with_grad: list[Tensor],
-        grads: list[Tensor],
-        exp_avgs: list[Tensor],
-        exp_avg_sqs: list[Tensor],
-        state_steps: list[Tensor],
-        cached_params: list[Tensor],
-        cached_exp_avgs: list[Tensor],
+    def _init_group(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, group: dict[str, Any], *columns: list[Tensor]
     ) -> bool:
+        """Fills a batch's lists with the tensors of parameters that have a gradient, and makes the state they lack."""
+        batch = Batch(*columns)
         has_complex = super()._init_group(  # type: ignore[no-untyped-call]
-            group, params_with_grad, grads, exp_avgs, exp_avg_sqs, state_steps
+            group, batch.theta, batch.grad, batch.m, batch.v, batch.step
         )
-        for place, p in enumerate(params_with_grad):
+        for i, p in enumerate(batch.theta):
             state = self.state[p]
             if "cached_params" not in state:
                 source = p if group["differentiable"] else p.detach()
                 state["cached_params"] = source.clone(memory_format=torch.preserve_format)
             if group["fused"] and p.is_cuda and state["step"].is_cpu:
-                state["step"] = state["step"].to(p.device)
-                state_steps[place] = state["step"]
-            cached_params.append(state["cached_params"])
+                state["step"] = batch.step[i] = state["step"].to(p.device)
+            batch.phi.append(state["cached_params"])
             if group["lookahead_momentum"] == "pullback":
                 if "cached_exp_avg" not in state:
                     state["cached_exp_avg"] = state["exp_avg"].detach().clone(memory_format=torch.preserve_format)
-                cached_exp_avgs.append(state["cached_exp_avg"])
+                batch.mu.append(state["cached_exp_avg"])
         return bool(has_complex)

@@ -1,4 +1,4 @@
-"""Build the C++ kernel once per machine, and load it from the cache ever after."""
+"""Builds the C++ kernel once per machine; later processes load it from the cache."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ VECTORS = {
 
 @lru_cache(maxsize=1)
 def load_kernel() -> None:
-    """Make ``torch.ops.rangerlite.step_`` callable, compiling it where no earlier process has.
+    """Makes ``torch.ops.rangerlite.step_`` callable, compiling it where no earlier process has.
 
     The compiled file lies under ``TORCH_EXTENSIONS_DIR``, or the user's cache directory, in a folder named after the
     source, the flags and the torch release.
@@ -38,7 +38,7 @@ def load_kernel() -> None:
 
 
 def _flags() -> list[str]:
-    """Flags of the compiler: NaN must pass through, so nothing that assumes there is none."""
+    """Returns the compiler's flags: NaN must pass through, so none that assumes there is no NaN."""
     if platform.system() == "Windows":
         return ["/O2", "/openmp"]
     flags = ["-O3", "-fno-math-errno", "-fno-trapping-math"]
@@ -57,7 +57,7 @@ def _cache() -> Path:
 
 
 def _compile(built: Path, flags: list[str]) -> None:
-    """Compile beside the cache and move the result in, so that processes that start together do not meet."""
+    """Compiles in a folder of its own and moves the result in, so that concurrent builds do not conflict."""
     work = Path()
     try:
         built.parent.mkdir(parents=True, exist_ok=True)

@@ -1,88 +1,61 @@
-"""Take a group's tensors one step ahead, on the path that its settings and its tensors ask for."""
+"""Takes a batch one step ahead, on the path that its settings and its tensors ask for."""
 
-# torch's operations on lists are private by name only.
-# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
-
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from .._batch import Columns
-from .._counts import Counts
-from .._lookahead import Lookahead
-from .._radam import Settings
-from .chunks import Row
-from .eager import by_pieces, in_graph, on_lists, one_by_one
+from .._batch import Batch
+from .._counts import StepCounts
+from .._lookahead import LookaheadConfig
+from .._radam import RAdamConfig
+from .._settings import GradScaling, lookahead_config, radam_config
+from .eager import step_by_chunks, step_by_reference, step_in_graph, step_on_lists
 from .fused_cpu import step_on_cpu
 
-Path = Callable[[Sequence[Row], int, Settings, Lookahead], None]
-STEP = 4  # the place of the step counts among the columns
+Path = Callable[[Batch, int, RAdamConfig, LookaheadConfig], None]
 
 
-class Scaling(NamedTuple):
-    """What a GradScaler leaves to a fused step, as tensors of one element."""
-
-    scale: Tensor | None  # the gradients were multiplied by it
-    found: Tensor | None  # not 0 where some gradient is not finite
-
-
-def advance(
-    columns: Columns, params: list[Tensor], s: Settings, look: Lookahead, group: dict[str, Any], counts: Counts
-) -> None:
-    """Take one step without a fused kernel.
+def step_batch(batch: Batch, group: dict[str, Any], counts: StepCounts, scaling: GradScaling) -> None:
+    """Takes one step of every parameter of a batch.
 
     Args:
-        columns: θ, g, m, v, step, φ, and μ, empty where the momentum is not pulled back; real and local.
-        params: the parameters whose views are in ``columns``.
-        s: RAdam's settings.
-        look: Lookahead's settings.
-        group: the parameter group, for its choice of a path.
-        counts: the step counts.
+        batch: tensors of one parameter group, real and local.
+        group: the group's settings.
+        counts: the step counts, for the paths that decide in Python.
+        scaling: what a GradScaler leaves to a fused step.
     """
-    steps = columns[STEP]
-    rows: list[Row] = list(zip(*(c for place, c in enumerate(columns) if place != STEP and c), strict=True))
-    if group["capturable"] or torch.compiler.is_compiling():
-        torch._foreach_add_(steps, 1)
-        for row, step in zip(rows, steps, strict=True):
-            in_graph(row, step, s, look)
+    radam, lookahead = radam_config(group), lookahead_config(group)
+    if torch.compiler.is_compiling():
+        step_in_graph(batch, radam, lookahead)
         return
-    for t, alike in _alike(rows, counts.advance(params, steps)).items():
-        due = t[0] % look.k == 0
-        _path(group, alike[0][0])(alike if due else [row[:4] for row in alike], t[0], s, look)
+    for (device, _), alike in batch.split((theta.device, theta.dtype) for theta in batch.theta).items():
+        if group["fused"]:
+            alike = _step_fused(alike, radam, lookahead, scaling)
+        if not alike.theta:
+            continue
+        if group["capturable"]:
+            step_in_graph(alike, radam, lookahead)
+            continue
+        path = _eager_path(group, device)
+        for t, same in alike.split(counts.advance(alike.step)).items():
+            path(same if t % lookahead.k == 0 else same._replace(phi=[], mu=[]), t, radam, lookahead)
 
 
-def advance_fused(columns: Columns, s: Settings, look: Lookahead, scaling: Scaling) -> list[int]:
-    """Take one step in one kernel; return the places of what it could not take, nothing of which is touched."""
-    on_gpu = [i for i, theta in enumerate(columns[0]) if theta.is_cuda]
-    if not on_gpu:
-        return step_on_cpu(columns, s, look, scaling.scale, scaling.found)
-    from .fused_cuda import step_on_cuda  # needs Triton
+def _step_fused(batch: Batch, radam: RAdamConfig, lookahead: LookaheadConfig, scaling: GradScaling) -> Batch:
+    """Steps in one kernel what it can take, and returns the rest, gradients unscaled."""
+    if batch.theta[0].is_cuda:
+        from .fused_cuda import step_on_cuda  # needs Triton
 
-    step_on_cuda(only(columns, on_gpu), s, look, scaling.scale, scaling.found)
-    return [i for i, theta in enumerate(columns[0]) if not theta.is_cuda]
-
-
-def only(columns: Columns, places: list[int], scale: Tensor | None = None) -> Columns:
-    """Return the rows at ``places``, their gradients divided by ``scale``."""
-    kept: list[list[Tensor]] = [[column[i] for i in places] if column else [] for column in columns]
-    if scale is not None:
-        kept[1] = [g / scale for g in kept[1]]
-    return tuple(kept)
+        rest = batch.select(step_on_cuda(batch, radam, lookahead, scaling))
+    else:
+        rest = batch.select(step_on_cpu(batch, radam, lookahead, scaling))
+    if scaling.found_inf is not None and rest.theta and scaling.found_inf.item():
+        return Batch.empty()
+    return rest if scaling.scale is None else rest._replace(grad=[g / scaling.scale for g in rest.grad])
 
 
-def _alike(rows: list[Row], counts: list[int]) -> dict[tuple[int, torch.dtype, torch.device], list[Row]]:
-    """Sort rows by step count, dtype and device."""
-    found: dict[tuple[int, torch.dtype, torch.device], list[Row]] = {}
-    for row, t in zip(rows, counts, strict=True):
-        found.setdefault((t, row[0].dtype, row[0].device), []).append(row)
-    return found
-
-
-def _path(group: dict[str, Any], theta: Tensor) -> Path:
+def _eager_path(group: dict[str, Any], device: torch.device) -> Path:
     if group["differentiable"] or group["foreach"] is False:
-        return one_by_one
-    if group["foreach"] or theta.device.type != "cpu":
-        return on_lists
-    return by_pieces
+        return step_by_reference
+    return step_on_lists if group["foreach"] or device.type != "cpu" else step_by_chunks

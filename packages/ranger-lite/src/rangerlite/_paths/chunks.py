@@ -1,6 +1,6 @@
-"""Cut large tensors and pack small ones, so that elementwise work stays in the processor's cache.
+"""Cuts large tensors and packs small ones, so that elementwise work stays in the processor's cache.
 
-Every operation of the method treats each element alone: what a piece computes, the whole would have computed. On the
+Every operation of the method treats each element alone: what a chunk computes, the whole would have computed. On the
 CPU a large tensor would otherwise travel through memory once per operation, and a thousand small ones would each pay
 the price of a call.
 """
@@ -8,65 +8,68 @@ the price of a call.
 # torch's operations on lists are private by name only.
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
-from collections.abc import Callable, Sequence
+from collections.abc import Generator
 
 import torch
-from torch import Tensor
+
+from .._batch import Batch
 
 # Elements that one thread works on at a time: few enough for its cache, enough to hide what a call costs.
 GRAIN = 131072
 # Below this many elements, copying a tensor into a pack and back costs less than calling each operation on it.
 SMALL = 8192
 
-Row = tuple[Tensor, ...]
-Work = Callable[..., None]
 
-
-def block_size() -> int:
-    """Return how many elements a piece holds: one grain for each of torch's threads."""
+def chunk_size() -> int:
+    """Returns how many elements a chunk holds: one grain for each of torch's threads."""
     return GRAIN * torch.get_num_threads()
 
 
-def in_pieces(rows: Sequence[Row], work: Work, read_only: int) -> None:
-    """Call ``work(*row)`` on pieces of the rows, whole tensors never larger than a block.
+def chunks(batch: Batch) -> Generator[Batch]:
+    """Yields batches of at most `chunk_size` elements that together are ``batch``, without step counts.
+
+    Whoever takes one changes its tensors in place, except the gradients; packed tensors are copied back when the next
+    chunk is asked for.
 
     Args:
-        rows: each holds one parameter's tensors, of one shape, dtype and device; all rows are alike.
-        work: changes its arguments in place, element by element.
-        read_only: the place in a row of the tensor that ``work`` leaves alone.
+        batch: tensors of one dtype and device.
     """
-    size = block_size()
-    pack: list[Row] = []
+    size = chunk_size()
+    pack: list[int] = []
     filled = 0
-    for row in rows:
-        length = row[0].numel()
-        if SMALL < length <= size or not all(tensor.is_contiguous() for tensor in row):
-            work(*row)
+    batch = batch._replace(step=[])
+    for i, theta in enumerate(batch.theta):
+        length = theta.numel()
+        if SMALL < length <= size or not all(column[i].is_contiguous() for column in batch if column):
+            yield batch.select([i])
         elif length > size:
-            _in_blocks(row, work, size)
+            yield from _cut(batch.select([i]), size)
         else:
             if filled + length > size:
-                _packed(pack, work, read_only)
+                yield from _packed(batch.select(pack))
                 pack, filled = [], 0
-            pack.append(row)
+            pack.append(i)
             filled += length
-    _packed(pack, work, read_only)
+    if pack:
+        yield from _packed(batch.select(pack))
 
 
-def _in_blocks(row: Row, work: Work, size: int) -> None:
-    for block in zip(*(torch.split(tensor.view(-1), size) for tensor in row), strict=True):
-        work(*block)
+def _cut(batch: Batch, size: int) -> Generator[Batch]:
+    """Yields the blocks of one large tensor."""
+    parts = [torch.split(column[0].view(-1), size) if column else () for column in batch]
+    for i in range(len(parts[0])):
+        yield Batch(*([part[i]] if part else [] for part in parts))
 
 
-def _packed(rows: list[Row], work: Work, read_only: int) -> None:
-    if len(rows) <= 1:
-        for row in rows:
-            work(*row)
+def _packed(batch: Batch) -> Generator[Batch]:
+    """Yields many small tensors as one."""
+    if len(batch.theta) == 1:
+        yield batch
         return
-    sizes = [row[0].numel() for row in rows]
-    columns = [[x if x.dim() == 1 else x.view(-1) for x in column] for column in zip(*rows, strict=True)]
-    packed = [torch.cat(column) for column in columns]
-    work(*packed)
-    for place, (column, pack) in enumerate(zip(columns, packed, strict=True)):
-        if place != read_only:
-            torch._foreach_copy_(column, torch.split(pack, sizes))
+    flat = Batch(*([x if x.dim() == 1 else x.view(-1) for x in column] for column in batch))
+    pack = Batch(*([torch.cat(column)] if column else [] for column in flat))
+    yield pack
+    sizes = [theta.numel() for theta in batch.theta]
+    for column, packed in zip(flat, pack, strict=True):
+        if packed and column is not flat.grad:
+            torch._foreach_copy_(column, torch.split(packed[0], sizes))

@@ -1,76 +1,46 @@
-"""The ways to take one step: tensor by tensor, in pieces, on lists, and inside a graph.
+"""Steps in torch operations: tensor by tensor, in chunks, on lists, and inside a graph.
 
-All run the same equations; `rangerlite.py` chooses. A row is one parameter's tensors: θ, g, m, v, then φ where the
-pull back is due and μ where the momentum is pulled back with it.
+All run the same equations. The first three take tensors of one dtype, device and step count t; their ``phi`` is empty
+where no pull back is due.
 """
 
 # torch's operations on lists are private by name only.
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
-from collections.abc import Callable, Sequence
-
 import torch
-from torch import Tensor
 
-from .._lookahead import Lookahead, pull_back, pull_back_fast, pull_back_where
-from .._radam import (
-    Settings,
-    correction,
-    correction_on_device,
-    rectified_adam,
-    rectified_adam_fast,
-)
-from .chunks import Row, in_pieces
-
-GRADIENT = 1  # its place in a row; only read
+from .._batch import Batch
+from .._lookahead import LookaheadConfig, pull_back
+from .._radam import RAdamConfig, correction, rectified_adam, rectified_adam_fast
+from .chunks import chunks
 
 
-def one_by_one(rows: Sequence[Row], t: int, s: Settings, look: Lookahead) -> None:
-    """Reference path: each tensor alone."""
-    work = _one(t, s, look)
-    for row in rows:
-        work(*row)
+def step_by_reference(batch: Batch, t: int, radam: RAdamConfig, lookahead: LookaheadConfig) -> None:
+    """Takes the reference path: one tensor after the other."""
+    c = correction(t, radam.beta1, radam.beta2)
+    for theta, g, m, v in zip(batch.theta, batch.grad, batch.m, batch.v, strict=True):
+        rectified_adam(theta, g, m, v, c, radam)
+    if batch.phi:
+        pull_back(batch, lookahead)
 
 
-def by_pieces(rows: Sequence[Row], t: int, s: Settings, look: Lookahead) -> None:
-    """The reference path on pieces that stay in the cache: the default on the CPU."""
-    in_pieces(rows, _one(t, s, look), GRADIENT)
+def step_by_chunks(batch: Batch, t: int, radam: RAdamConfig, lookahead: LookaheadConfig) -> None:
+    """Takes the reference path on chunks that stay in the cache: the default on the CPU."""
+    for chunk in chunks(batch):
+        step_by_reference(chunk, t, radam, lookahead)
 
 
-def _one(t: int, s: Settings, look: Lookahead) -> Callable[..., None]:
-    c = correction(t, s.beta1, s.beta2)
-
-    def step(theta: Tensor, g: Tensor, m: Tensor, v: Tensor, *slow: Tensor) -> None:
-        rectified_adam(theta, g, m, v, c, s)
-        if slow:
-            pull_back(theta, slow[0], look.alpha)
-        if slow and look.momentum == "pullback":
-            pull_back(m, slow[1], look.alpha)
-        elif slow and look.momentum == "reset":
-            m.zero_()
-
-    return step
+def step_on_lists(batch: Batch, t: int, radam: RAdamConfig, lookahead: LookaheadConfig) -> None:
+    """Takes the fast path: each operation on all tensors at once."""
+    rectified_adam_fast(batch.theta, batch.grad, batch.m, batch.v, correction(t, radam.beta1, radam.beta2), radam)
+    if batch.phi:
+        pull_back(batch, lookahead)
 
 
-def on_lists(rows: Sequence[Row], t: int, s: Settings, look: Lookahead) -> None:
-    """Fast path: each operation on all tensors at once."""
-    theta, g, m, v, *slow = ([*column] for column in zip(*rows, strict=True))
-    rectified_adam_fast(theta, g, m, v, correction(t, s.beta1, s.beta2), s)
-    if slow:
-        pull_back_fast(theta, slow[0], look.alpha)
-    if slow and look.momentum == "pullback":
-        pull_back_fast(m, slow[1], look.alpha)
-    elif slow and look.momentum == "reset":
-        torch._foreach_zero_(m)
-
-
-def in_graph(row: Row, step: Tensor, s: Settings, look: Lookahead) -> None:
-    """Capturable path: ``step`` stays on the device, and so do the decisions; ``row`` holds φ (and μ) always."""
-    theta, g, m, v, phi, *mu = row
-    rectified_adam(theta, g, m, v, correction_on_device(step, s.beta1, s.beta2), s)
-    due = torch.remainder(step, look.k) == 0
-    pull_back_where(due, theta, phi, look.alpha)
-    if mu:
-        pull_back_where(due, m, mu[0], look.alpha)
-    elif look.momentum == "reset":
-        m.mul_(torch.where(due, 0.0, 1.0))
+def step_in_graph(batch: Batch, radam: RAdamConfig, lookahead: LookaheadConfig) -> None:
+    """Takes the capturable path: counts and decisions stay on the device; ``phi`` is needed at every step."""
+    torch._foreach_add_(batch.step, 1)
+    for i, step in enumerate(batch.step):
+        c = correction(step, radam.beta1, radam.beta2)
+        rectified_adam(batch.theta[i], batch.grad[i], batch.m[i], batch.v[i], c, radam)
+        pull_back(batch.select([i]), lookahead, due=torch.remainder(step, lookahead.k) == 0)

@@ -1,35 +1,33 @@
-"""Hand a group's tensors to the C++ kernel: one call, one pass over memory."""
+"""Hands a batch to the C++ kernel: one call, one pass over memory."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._batch import Columns
-from .._lookahead import MOMENTA, Lookahead
-from .._radam import Settings
+from .._batch import Batch
+from .._lookahead import MOMENTA, LookaheadConfig
+from .._radam import RAdamConfig
+from .._settings import GradScaling
 from .build import load_kernel
 
 
-def step_on_cpu(
-    columns: Columns, s: Settings, look: Lookahead, scale: Tensor | None, found: Tensor | None
-) -> list[int]:
-    """Step every row the kernel can and return the places of the others, which it has not touched.
+def step_on_cpu(batch: Batch, radam: RAdamConfig, lookahead: LookaheadConfig, scaling: GradScaling) -> list[int]:
+    """Steps every parameter that the kernel can take, and returns the indices of the others, left untouched.
 
     Args:
-        columns: θ, g, m, v, step, φ, and μ, empty where the momentum is not pulled back.
-        s: RAdam's settings.
-        look: Lookahead's settings.
-        scale: what the gradients were multiplied by, one element, or None.
-        found: one element, not 0 if some gradient is not finite, which makes the call do nothing; or None.
+        batch: tensors on the CPU; ``phi`` is needed at every step.
+        radam: RAdam's settings.
+        lookahead: Lookahead's settings.
+        scaling: the scale is taken out of the gradients; a non-finite one makes the call change nothing.
 
     Raises:
         RuntimeError: the kernel cannot be built here.
     """
     load_kernel()
     kernel: Any = torch.ops.rangerlite.step_
-    lr, rate = (s.eta, 0.0) if isinstance(s.eta, Tensor) else (None, float(s.eta))
-    numbers = [rate, s.beta1, s.beta2, s.epsilon, s.weight_decay, look.alpha]
-    flags = [look.k, MOMENTA.index(look.momentum), int(s.decoupled), int(s.maximize)]
-    left: list[int] = kernel(*columns, lr, scale, found, [float(x) for x in numbers], flags)
+    lr, rate = (radam.eta, 0.0) if isinstance(radam.eta, Tensor) else (None, float(radam.eta))
+    numbers = [rate, radam.beta1, radam.beta2, radam.epsilon, radam.weight_decay, lookahead.alpha]
+    flags = [lookahead.k, MOMENTA.index(lookahead.momentum), int(radam.decoupled), int(radam.maximize)]
+    left: list[int] = kernel(*batch, lr, *scaling, [float(x) for x in numbers], flags)
     return left
