@@ -13,7 +13,7 @@ project = "Quintet"
 author = "Quintet contributors"
 copyright = "2026, the Quintet contributors"
 
-extensions = ["myst_parser", "autoapi.extension", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "autoapi.extension", "sphinx.ext.napoleon", "sphinx_design", "sphinx_copybutton"]
 exclude_patterns = ["_build", "tests", "records"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 
@@ -62,6 +62,7 @@ AstroidManager.ast_from_module_name = read_ours  # type: ignore[method-assign]
 html_theme = "pydata_sphinx_theme"
 html_title = "Quintet"
 html_static_path = ["_static"]
+html_css_files = ["quintet.css"]
 html_theme_options = {
     "navigation_with_keys": False,
     "show_prev_next": False,
