@@ -1,5 +1,5 @@
 import pytest
-from bench.records import Config, Cost, Curve, Machine, Run, Selection, Trial
+from bench.records.models import Config, Cost, Curve, Machine, Run, Selection, Trial
 
 BUDGET = {"steps": 10, "batch": 4, "evals": 2}
 MACHINE = Machine(

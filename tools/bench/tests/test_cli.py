@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from bench.cli import app
-from bench.records import Run
-from bench.store import read
+from bench.records.models import Run
+from bench.records.store import read
 from typer.testing import CliRunner
 
 BENCH = [sys.executable, "-m", "bench"]
@@ -48,7 +48,7 @@ def test_a_wrong_name_is_one_line_and_writes_nothing(words, message, tmp_path, m
 
 def test_a_workload_whose_extra_is_missing_says_how_to_bring_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bench.plan.importable", lambda workload: not workload.extra)
+    monkeypatch.setattr("bench.protocol.plan.importable", lambda workload: not workload.extra)
     answer = CliRunner().invoke(app, ("run", "--profile", "full", "--workloads", "lunarlander"))
     assert answer.exit_code == 1
     assert "uv run --package bench --extra box2d bench" in answer.output

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from bench.compare import digest, load_task, profile_for, seconds_of_run
-from bench.data.splits import LeakError
 from bench.workloads.base import GradientTask
+from bench.workloads.data.splits import LeakError
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "my_task.py"
 BUDGET = {"steps": 4, "batch": 8, "evals": 2}

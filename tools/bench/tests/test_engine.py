@@ -1,13 +1,13 @@
 from dataclasses import replace
 
 import pytest
-from bench.engine import Engine, RunFailedError, View
+from bench.execute.engine import Engine, RunFailedError, View
 from bench.execute.events import Done, Failed, Lost
-from bench.plan import alike, left_to_run
-from bench.profiles import Profile
-from bench.store import Store
-from bench.train import execute
-from bench.tuning import Study
+from bench.execute.train import execute
+from bench.protocol.plan import alike, left_to_run
+from bench.protocol.profiles import Profile
+from bench.protocol.study import Study
+from bench.records.store import Store
 from bench.workloads.base import Budget, Workload
 from bench.workloads.regress import build
 

@@ -1,6 +1,6 @@
 import pytest
-from bench.fixing import costs_of, target_of
-from bench.records import Cost, Curve
+from bench.commands.fix_targets import costs_of, target_of
+from bench.records.models import Cost, Curve
 from bench.report.analysis import analyse
 
 

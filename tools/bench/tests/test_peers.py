@@ -1,11 +1,11 @@
 import pytest
 import torch
-from bench.aside import TORCHEGGROLL_020, torcheggroll_020
 from bench.methods.method import Setting
 from bench.methods.peers import PGPEDriver, eggroll_020
+from bench.methods.published_020 import TORCHEGGROLL_020, torcheggroll_020
 from bench.methods.table import METHODS, arms_of
-from bench.plan import studies
-from bench.profiles import PROFILES
+from bench.protocol.plan import studies
+from bench.protocol.profiles import PROFILES
 from bench.workloads.table import WORKLOADS
 from torch import nn
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from bench.machine import cpu_model, versions
+from bench.commands.replay import make_again
 from bench.methods.method import split_arm
 from bench.methods.table import METHODS
-from bench.records import Run
-from bench.replay import make_again
-from bench.store import read_many
+from bench.records.machine import cpu_model, versions
+from bench.records.models import Run
+from bench.records.store import read_many
 from bench.workloads.table import WORKLOADS, Workload
 
 RECORDS = sorted((Path(__file__).parents[3] / "docs" / "records" / "bench").glob("*.jsonl.gz"))

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from bench.publishing import BEGIN, END, generated, publish, replaced
+from bench.commands.publish import BEGIN, END, generated, publish, replaced
+from bench.records.store import Store
 from bench.report.pages import PACKAGES
-from bench.store import Store
 
 ROOT = Path(__file__).parents[3]
 RECORDS = sorted((ROOT / "docs" / "records" / "bench").glob("*.jsonl.gz"))

@@ -3,13 +3,13 @@ import io
 import re
 
 import pytest
-from bench.records import Session, Trial
+from bench.records.models import Session, Trial
 from bench.report.analysis import analyse, shared_flags
 from bench.report.claims import judge_all
 from bench.report.sentences import sentences
+from bench.report.statistics import paired
 from bench.report.tables import interval, summary
 from bench.report.write import write
-from bench.stats import paired
 
 BETTER = (0.90, 0.915, 0.89, 0.90, 0.92)
 

@@ -1,8 +1,8 @@
 from dataclasses import replace
 
 import pytest
-from bench.data import diamonds, mnist5k, plays
-from bench.data.source import DriftedDataError, Source
+from bench.workloads.data import diamonds, mnist5k, plays
+from bench.workloads.data.source import DriftedDataError, Source
 
 
 def test_every_pinned_file_is_the_one_installed():

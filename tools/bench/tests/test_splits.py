@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from bench.data import diamonds, mnist5k, plays
-from bench.data.splits import (
+from bench.workloads.data import diamonds, mnist5k, plays
+from bench.workloads.data.splits import (
     LeakError,
     Split,
     asymmetric_noise,

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from bench.stats import bootstrap, holm, incomplete_beta, paired, t_cdf, t_quantile, verdict
+from bench.report.statistics import bootstrap, holm, incomplete_beta, paired, t_cdf, t_quantile, verdict
 
 # Student's t, two-sided 95 % and 99 %, from printed tables
 TABLE = [(1, 12.706, 63.657), (2, 4.303, 9.925), (4, 2.776, 4.604), (9, 2.262, 3.250), (30, 2.042, 2.750)]

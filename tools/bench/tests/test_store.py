@@ -2,8 +2,8 @@ import gzip
 import json
 
 import pytest
-from bench.records import Run
-from bench.store import DamagedRecordError, Store, read, read_many
+from bench.records.models import Run
+from bench.records.store import DamagedRecordError, Store, read, read_many
 
 
 def write(path, *records):

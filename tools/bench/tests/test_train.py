@@ -3,10 +3,10 @@ from itertools import pairwise
 
 import pytest
 import torch
+from bench.commands.replay import differences
+from bench.execute.train import Job, evaluation_steps, execute, warmup_cosine
 from bench.methods.table import METHODS, arms_of, importable
-from bench.records import Config
-from bench.replay import differences
-from bench.train import Job, evaluation_steps, execute, warmup_cosine
+from bench.records.models import Config
 from bench.workloads.base import Budget
 from bench.workloads.table import WORKLOADS
 

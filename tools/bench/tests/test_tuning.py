@@ -2,10 +2,10 @@ import math
 
 import pytest
 from bench.methods.table import METHODS
-from bench.profiles import OURS, PROFILES, Profile
-from bench.records import Trial
+from bench.protocol.profiles import OURS, PROFILES, Profile
+from bench.protocol.study import Study, on_edge, one_more, ranked, score
+from bench.records.models import Trial
 from bench.report.pages import PACKAGES
-from bench.tuning import Study, on_edge, one_more, ranked, score
 from bench.workloads.table import WORKLOADS
 
 SMALL = Profile("smoke", "", (), trials=4, final_seeds=(0, 1, 2), untuned_seeds=(0,))

@@ -42,7 +42,7 @@ def run_command(
     plain: Plain = False,
 ) -> None:
     """Tune every method alike, run the final seeds, write records.jsonl, summary.csv and report.html."""
-    from bench.commands import run_profile
+    from bench.commands.actions import run_profile
 
     raise typer.Exit(run_profile(profile, _names(methods), _names(workloads), workers, device, executor, out, plain))
 
@@ -53,7 +53,7 @@ def report_command(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("outputs/bench/report"),
 ) -> None:
     """Write summary.csv, report.html and the figures from records alone."""
-    from bench.commands import write_report
+    from bench.commands.actions import write_report
 
     raise typer.Exit(write_report(records, out))
 
@@ -66,7 +66,7 @@ def replay_command(
     ] = None,
 ) -> None:
     """Make one recorded run again and compare its curve to the bit."""
-    from bench.commands import replay
+    from bench.commands.actions import replay
 
     raise typer.Exit(replay(run, records or []))
 
@@ -78,7 +78,7 @@ def speed_command(
     records: Annotated[Path | None, typer.Option(help="Append JSON lines to this file.")] = None,
 ) -> None:
     """Time every package beside its peers: ratios within one process, peak memory, percent of pure inference."""
-    from bench.commands import speed
+    from bench.commands.actions import speed
 
     raise typer.Exit(speed(package, device, records))
 
@@ -96,7 +96,7 @@ def compare_command(
     plain: Plain = False,
 ) -> None:
     """Put your own task through the same protocol."""
-    from bench.commands import compare
+    from bench.commands.actions import compare
 
     raise typer.Exit(compare(task, steps, batch, _names(methods), seeds, trials, workers, out, plain))
 
@@ -104,7 +104,7 @@ def compare_command(
 @app.command("list")
 def list_command() -> None:
     """Show profiles, workloads and methods."""
-    from bench.commands import show_lists
+    from bench.commands.actions import show_lists
 
     show_lists()
 
@@ -115,7 +115,7 @@ def fix_command(
     what: Annotated[str, typer.Option(help="targets, costs, or both.")] = "both",
 ) -> None:
     """For maintainers: fix targets and run costs in the repository from records of the tuned references."""
-    from bench.fixing import fix
+    from bench.commands.fix_targets import fix
 
     raise typer.Exit(fix(records, what))
 
@@ -126,10 +126,10 @@ def publish_command(
     root: Annotated[Path, typer.Option(help="The workspace.")] = Path(),
 ) -> None:
     """For maintainers: write the docs' evidence page, its figures and the READMEs' tables from records."""
-    from bench.commands import guarded
+    from bench.commands.actions import guarded
 
     def act() -> int:
-        from bench.publishing import publish
+        from bench.commands.publish import publish
 
         for path in publish(root, records):
             typer.echo(path)

@@ -29,12 +29,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench.data.splits import Split, refuse_equal_rows
 from bench.execute.work import warm_up
-from bench.profiles import Profile
-from bench.records import Family
+from bench.protocol.profiles import Profile
+from bench.records.models import Family
 from bench.tensors import advance, backward, number, outputs, seeded, tensor_of
 from bench.workloads.base import Budget, GradientTask, Task, Workload, batches, evaluating
+from bench.workloads.data.splits import Split, refuse_equal_rows
 
 Pair = tuple[Tensor, Tensor]
 

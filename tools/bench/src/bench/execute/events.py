@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from bench.records import Run
-from bench.train import Job
+from bench.execute.train import Job
+from bench.records.models import Run
 
 
 @dataclass(frozen=True)

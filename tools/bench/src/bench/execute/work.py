@@ -3,9 +3,9 @@
 import os
 from collections.abc import Callable
 
-from bench.records import Run
+from bench.execute.train import Job, execute
+from bench.records.models import Run
 from bench.tensors import advance, backward
-from bench.train import Job, execute
 from bench.workloads.base import Workload
 from bench.workloads.table import WORKLOADS
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from bench.methods.driver import Driver, EvolutionDriver
-from bench.records import Family, Value
+from bench.records.models import Family, Value
 
 Params = Mapping[str, Value]
 

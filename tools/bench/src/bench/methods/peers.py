@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from bench.aside import torcheggroll_020
 from bench.methods.driver import EvolutionDriver, Fitness
 from bench.methods.evolution import POPULATION, EggrollDriver
 from bench.methods.method import Method, Params, Setting
+from bench.methods.published_020 import torcheggroll_020
 
 
 class PGPEDriver(EvolutionDriver):

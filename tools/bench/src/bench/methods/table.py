@@ -7,7 +7,7 @@ from bench.methods.method import Method, split_arm
 from bench.methods.ours import OURS
 from bench.methods.peers import PEERS
 from bench.methods.published import PUBLISHED
-from bench.records import Family
+from bench.records.models import Family
 from bench.workloads.base import Workload
 
 METHODS: dict[str, Method] = {method.id: method for method in (*PUBLISHED, *OURS, *EVOLUTION, *PEERS)}

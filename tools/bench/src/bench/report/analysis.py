@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from bench.methods.method import split_arm
 from bench.methods.table import METHODS, REFERENCE, reference_of, title
-from bench.records import Curve, Family, Record, Run, Selection, Session, digest_of
+from bench.records.models import Curve, Family, Record, Run, Selection, Session, digest_of
 from bench.report.flags import flags_of_arm
-from bench.stats import Paired, Verdict, holm, paired, verdict
+from bench.report.statistics import Paired, Verdict, holm, paired, verdict
 from bench.workloads.table import WORKLOADS
 
 

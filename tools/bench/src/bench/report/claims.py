@@ -5,8 +5,8 @@ from typing import Literal
 
 from bench.methods.table import title
 from bench.report.analysis import ArmResult, WorkloadResult, differences, verdict_of
+from bench.report.statistics import Paired, Verdict, holm, paired
 from bench.report.tables import interval
-from bench.stats import Paired, Verdict, holm, paired
 from bench.workloads.table import WORKLOADS
 
 

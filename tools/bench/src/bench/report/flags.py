@@ -3,9 +3,9 @@
 import math
 from typing import TYPE_CHECKING
 
-from bench.records import digest_of
-from bench.stats import ENOUGH_PAIRS
-from bench.tuning import score
+from bench.protocol.study import score
+from bench.records.models import digest_of
+from bench.report.statistics import ENOUGH_PAIRS
 
 if TYPE_CHECKING:
     from bench.report.analysis import ArmResult, WorkloadResult

@@ -5,7 +5,7 @@ import io
 import math
 
 from bench.report.analysis import ArmResult, WorkloadResult
-from bench.stats import Paired
+from bench.report.statistics import Paired
 
 COLUMNS = (
     "profile",

@@ -8,9 +8,9 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from bench.commands.progress import clock
 from bench.methods.table import title
-from bench.progress import clock
-from bench.records import Record, Run
+from bench.records.models import Record, Run
 from bench.report import figures, figures_control, tables
 from bench.report.analysis import ArmResult, WorkloadResult, analyse, families, is_ours, sessions, shared_flags
 from bench.report.claims import judge_all

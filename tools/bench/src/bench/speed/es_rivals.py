@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.aside import torcheggroll_020
+from bench.methods.published_020 import torcheggroll_020
 
 OLD = "torcheggroll 0.2.0"
 PGPE = "EvoTorch PGPE"

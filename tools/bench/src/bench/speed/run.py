@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from bench import machine, speed
+from bench import speed
+from bench.records import machine
 from bench.speed.measure import Bar, Measured, NumberCase, SpeedCase, compare
 
 

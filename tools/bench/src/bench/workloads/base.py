@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.data.source import Source
-from bench.data.splits import Ints
-from bench.records import Family
+from bench.records.models import Family
+from bench.workloads.data.source import Source
+from bench.workloads.data.splits import Ints
 
 
 @dataclass(frozen=True)

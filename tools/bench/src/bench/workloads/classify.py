@@ -5,11 +5,11 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.data import mnist5k
-from bench.data.splits import Ints, Split, asymmetric_noise, symmetric_noise
-from bench.records import Family
+from bench.records.models import Family
 from bench.tensors import number, outputs, seeded, tensor_of
 from bench.workloads.base import Budget, GradientTask, Task, Workload, batches, evaluating
+from bench.workloads.data import mnist5k
+from bench.workloads.data.splits import Ints, Split, asymmetric_noise, symmetric_noise
 
 MISTAKEN_FOR = {7: 1, 2: 7, 5: 6, 6: 5, 3: 8}
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.records import Family
+from bench.records.models import Family
 from bench.tensors import outputs, seeded, tensor_of
 from bench.workloads.base import Budget, GradientTask, PopulationTask, Task, Workload, evaluating
 from bench.workloads.games import Acrobot, CartPole, Game, LunarLander, Observation

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.data import minilm, plays
-from bench.data.plays import GENRES
-from bench.records import Family
+from bench.records.models import Family
 from bench.tensors import number, outputs, parts, seeded, tensor_of
 from bench.workloads.base import Budget, GradientTask, Task, Workload, batches, evaluating
+from bench.workloads.data import minilm, plays
+from bench.workloads.data.plays import GENRES
 
 WORDS, TOKENS = 24, 40
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.data import plays
-from bench.records import Family
+from bench.records.models import Family
 from bench.tensors import number, outputs, parts, seeded, tensor_of
 from bench.workloads.base import Budget, GradientTask, Task, Workload, evaluating
+from bench.workloads.data import plays
 
 CONTEXT = 32
 WIDTH, LAYERS, HEADS, BYTES = 64, 2, 4, 256

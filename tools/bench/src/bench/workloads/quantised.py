@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.data import mnist5k
-from bench.records import Family
+from bench.records.models import Family
 from bench.tensors import number, outputs, seeded, tensor_of
 from bench.workloads.base import Budget, GradientTask, PopulationTask, Task, Workload, batches, evaluating
+from bench.workloads.data import mnist5k
 
 LEVELS = 7  # -7 … 7
 

@@ -5,10 +5,10 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.data import diamonds
-from bench.records import Family
+from bench.records.models import Family
 from bench.tensors import number, seeded, tensor_of
 from bench.workloads.base import Budget, GradientTask, Task, Workload, batches, evaluating
+from bench.workloads.data import diamonds
 
 
 def build(family: Family, budget: Budget, seed: int, device: str) -> Task:

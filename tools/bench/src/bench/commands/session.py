@@ -9,15 +9,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import machine
-from bench.engine import Engine
+from bench.commands.progress import Lines, LiveTable, Remaining, clock
+from bench.execute.engine import Engine
 from bench.execute.events import Executor
-from bench.plan import alike, left_to_run, speed_here, wall_seconds
-from bench.progress import Lines, LiveTable, Remaining, clock
-from bench.records import Session
-from bench.store import Store
-from bench.train import here
-from bench.tuning import Study
+from bench.execute.train import here
+from bench.protocol.plan import alike, left_to_run, speed_here, wall_seconds
+from bench.protocol.study import Study
+from bench.records import machine
+from bench.records.models import Session
+from bench.records.store import Store
 
 
 class Interrupted(Exception):  # noqa: N818

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from bench.records.store import read_many
 from bench.report import figures, figures_control
 from bench.report.analysis import WorkloadResult, analyse
 from bench.report.claims import CLAIMS
 from bench.report.pages import PACKAGES, evidence, of_package, overview
-from bench.store import read_many
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 

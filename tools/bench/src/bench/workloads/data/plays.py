@@ -6,8 +6,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.source import Source
-from bench.data.splits import LeakError
+from bench.workloads.data.source import Source
+from bench.workloads.data.splits import LeakError
 
 VALIDATION = ("plays/comedies/twelfth-night.md", "plays/tragedies/macbeth.md")
 TEST = ("plays/histories/henry-v.md", "plays/romances/the-tempest.md")

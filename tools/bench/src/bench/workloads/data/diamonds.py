@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.source import Source
-from bench.data.splits import Split, refuse_equal_rows
+from bench.workloads.data.source import Source
+from bench.workloads.data.splits import Split, refuse_equal_rows
 
 FILE = "data/diamonds.csv"
 SOURCE = Source(

@@ -8,11 +8,11 @@ import math
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass
 
+from bench.execute.train import Job
 from bench.methods.method import Method, split_arm
 from bench.methods.table import METHODS
-from bench.profiles import Profile
-from bench.records import Config, Family, Role, Run, Selection, Trial, Value
-from bench.train import Job
+from bench.protocol.profiles import Profile
+from bench.records.models import Config, Family, Role, Run, Selection, Trial, Value
 from bench.workloads.base import Workload
 
 Setting = dict[str, Value]

@@ -9,10 +9,10 @@ import statistics
 from pathlib import Path
 
 from bench.methods.table import REFERENCE
-from bench.plan import speed_here
-from bench.records import Run
+from bench.protocol.plan import speed_here
+from bench.records.models import Run
+from bench.records.store import read_many
 from bench.report.analysis import WorkloadResult, analyse
-from bench.store import read_many
 
 SHARE = 0.7
 
@@ -26,7 +26,7 @@ def fix(records: list[Path], what: str) -> int:
     if what not in ("targets", "costs", "both"):
         raise ValueError(f"what must be targets, costs or both, got {what!r}")
     found = read_many(records)
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1] / "protocol"
     if what != "costs":
         path = here / "targets.json"
         fixed = json.loads(path.read_text(encoding="utf-8"))["targets"]

@@ -9,14 +9,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bench.engine import View
+from bench.execute.engine import View
 from bench.execute.events import Advanced, Lost
+from bench.execute.train import Job
 from bench.methods.method import split_arm
 from bench.methods.table import METHODS, title
-from bench.plan import cpu_seconds, run_seconds
-from bench.records import Run, Selection
-from bench.train import Job
-from bench.tuning import Study
+from bench.protocol.plan import cpu_seconds, run_seconds
+from bench.protocol.study import Study
+from bench.records.models import Run, Selection
 
 
 def clock(seconds: float) -> str:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import torch
 
-from bench import machine
 from bench.methods.driver import Driver, EvolutionDriver
 from bench.methods.method import Method, Setting, split_arm
 from bench.methods.table import METHODS
-from bench.records import Config, Cost, Curve, Machine, Role, Run
+from bench.records import machine
+from bench.records.models import Config, Cost, Curve, Machine, Role, Run
 from bench.tensors import backward, number, seeded
 from bench.workloads.base import Budget, GradientTask, PopulationTask, Task, Workload
 

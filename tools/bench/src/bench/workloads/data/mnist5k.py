@@ -6,8 +6,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.source import Source
-from bench.data.splits import Ints, Split, refuse_equal_rows, stratified
+from bench.workloads.data.source import Source
+from bench.workloads.data.splits import Ints, Split, refuse_equal_rows, stratified
 
 FILE = "data/data/mnist_5k.csv.gz"
 SOURCE = Source(

@@ -1,8 +1,8 @@
 """Make a recorded run again: on the CPU it must give the same numbers to the bit."""
 
+from bench.execute.train import Job
 from bench.execute.work import warm_up, work
-from bench.records import Run
-from bench.train import Job
+from bench.records.models import Run
 from bench.workloads.table import WORKLOADS
 
 

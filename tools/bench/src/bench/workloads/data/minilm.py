@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-from bench.data.source import Source
+from bench.workloads.data.source import Source
 
 SOURCE = Source(
     id="minilm",

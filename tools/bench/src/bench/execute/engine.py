@@ -5,10 +5,10 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 
 from bench.execute.events import Advanced, Done, Event, Executor, Failed, Lost
-from bench.records import Run, Selection
-from bench.store import Store
-from bench.train import Job
-from bench.tuning import Need, Runs, Study
+from bench.execute.train import Job
+from bench.protocol.study import Need, Runs, Study
+from bench.records.models import Run, Selection
+from bench.records.store import Store
 
 
 class RunFailedError(RuntimeError):

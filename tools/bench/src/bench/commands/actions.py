@@ -6,20 +6,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import machine
+from bench.commands.progress import clock
+from bench.commands.session import Interrupted, default_folder, is_live, run_session
 from bench.compare import digest, load_task, profile_for, seconds_of_run
-from bench.data.source import DriftedDataError
-from bench.engine import RunFailedError
+from bench.execute.engine import RunFailedError
 from bench.execute.events import Executor
 from bench.methods.method import split_arm
 from bench.methods.table import METHODS, arms_of, importable
-from bench.plan import left_out, studies
-from bench.profiles import PROFILES
-from bench.progress import clock
-from bench.records import Run
-from bench.session import Interrupted, default_folder, is_live, run_session
-from bench.store import DamagedRecordError, Store, read_many
-from bench.tuning import Study
+from bench.protocol.plan import left_out, studies
+from bench.protocol.profiles import PROFILES
+from bench.protocol.study import Study
+from bench.records import machine
+from bench.records.models import Run
+from bench.records.store import DamagedRecordError, Store, read_many
+from bench.workloads.data.source import DriftedDataError
 from bench.workloads.table import WORKLOADS
 
 console = Console()
@@ -124,7 +124,7 @@ def replay(run: str, records: list[Path]) -> int:
     """`bench replay`."""
 
     def act() -> int:
-        from bench.replay import find, make_again
+        from bench.commands.replay import find, make_again
 
         paths = records or sorted(Path("outputs/bench").rglob("records.jsonl"))
         old = find(run, [record for record in read_many(paths) if isinstance(record, Run)])

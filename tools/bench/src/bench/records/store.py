@@ -13,7 +13,7 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from bench.records import Record, Run, Sealed, Selection, Session, adapter
+from bench.records.models import Record, Run, Sealed, Selection, Session, adapter
 
 
 class DamagedRecordError(ValueError):

@@ -10,9 +10,9 @@ from typing import Any
 
 from bench.methods.method import split_arm
 from bench.methods.table import METHODS, arms_of, importable, with_extra
-from bench.profiles import Profile
-from bench.records import Family, Run
-from bench.tuning import Study
+from bench.protocol.profiles import Profile
+from bench.protocol.study import Study
+from bench.records.models import Family, Run
 from bench.workloads.table import WORKLOADS
 
 STARTUP = 2.5  # seconds until the workers are ready, once the parent has imported torch and met the yardstick
@@ -75,7 +75,7 @@ def _refuse_missing(methods: Iterable[str]) -> None:
 
 @cache
 def _resource(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(resources.files("bench").joinpath(name).read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads(resources.files("bench.protocol").joinpath(name).read_text(encoding="utf-8"))
     return content
 
 

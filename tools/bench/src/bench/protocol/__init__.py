@@ -1,0 +1,1 @@
+"""What is run: profiles, search, claims, and the plan of a study."""
