@@ -134,9 +134,7 @@ def test_a_memory_budget_sets_the_chunk():
     model = nn.Linear(64, 64)
     es = TorchEggrollES(model, pop_size=64, seed=0, engine="vmap", memory_budget=1 << 18)
     run = es.evaluator._run_chunk
-    es.evaluator._run_chunk = lambda engine, task, deltas, chunk, products: (
-        calls.append(len(chunk)) or run(engine, task, deltas, chunk, products)
-    )
+    es.evaluator._run_chunk = lambda engine, deltas, task: calls.append(deltas[0].members) or run(engine, deltas, task)
     es.forward(torch.randn(32, 64))
     assert sum(calls) == 64
     assert 2 <= max(calls) < 64

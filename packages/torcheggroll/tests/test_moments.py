@@ -5,6 +5,7 @@ import statistics
 
 import pytest
 import torch
+from torcheggroll._distributed.ranks import Ranks
 from torcheggroll.rl.moments import Moments, empty, merge, merge_all, observe_
 from torcheggroll.rl.normalization import ObservationNormalizer, gathered
 
@@ -56,14 +57,17 @@ def test_ranks_that_gather_hold_the_bits_of_one_process(shares):
     streams, _ = watched(13, 20, (2, 2))
     parts = [Moments(*rows) for rows in zip(*(t.split(list(shares)) for t in streams), strict=True)]
     sent = []
+    own = [range(n) for n in shares]
     for part in parts:
-        gathered(part, max(shares), lambda row: sent.append(row) or row[None])
+        ranks = Ranks(0, len(shares), lambda row: sent.append(row) or row.expand(len(shares), -1))
+        gathered(part, lambda table, ranks=ranks: ranks.gather_rows(table, own, 0))
     assert {row.numel() for row in sent} == {max(shares) * (1 + 2 * 4)}
     alone = ObservationNormalizer((2, 2))
     alone.absorb(streams)
     for part in parts:
         together = ObservationNormalizer((2, 2))
-        together.absorb(gathered(part, max(shares), lambda row: torch.stack(sent)))
+        ranks = Ranks(0, len(shares), lambda _: torch.stack(sent))
+        together.absorb(gathered(part, lambda table, ranks=ranks: ranks.gather_rows(table, own, 0)))
         assert torch.equal(alone.mean, together.mean)
         assert torch.equal(alone.variance, together.variance)
 

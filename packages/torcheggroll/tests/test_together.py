@@ -103,7 +103,7 @@ def test_every_setting_gives_the_weights_of_one_process(settings):
 @pytest.mark.parametrize("world", [1, 2, 3, 5, 1000])
 @pytest.mark.parametrize(("population", "antithetic"), [(12, True), (10, True), (2, True), (7, False), (3000, True)])
 def test_ranks_share_whole_pairs_out_evenly(world, population, antithetic):
-    shares = [Ranks(rank, world).members(population, antithetic) for rank in range(world)]
+    shares = Ranks(0, world).shares(population, antithetic)
     assert [i for share in shares for i in share] == list(range(population))
     size = 2 if antithetic else 1
     assert all(share.start % size == 0 == len(share) % size for share in shares)
@@ -169,7 +169,7 @@ def test_questions_and_several_evaluations_cross_with_their_gaps(shaping):
 
     def one(es):
         scores = {}
-        starts = {Ranks(rank, 3).members(12, True).start for rank in range(3)}
+        starts = {share.start for share in Ranks(0, 3).shares(12, True)}
         for spec in es.ask():
             row = [math.sin(3 * spec.member + q) for q in range(4)]
             if spec.member not in starts:

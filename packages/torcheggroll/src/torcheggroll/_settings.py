@@ -1,6 +1,6 @@
-"""The hyper-parameters of the optimizer, checked together."""
+"""The hyper-parameters of the optimizer: checked together, and which of them a checkpoint holds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -10,6 +10,10 @@ from ._evaluate.evaluator import ENGINES
 from .fitness import SHAPINGS
 from .noise.distributions import DISTRIBUTIONS
 
+SAVED = (
+    "pop_size", "sigma", "rank", "antithetic", "normalize_fitness", "fitness", "scale", "noise", "noise_reuse",
+    "group_size", "weight_decay", "max_update_norm", "seed",
+)  # fmt: skip
 SCALES = ("hyperscale", "paper", "unbiased")
 
 
@@ -78,3 +82,15 @@ def _check_choices(s: Settings) -> None:
         )
     if s.group_size is not None and s.pop_size % s.group_size:
         raise ValueError(f"group_size must divide pop_size, got {s.group_size} for {s.pop_size}")
+
+
+def check_same_parameters(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    """Refuses a checkpoint of other parameters.
+
+    Raises:
+        ValueError: a name or a shape differs.
+    """
+    shapes = [{name: tuple(value.shape) for name, value in given.items()} for given in (own, saved)]
+    if shapes[0] != shapes[1]:
+        wrong = sorted(name for name in own.keys() | saved.keys() if shapes[0].get(name) != shapes[1].get(name))
+        raise ValueError(f"the checkpoint must hold this model's evolved parameters; these differ: {', '.join(wrong)}")

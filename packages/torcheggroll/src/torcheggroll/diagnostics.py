@@ -11,6 +11,7 @@ user is told.
 Source: Sarkar et al. 2025 (EGGROLL), section 5, https://arxiv.org/abs/2511.16652
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -47,6 +48,49 @@ class Diagnostics:
     def as_dict(self) -> dict[str, Any]:
         """Give plain numbers and strings, ready for JSON."""
         return asdict(self)
+
+
+def diagnose(
+    s: Tensor,
+    counted: Tensor,
+    antithetic: bool,
+    norms: Mapping[str, Tensor],
+    numbers: int,
+    *,
+    epoch: int,
+    engine: str,
+    sigma: float,
+    lr: float,
+) -> Diagnostics:
+    """Collects what one step tells.
+
+    Args:
+        s: ``(N,)`` or ``(N, evaluations)``, fitness.
+        counted: ``(N,)``, which members count.
+        antithetic: members 2k and 2k + 1 are a pair.
+        norms: of the update; none where nothing moved.
+        numbers: d, how many evolve.
+        epoch: of the step.
+        engine: that evaluated it.
+        sigma: σ.
+        lr: learning rate.
+    """
+    norm = {name: float(value) for name, value in norms.items()}
+    weight = norm.get("weight_norm", 0.0)
+    return Diagnostics(
+        counted=int(counted.sum()),
+        dropped=len(counted) - int(counted.sum()),
+        pair_signal=pair_signal(s, counted, antithetic),
+        update_norm=norm.get("update_norm", 0.0),
+        weight_norm=weight,
+        update_ratio=norm.get("moved_norm", 0.0) / weight if weight else 0.0,  # (3)
+        sigma_root_d=sigma * numbers**0.5,  # (2)
+        epoch=epoch,
+        engine=engine,
+        sigma=sigma,
+        lr=lr,
+        **fitness_statistics(s),
+    )
 
 
 def pair_signal(s: Tensor, counted: Tensor, antithetic: bool) -> float:

@@ -1,18 +1,25 @@
 """EGGROLL as an optimizer: perturb, evaluate, and move towards what did better."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ._ask_and_tell import AskAndTell
 from ._checks import check, check_integer
-from ._distributed.group import join
+from ._distributed.group import begin, join
+from ._distributed.state import SharedState, settings_digest
 from ._evaluate.evaluator import Evaluator
-from ._settings import check_settings
-from ._strategy import selected
-from .checkpoint import checkpoint, restore
+from ._evaluate.loop import one_member
+from ._evaluate.task import MemberData, Task, call_model, fitness_task, loss_task, output_task, sliced_parts
+from ._settings import SAVED, Settings, check_same_parameters, check_settings
+from .diagnostics import Diagnostics, diagnose, regime_warning
+from .filters import evolved_parameters
+from .fitness import fitness_table, shape_fitness
+from .noise.estimate import pair_weights, scale_of
+from .noise.model import Draw, ModelNoise
+from .noise.perturbation import Delta
 from .noise.seeded import (
     compute_es_gradient,
     generate_lora_noise,
@@ -21,6 +28,7 @@ from .noise.seeded import (
     generate_standard_noise,
     generate_standard_noise_batched,
 )
+from .population import MemberSpec, Population, dense_members, lora_factors, results_by_member
 from .update import Updater
 
 if TYPE_CHECKING:
@@ -37,7 +45,7 @@ __all__ = [
 ]
 
 
-class TorchEggrollES(AskAndTell):
+class TorchEggrollES:
     """Evolution strategies with low-rank noise for any module.
 
     Args:
@@ -110,34 +118,36 @@ class TorchEggrollES(AskAndTell):
         process_group: "ProcessGroup | Literal[False] | None" = None,
         checksum_every: int = 10,
     ) -> None:
-        run: AskAndTell = self  # the class that declares what is set here
-        run.model = model
-        run.pop_size, run.sigma, run.rank = pop_size, sigma, rank
-        run.normalize_fitness, run.antithetic, run.fast_noise = normalize_fitness, antithetic, fast_noise
-        run.fitness, run.scale, run.group_size = fitness, scale, group_size
-        run.noise, run.noise_reuse = noise, noise_reuse
-        run.weight_decay, run.max_update_norm = weight_decay, max_update_norm
-        run.sigma_schedule, run.epoch = sigma_schedule, 0
-        run.seed = torch.initial_seed() if seed is None else seed
-        check_integer("seed", run.seed, "(-inf, inf)")
+        self.model = model
+        self.pop_size, self.sigma, self.rank = pop_size, sigma, rank
+        self.normalize_fitness, self.antithetic, self.fast_noise = normalize_fitness, antithetic, fast_noise
+        self.fitness, self.scale, self.group_size = fitness, scale, group_size
+        self.noise, self.noise_reuse = noise, noise_reuse
+        self.weight_decay, self.max_update_norm = weight_decay, max_update_norm
+        self.sigma_schedule, self.checksum_every = sigma_schedule, checksum_every
+        self.seed: int = torch.initial_seed() if seed is None else seed
+        self.epoch: int = 0
+        self.parameters = evolved_parameters(model, param_filter)
+        self.param_names = [p.name for p in self.parameters]
+        self.param_shapes = [tuple(p.value.shape) for p in self.parameters]
+        self.param_dtypes = [p.value.dtype for p in self.parameters]
+        self.evaluator = Evaluator(model, self.parameters, engine, chunk_size, memory_budget)
+        self._follow_schedule()
+        check_integer("seed", self.seed, "(-inf, inf)")
         check("lr", lr, "[0, inf)")
         check_integer("checksum_every", checksum_every, "[0, inf)")
-        run.checksum_every = checksum_every
-        run.parameters = selected(model, param_filter)
-        run.param_names = [p.name for p in run.parameters]
-        run.param_shapes = [tuple(p.value.shape) for p in run.parameters]
-        run.param_dtypes = [p.value.dtype for p in run.parameters]
-        run.evaluator = Evaluator(model, run.parameters, rank, engine, chunk_size, memory_budget)
-        self._follow_schedule()
-        check_settings(self.settings())
-        run.device = torch.device(device or run.parameters[0].value.device)
-        model.to(run.device)
-        run.updater = Updater(run.parameters, lr, optimizer, lr_scheduler)
-        run.diagnostics = None
-        run.callbacks = []
-        run._pending = None
-        run.ranks = join(process_group, run.device)
-        run.seed = self._begin_together(seed)
+        self._check()
+        self.device = torch.device(device or self.parameters[0].value.device)
+        model.to(self.device)
+        self.model_noise = ModelNoise(self.parameters)
+        self.updater = Updater(self.parameters, lr, optimizer, lr_scheduler)
+        self.diagnostics: Diagnostics | None = None
+        self.callbacks: list[Callable[[Diagnostics], object]] = []
+        self._told: dict[int, Any] | None = None  # of the open population, by member
+        self._verify = False  # whether the next exchange compares the weights, whatever the epoch
+        self.ranks = join(process_group, self.device)
+        evolved = str(list(zip(self.param_names, self.param_shapes, self.param_dtypes, strict=True)))
+        self.seed = begin(self.ranks, self._state(), seed, model, evolved)
 
     @property
     def lr(self) -> float:
@@ -164,6 +174,16 @@ class TorchEggrollES(AskAndTell):
     def base_params(self) -> dict[str, Tensor]:
         """A copy of each evolved parameter, the centre of the population."""
         return {p.name: p.value.detach().clone() for p in self.parameters}
+
+    @property
+    def own_members(self) -> range:
+        """The members that this process evaluates: all of them, or whole pairs where ranks share the population."""
+        return self.shares[self.ranks.rank]
+
+    @property
+    def shares(self) -> list[range]:
+        """The members that each rank evaluates."""
+        return self.ranks.shares(self.pop_size, self.antithetic)
 
     def step(
         self,
@@ -194,13 +214,57 @@ class TorchEggrollES(AskAndTell):
         if eval_fn is None and loss_fn is None and callable(inputs) and not isinstance(inputs, Tensor):
             inputs, eval_fn = None, inputs
         if eval_fn is not None and inputs is None and loss_fn is None:
-            task = self._fitness_task(eval_fn)
+            task = fitness_task(lambda: eval_fn(self.model))
         elif eval_fn is None and callable(loss_fn):
-            task = self._loss_task(inputs, loss_fn, targets, per_member)
+            sliced = sliced_parts(per_member)
+            given = self.member_data(inputs, sliced[0], "inputs"), self.member_data(targets, sliced[1], "targets")
+            task = loss_task(lambda x: call_model(self.model, x), given[0], loss_fn, given[1])
         else:
             raise TypeError("call step(eval_fn) with a callable, or step(inputs, loss_fn, targets)")
         self._check()
-        return self._finish(self._of_all_ranks(self._evaluate(task)))
+        with self.evaluation():
+            fitness = fitness_table(self.run(task))
+            if len(fitness) != len(self.own_members):
+                raise ValueError(f"Expected {len(self.own_members)} fitness scores, got {len(fitness)}")
+        return self._advance(fitness)
+
+    def run(self, task: Task) -> Any:
+        """Evaluates the members of this process."""
+        return self.evaluator.run(task, self.perturbations, list(self.own_members))
+
+    def evaluation(self) -> AbstractContextManager[None]:
+        """Tells the other ranks where the evaluation inside the ``with`` fails."""
+        return self.ranks.evaluation(self.shares, self.epoch)
+
+    def _advance(self, own: Tensor) -> float:
+        """Goes from the fitness of this process's members to the next generation."""
+        s = self.ranks.exchange(own, self.shares, self._state())
+        self._verify = False
+        f, counted = shape_fitness(s, self.settings().fitness, self.antithetic, self.group_size)
+        norms = self._move(f, int(counted.sum()))
+        numbers = sum(p.value.numel() for p in self.parameters)
+        self.diagnostics = diagnose(
+            s, counted, self.antithetic, norms, numbers,
+            epoch=self.epoch, engine=self.evaluator.last, sigma=float(self.sigma), lr=self.lr,
+        )  # fmt: skip
+        self.epoch += 1
+        self._told = None
+        self._follow_schedule()
+        message = regime_warning(self.diagnostics)
+        if message is not None:
+            self.evaluator.warn("regime", message)
+        for callback in self.callbacks:
+            callback(self.diagnostics)
+        return self.diagnostics.fitness_mean
+
+    def _move(self, f: Tensor, number: int) -> dict[str, Tensor]:
+        """Moves the weights by the shaped fitness of ``number`` members; nothing moves without any."""
+        if not number:
+            return {}
+        weights = pair_weights(f, self.antithetic).to(self.device)
+        ascent = self.model_noise.ascent(self._draw(), weights, scale_of(self.scale, self.sigma, number) / number)
+        with torch.no_grad():
+            return self.updater.apply(ascent, self.max_update_norm, self.weight_decay)
 
     def forward(self, inputs: Any, per_member: bool = False) -> Any:
         """Evaluate the members of this epoch's ``ask()`` on ``inputs``; nothing is updated.
@@ -214,11 +278,172 @@ class TorchEggrollES(AskAndTell):
             an empty list on a rank without any.
         """
         self._check()
-        return self._run(self.forward_task(inputs, per_member))
+        return self.run(self.forward_task(inputs, per_member))
+
+    def forward_task(self, inputs: Any, per_member: bool) -> Task:
+        """Asks each member for the model's outputs."""
+        data = self.member_data(inputs, per_member, "inputs")
+        return output_task(lambda x: call_model(self.model, x), data)
+
+    def member_data(self, tree: Any, per_member: bool, name: str) -> MemberData:
+        """Reads a tree that the members share, or that has one slice for each."""
+        return MemberData(tree, self.own_members if per_member else None, self.pop_size, name)
+
+    def ask(self) -> Population[MemberSpec]:
+        """Open this epoch's population; evaluate its members anywhere, in any order, and ``tell`` what they got.
+
+        Where ranks share the population each gets its own members, and nobody else's.
+        """
+        self._check()
+        self._told = {}
+        own = self.own_members
+        return Population(len(own), lambda i: MemberSpec(self.seed, self.epoch, own[i]))
+
+    def tell(self, fitnesses: Any, *, partial: bool = False) -> float | None:
+        """Take the fitness of the members, higher is better, and move the weights.
+
+        Args:
+            fitnesses: one for each member that ``ask`` gave, in order, ``(N,)`` or ``(N, evaluations)``, or a
+                dictionary from a member's number or MemberSpec to a number or several. What is missing, None, NaN or
+                infinite drops its pair; who is told twice counts as told last.
+            partial: only remember them; a later call completes the population.
+
+        Returns:
+            The mean fitness over the members of all ranks, or None when ``partial``.
+
+        Raises:
+            RuntimeError: no population is open, or a rank is lost or holds another state; the population stays open.
+            ValueError: the number of fitnesses is not that of the members, or a member is of another epoch, seed or
+                rank.
+        """
+        if self._told is None:
+            raise RuntimeError("Call prepare_population() first, or ask(): no population is open")
+        own = self.own_members
+        news = results_by_member(fitnesses, own, self.pop_size, self.ranks.rank, self.seed, self.epoch)
+        told = {**self._told, **news}
+        table = fitness_table([told.get(i) for i in own])
+        if partial:
+            self._told = told
+            return None
+        return self._advance(table)
+
+    @contextmanager
+    def member(self, member: int | MemberSpec) -> Generator[nn.Module, None, None]:
+        """Let the model be one member inside the ``with``; afterwards its weights are what they were, to the bit.
+
+        Args:
+            member: an index of this epoch's population, or a spec of any epoch.
+        """
+        with self.evaluator.member(self._perturbation(member)):
+            yield self.model
+
+    def held(self) -> AbstractContextManager[None]:
+        """Draw each member's perturbation once inside the ``with`` and keep it, for many ``forward`` passes each."""
+        return self.model_noise.cached()
+
+    def export_lora(self, member: int | MemberSpec) -> dict[str, Tensor]:
+        """Give a member as low-rank factors in PEFT's layout, for a LoRA scale of 1.
+
+        Args:
+            member: an index of this epoch's population, or a spec of any epoch.
+
+        Returns:
+            Names of PEFT to tensors; parameters without factors, such as biases, come in full.
+        """
+        return lora_factors(self.model, self.parameters, self._perturbation(member))
+
+    def prepare_population(self) -> Population[dict[str, Tensor]]:
+        """Open this epoch's population as dense parameters, each member made when it is asked for.
+
+        Returns:
+            A sequence of dictionaries for ``torch.func.functional_call``, buffers and other parameters included.
+        """
+        specs = self.ask()
+        return Population(len(specs), lambda i: {k: value[0] for k, value in self._dense([specs[i].member]).items()})
+
+    def get_stacked_params(self) -> dict[str, Tensor]:
+        """Give the members of ``ask()`` as dense tensors ``(members, *shape)``; this holds all of them at once.
+
+        Raises:
+            RuntimeError: no population is open.
+        """
+        if self._told is None:
+            raise RuntimeError("Call prepare_population() first")
+        return self._dense(list(self.own_members))
+
+    def apply_fitness_scores(self, fitnesses: Tensor | Sequence[float]) -> float:
+        """Take the fitness of each member of ``prepare_population()``, and move the weights.
+
+        Args:
+            fitnesses: ``(members,)``, higher is better; a tensor or a list.
+
+        Returns:
+            The mean fitness.
+
+        Raises:
+            RuntimeError: no population is open.
+            ValueError: the number of fitnesses is wrong.
+        """
+        mean = self.tell(fitnesses)
+        assert mean is not None
+        return mean
+
+    def perturbations(self, members: list[int], spec: MemberSpec | None = None) -> list[Delta]:
+        """Draws the factors of some members of this generation, or of that of ``spec``."""
+        return self.model_noise.deltas(self._draw(spec), members)
+
+    def _perturbation(self, member: int | MemberSpec) -> list[Delta]:
+        spec = MemberSpec(self.seed, self.epoch, member) if isinstance(member, int) else member
+        if not 0 <= spec.member < self.pop_size:
+            raise ValueError(f"member must be in [0, {self.pop_size}), got {spec.member}")
+        return one_member(self.perturbations([spec.member], spec), 0)
+
+    def _draw(self, spec: MemberSpec | None = None) -> Draw:
+        seed, epoch, sigma = self.seed, self.epoch, self.sigma
+        if spec is not None:
+            seed, epoch = spec.seed, spec.epoch
+            sigma = self.sigma if self.sigma_schedule is None else float(self.sigma_schedule(epoch))
+        number = epoch // self.noise_reuse if self.noise_reuse else 0
+        return Draw(seed, number, sigma, self.rank, self.noise, self.antithetic)
+
+    def _dense(self, members: list[int]) -> dict[str, Tensor]:
+        return dense_members(self.model, self.parameters, self.perturbations(members))
+
+    def _follow_schedule(self) -> None:
+        if self.sigma_schedule is not None:
+            self.sigma = float(self.sigma_schedule(self.epoch))
+
+    def settings(self) -> Settings:
+        """Collects the hyper-parameters as they are now."""
+        values = {**vars(self.evaluator), **vars(self)}
+        chosen = Settings(**{name: values[name] for name in Settings._fields})
+        default = "zscore" if self.normalize_fitness else "centered"
+        return chosen._replace(fitness=default if self.fitness is None else self.fitness)
+
+    def _check(self) -> None:
+        check_settings(self.settings())
+
+    def _state(self) -> SharedState:
+        """Says what all ranks must have in common."""
+        chosen = {**self.settings()._asdict(), "checksum_every": self.checksum_every}
+        due = self._verify or bool(self.checksum_every and self.epoch % self.checksum_every == 0)
+        weights = [p.value for p in self.parameters]
+        return SharedState(self.epoch, self.seed, settings_digest(chosen, self.optimizer), weights, due)
 
     def state_dict(self) -> dict[str, Any]:
         """Give everything that a run needs to go on to the bit: tensors, numbers, strings, lists and dictionaries."""
-        return checkpoint(self)
+        state: dict[str, Any] = {
+            "epoch": self.epoch,
+            "base_params": {p.name: p.value.detach().to("cpu", copy=True) for p in self.parameters},
+            "param_names": list(self.param_names),
+            "param_shapes": [list(shape) for shape in self.param_shapes],
+            "lr": self.lr,
+            **{name: getattr(self, name) for name in SAVED},
+            **self.updater.state_dict(),
+        }
+        if callable(state["fitness"]):
+            del state["fitness"]
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over weights, settings, optimizer and noise of a checkpoint, those of 0.2.0 included.
@@ -227,7 +452,28 @@ class TorchEggrollES(AskAndTell):
             KeyError: something is missing.
             ValueError: the checkpoint is of other parameters; nothing is written then.
         """
-        restore(self, state)
+        epoch, weights = state["epoch"], state["base_params"]
+        check_same_parameters({p.name: p.value for p in self.parameters}, weights)
+        check("lr", state.get("lr", 0.0), "[0, inf)")
+        self._take({name: state[name] for name in SAVED if name in state})
+        with torch.no_grad():
+            for p in self.parameters:
+                p.value.copy_(weights[p.name])
+        if "optimizer" in state:
+            self.updater.load_state_dict(state)
+        elif "lr" in state:
+            self.lr = state["lr"]
+        self.epoch, self._told, self._verify = epoch, None, True
+
+    def _take(self, settings: dict[str, Any]) -> None:
+        """Takes settings over, all of them or none."""
+        before = {name: getattr(self, name) for name in settings}
+        try:
+            vars(self).update(settings)
+            self._check()
+        except Exception:
+            vars(self).update(before)
+            raise
 
     def __repr__(self) -> str:
         """Show every setting."""

@@ -1,13 +1,43 @@
-"""Choose what evolves by the names of modules, as PEFT chooses what it adapts."""
+"""Which parameters evolve; modules are chosen by name, as PEFT chooses what it adapts."""
 
 import re
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
+import torch
 from torch import nn
 
+ParameterFilter = Callable[[nn.Parameter, str], bool]
 
-def target_modules(names: str | Iterable[str], *, bias: bool = False) -> Callable[[nn.Parameter, str], bool]:
-    """Make a ``param_filter`` that evolves the weights of the named modules.
+
+class NamedParameter(NamedTuple):
+    """One evolved parameter."""
+
+    name: str
+    value: nn.Parameter
+
+
+def evolved_parameters(model: nn.Module, param_filter: ParameterFilter | None) -> list[NamedParameter]:
+    """Lists what evolves; tied parameters once.
+
+    Raises:
+        ValueError: nothing is selected, or something can not be perturbed.
+    """
+    chosen = [
+        NamedParameter(name, p)
+        for name, p in model.named_parameters()
+        if p.requires_grad and (param_filter is None or param_filter(p, name))
+    ]
+    if not chosen:
+        raise ValueError("TorchEggrollES: no parameters selected for ES.")
+    for name, p in chosen:
+        if not p.is_floating_point() or p.layout != torch.strided:
+            raise ValueError(f"evolved parameters must be dense real floating-point tensors, got {name!r}: {p.dtype}")
+    return chosen
+
+
+def target_modules(names: str | Iterable[str], *, bias: bool = False) -> ParameterFilter:
+    """Returns a ``param_filter`` that evolves the weights of the named modules.
 
     Args:
         names: a regular expression that a module's whole name must match, or names: a module is meant by its own name

@@ -14,7 +14,7 @@ Source: Sarkar et al. 2025 (EGGROLL), sections 6.3 and H.2, table 15, https://ar
 2017, https://arxiv.org/abs/1703.03864 (centred ranks)
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, cast
 
@@ -98,6 +98,8 @@ def shape_fitness(s: Tensor, shaping: str | Shaping, antithetic: bool, group_siz
     Raises:
         ValueError: the callable gave something else than one finite weight per member.
     """
+    if shaping == "question" and s.dim() == 1:
+        s = s.unsqueeze(1)
     counted = torch.isfinite(s) if s.dim() == 1 else torch.isfinite(s).all(1)
     if antithetic:
         counted = counted.view(-1, 2).all(1).repeat_interleave(2)
@@ -163,16 +165,3 @@ def _row(result: Any) -> list[float]:
             return [float(cast(float, v)) for v in values]
     found = cast("object", result)
     raise TypeError(f"fitness must be a real number, or one per evaluation, got {found!r} of {type(found).__name__}")
-
-
-def by_member(results: Mapping[Any, Any], population: int) -> list[Any]:
-    """Put results that came in any order, some perhaps never, in the members' order."""
-    placed: list[Any] = [None] * population
-    for member, value in results.items():
-        index = getattr(member, "member", member)
-        if isinstance(index, bool) or not isinstance(index, int):
-            raise TypeError(f"a fitness must be keyed by a member's index or MemberSpec, got {member!r}")
-        if not 0 <= index < population:
-            raise ValueError(f"member must be in [0, {population}), got {index}")
-        placed[index] = value
-    return placed

@@ -5,13 +5,15 @@
 A module that stores (in, out), as the Conv1D of Transformers, takes the transposed product.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, NamedTuple, TypeVar, overload
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar, cast, overload
 
 import torch
 from torch import Tensor, nn
 
-from ._evaluate.task import Evolved
+from ._ops.products import full
+from .filters import NamedParameter
+from .noise.model import precise_dtype
 from .noise.perturbation import Delta
 
 Item = TypeVar("Item")
@@ -63,7 +65,62 @@ class Population(Sequence[Item], Generic[Item]):
         return f"Population({self._size} members)"
 
 
-def lora_factors(model: nn.Module, parameters: Sequence[Evolved], deltas: Sequence[Delta]) -> dict[str, Tensor]:
+def results_by_member(results: Any, own: range, population: int, rank: int, seed: int, epoch: int) -> dict[int, Any]:
+    """Sorts what was told of members by their number; None is as good as nothing.
+
+    Args:
+        results: one per member of ``own``, in order, or a mapping from numbers or specs.
+        own: the members of this process.
+        population: members of all processes.
+        rank: of this process, for messages.
+        seed: of the open population.
+        epoch: of the open population.
+
+    Raises:
+        TypeError: a key is neither a number nor a MemberSpec.
+        ValueError: too many or too few, or of another population or process.
+    """
+    if not isinstance(results, Mapping):
+        if len(results) != len(own):
+            raise ValueError(f"Expected {len(own)} fitness scores, got {len(results)}")
+        return dict(zip(own, results, strict=True))
+    told: dict[int, Any] = {}
+    for member, value in cast("Mapping[object, Any]", results).items():
+        if isinstance(member, MemberSpec) and (member.seed, member.epoch) != (seed, epoch):
+            raise ValueError(
+                f"fitness must be of this population, seed {seed} and epoch {epoch}, got {member}; "
+                "drop results that came too late"
+            )
+        index = getattr(member, "member", member)
+        if isinstance(index, bool) or not isinstance(index, int):
+            raise TypeError(f"a fitness must be keyed by a member's index or MemberSpec, got {member!r}")
+        if not 0 <= index < population:
+            raise ValueError(f"member must be in [0, {population}), got {index}")
+        told[index] = value
+    told = {i: value for i, value in told.items() if value is not None}
+    foreign = sorted(i for i in told if i not in own)
+    if foreign:
+        raise ValueError(
+            f"rank {rank} must tell of its own members, {own.start} to {own.stop - 1}, got {foreign}; "
+            "ask() gives each rank those that it evaluates"
+        )
+    return told
+
+
+def dense_members(model: nn.Module, parameters: Sequence[NamedParameter], deltas: Sequence[Delta]) -> dict[str, Tensor]:
+    """Forms members in full: name to ``(members, *shape)``, with everything that is not evolved."""
+    own = dict(zip([p.name for p in parameters], deltas, strict=True))
+    out: dict[str, Tensor] = {}
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if name in own:
+            precise = value.detach().to(precise_dtype(value.dtype))
+            out[name] = (precise + full(tuple(value.shape), *own[name])).to(value.dtype)
+        else:
+            out[name] = value.detach().unsqueeze(0).expand(deltas[0].members, *value.shape)
+    return out
+
+
+def lora_factors(model: nn.Module, parameters: Sequence[NamedParameter], deltas: Sequence[Delta]) -> dict[str, Tensor]:
     """Name each factor as PEFT does.
 
     Args:

@@ -22,11 +22,9 @@ import torch
 from torch import Tensor
 
 from ._checks import check_integer
-from ._evaluate.evaluator import refill, sliced
-from ._evaluate.task import Task
+from ._evaluate.task import MemberData, Task, refill, sliced_parts
 from ._evaluate.tree import map_tensors, tensors_of
 from .es import TorchEggrollES
-from .noise.perturbation import Delta
 
 
 class PersistentES:
@@ -83,34 +81,18 @@ class PersistentES:
         Raises:
             RuntimeError: a rank is lost, or failed; nothing was written.
         """
-        if per_member not in (True, False, "inputs", "targets"):
-            raise ValueError(f"per_member must be True, False, 'inputs' or 'targets', got {per_member!r}")
-        es = self.es
+        es, sliced = self.es, sliced_parts(per_member)
         if begins(es.epoch, es.noise_reuse if self.windows is None else self.windows):
             self.reset()
-        own = per_member in (True, "inputs"), per_member in (True, "targets")
-        task = window_task(es.model, self._initial, self._states, inputs, loss_fn, targets, own)
+        given = es.member_data(inputs, sliced[0], "inputs"), es.member_data(targets, sliced[1], "targets")
+        task = window_task(es.model, self._initial, self._states, given[0], loss_fn, given[1])
         es.ask()
-        try:
-            fitness, after = self._evaluated(task)
-        except Exception:
-            es.ranks.fail(es.pop_size, es.antithetic, es.epoch)
-            raise
+        with es.evaluation():
+            fitness, after = es.run(task) or (torch.zeros(0), self._states)
         mean = es.tell(fitness)
-        self._states = [s.detach().clone() for s in after]
+        self._states = [s.detach().clone() for s in tensors_of(after)]
         assert mean is not None
         return mean
-
-    def _evaluated(self, task: Task) -> tuple[Tensor, list[Tensor]]:
-        es, members = self.es, self.es.own_members
-        if not members:
-            return torch.zeros(0, dtype=torch.float64), self._states
-
-        def draw(some: list[int]) -> list[Delta]:
-            return es.perturbations([members[i] for i in some])
-
-        fitness, after = es.evaluator.run(task, draw, list(range(len(members))))
-        return fitness, tensors_of(after)
 
     def reset(self, members: list[int] | None = None) -> None:
         """Put members, or all, back to the initial state; what ended early begins again with the same weights.
@@ -154,16 +136,10 @@ class PersistentES:
 
 
 def everyone(own: Tensor, es: TorchEggrollES) -> Tensor:
-    """Gather ``(members, ...)`` of every rank, on the CPU; alone, a copy."""
-    if es.ranks.alone:
-        return own.to("cpu", copy=True)
-    shares = [es.ranks.members(es.pop_size, es.antithetic, rank) for rank in range(es.ranks.world)]
+    """Gathers ``(members, ...)`` of every rank, on the CPU; alone, a copy."""
     wide = torch.float64 if own.is_floating_point() else torch.int64  # holds every number of a narrower kind
-    row = torch.zeros(max(map(len, shares)), *own.shape[1:], dtype=wide)
-    row[: len(own)] = own
-    rows = es.ranks.gather(row.view(-1), es.epoch)
-    parts = [found.view(row.shape)[: len(share)] for found, share in zip(rows, shares, strict=True)]
-    return torch.cat(parts).to(own.dtype)
+    row = own.to("cpu", wide, copy=True)
+    return es.ranks.gather_rows(row, es.shares, es.epoch).to(own.dtype)
 
 
 def begin(initial: list[Tensor], members: int) -> list[Tensor]:
@@ -180,12 +156,11 @@ def window_task(
     call: Callable[[Any, Any], Any],
     structure: Any,
     states: list[Tensor],
-    inputs: Any,
+    inputs: MemberData,
     loss_fn: Callable[[Any, Any], Any],
-    targets: Any,
-    own: tuple[bool, bool],
+    targets: MemberData,
 ) -> Task:
-    """Ask of each member its fitness over one window, and the state behind it.
+    """Asks of each member its fitness over one window, and the state behind it.
 
     Args:
         call: the model, ``(inputs, state) -> (outputs, state)``.
@@ -194,20 +169,14 @@ def window_task(
         inputs: of the window.
         loss_fn: ``(outputs, targets) -> loss``, lower is better.
         targets: of the window.
-        own: whether inputs, and whether targets, have one slice per member in front.
     """
-    members = len(states[0])
-    xs = sliced(inputs, members, "inputs") if own[0] else []
-    ys = sliced(targets, members, "targets") if own[1] else []
-    first, last = len(states), len(states) + len(xs)
+    first, last = len(states), len(states) + len(inputs.tensors)
 
     def forward(data: list[Any]) -> Any:
-        x = refill(inputs, data[first:last]) if own[0] else inputs
-        return call(x, refill(structure, data[:first]))  # (2)
+        return call(inputs.fill(data[first:last]), refill(structure, data[:first]))  # (2)
 
     def finish(outputs: Any, data: list[Any]) -> Any:
         y, state = outputs
-        fitness = -loss_fn(y, refill(targets, data[last:]) if own[1] else targets)  # (3)
-        return torch.as_tensor(fitness), state
+        return torch.as_tensor(-loss_fn(y, targets.fill(data[last:]))), state  # (3)
 
-    return Task(forward, finish, [*states, *xs, *ys])
+    return Task(forward, finish, [*states, *inputs.tensors, *targets.tensors])

@@ -4,14 +4,14 @@ Weights in low precision have a float32 master copy that the optimizer moves; th
 SGD of our own each parameter is estimated, stepped and forgotten before the next.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from ._evaluate.task import Evolved
+from .filters import NamedParameter
 
 _norm = cast(Callable[[Tensor], Tensor], torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]
 
@@ -26,7 +26,7 @@ class Updater:
         lr_scheduler: None, a function of the optimizer, or a scheduler.
     """
 
-    def __init__(self, parameters: Sequence[Evolved], lr: float, optimizer: Any, lr_scheduler: Any) -> None:
+    def __init__(self, parameters: Sequence[NamedParameter], lr: float, optimizer: Any, lr_scheduler: Any) -> None:
         self.optimizer: Optimizer
         self._model = [p.value for p in parameters]
         self.plain: bool = optimizer is None
@@ -42,11 +42,11 @@ class Updater:
             self.optimizer = _made(optimizer, self._masters, lr)
         self.lr_scheduler: Any = lr_scheduler(self.optimizer) if _is_factory(lr_scheduler) else lr_scheduler
 
-    def apply(self, ascent: Callable[[int], Tensor], limit: float | None, weight_decay: float) -> dict[str, Tensor]:
+    def apply(self, ascent: Iterable[Tensor], limit: float | None, weight_decay: float) -> dict[str, Tensor]:
         """Move the weights.
 
         Args:
-            ascent: parameter's position to ΔW.
+            ascent: ΔW of each parameter in order; taken one by one where the update allows it.
             limit: largest norm of ΔW over all parameters, or None.
             weight_decay: decoupled, times the learning rate.
 
@@ -71,13 +71,12 @@ class Updater:
             if self.lr_scheduler is not None:
                 self.lr_scheduler.step()
 
-    def _stream(self, ascent: Callable[[int], Tensor]) -> dict[str, Tensor]:
+    def _stream(self, ascent: Iterable[Tensor]) -> dict[str, Tensor]:
         weights: list[Tensor] = []
         updates: list[Tensor] = []
         lr = self.optimizer.param_groups[0]["lr"]
-        for j, master in enumerate(self._masters):
+        for master, update in zip(self._masters, ascent, strict=True):
             weights.append(_norm(master.detach()))
-            update = ascent(j)
             updates.append(_norm(update))
             master.grad = update.neg_().to(master.dtype)
             self.optimizer.step()
@@ -85,8 +84,8 @@ class Updater:
         norm = _total(updates)
         return {"update_norm": norm, "weight_norm": _total(weights), "moved_norm": norm * lr}
 
-    def _together(self, ascent: Callable[[int], Tensor], limit: float | None, weight_decay: float) -> dict[str, Tensor]:
-        updates = [ascent(j) for j in range(len(self._masters))]
+    def _together(self, ascent: Iterable[Tensor], limit: float | None, weight_decay: float) -> dict[str, Tensor]:
+        updates = list(ascent)
         norm = _total([_norm(update) for update in updates])
         if limit is not None:
             factor = (limit / norm.clamp(min=torch.finfo(norm.dtype).tiny)).clamp(max=1)

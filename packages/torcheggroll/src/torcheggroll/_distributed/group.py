@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
+from .checksum import checksum, digest
 from .ranks import Ranks
+from .state import SharedState
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -55,6 +57,32 @@ def join(process_group: "ProcessGroup | Literal[False] | None", device: torch.de
         return torch.stack(rows).cpu()
 
     return Ranks(rank, world, gather)
+
+
+def begin(ranks: Ranks, state: SharedState, chosen: int | None, model: nn.Module, evolved: str) -> int:
+    """Refuses ranks that begin differently.
+
+    Args:
+        ranks: of the group.
+        state: of this rank.
+        chosen: the seed that the user gave.
+        model: its weights and buffers must be equal on all ranks.
+        evolved: names, shapes and dtypes of the evolved parameters.
+
+    Returns:
+        The seed that the user gave, or what rank 0 would use where no rank was given one.
+    """
+    if ranks.alone:
+        return state.seed
+    words = {
+        "the choice to give a seed": int(chosen is None),
+        "the seed": chosen or 0,
+        "names or shapes of the evolved parameters": digest(evolved),
+        "settings": state.settings,
+        "weights and buffers": checksum([*model.parameters(), *model.buffers()]),
+    }
+    agreed = ranks.compare(words, state.epoch, state.seed)
+    return agreed if chosen is None else chosen
 
 
 def _warn_under_torchrun() -> None:

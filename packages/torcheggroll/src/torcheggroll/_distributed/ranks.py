@@ -6,7 +6,9 @@ evaluated more than once, the rest follows in a second row. Nothing is written b
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -14,9 +16,9 @@ from torch import Tensor
 
 from ..fitness import NAN
 from .checksum import digest
+from .state import SharedState
 
 Gather = Callable[[Tensor], Tensor]
-Describe = Callable[[bool], Mapping[str, int]]
 
 _CODE = 24  # bits of the header for the number of evaluations; the digest takes the others
 _FAILED = (1 << _CODE) - 1
@@ -50,11 +52,11 @@ class Ranks:
         """Be alone where it is unpickled: that process has its own group, or none."""
         return Ranks, ()
 
-    def members(self, population: int, antithetic: bool, rank: int | None = None) -> range:
-        """Say which members a rank evaluates: whole pairs, next to each other, at most one pair more than any other."""
-        size = 2 if antithetic else 1
-        rank, pairs = self.rank if rank is None else rank, population // size
-        return range(size * (pairs * rank // self.world), size * (pairs * (rank + 1) // self.world))
+    def shares(self, population: int, antithetic: bool) -> list[range]:
+        """Says which members each rank evaluates: whole pairs, next to each other, nobody more than one pair more."""
+        size, pairs = (2, population // 2) if antithetic else (1, population)
+        ends = [size * (pairs * rank // self.world) for rank in range(self.world + 1)]
+        return [range(*both) for both in pairwise(ends)]
 
     def gather(self, row: Tensor, epoch: int) -> Tensor:
         """Give every rank's ``row``, ``(n,)`` of int64 or float64, as ``(world, n)``.
@@ -73,16 +75,13 @@ class Ranks:
                 "from the last checkpoint (torchrun --max-restarts does), or pass process_group=False to run alone"
             ) from error
 
-    def exchange(self, own: Tensor, population: int, antithetic: bool, epoch: int, describe: Describe) -> Tensor:
-        """Join the fitness of every rank's members.
+    def exchange(self, own: Tensor, shares: Sequence[range], state: SharedState) -> Tensor:
+        """Joins the fitness of every rank's members.
 
         Args:
             own: ``(members,)`` or ``(members, evaluations)`` float64, of this rank's members in order.
-            population: number of members on all ranks.
-            antithetic: members 2k and 2k + 1 are a pair.
-            epoch: of the step, for messages.
-            describe: gives what all ranks must have in common, by name; called with True for everything, with False
-                for what this step compares.
+            shares: the members of each rank.
+            state: what all ranks must have in common.
 
         Returns:
             The whole table, the same on every rank, as one process would have made it.
@@ -92,12 +91,11 @@ class Ranks:
         """
         if self.alone:
             return own
-        shares = torch.tensor([len(self.members(population, antithetic, rank)) for rank in range(self.world)])
-        most = int(shares.max())
-        sent = torch.arange(most) < shares.unsqueeze(1)
+        epoch, most = state.epoch, _busiest(shares)
+        sent = torch.arange(most) < torch.tensor([[len(share)] for share in shares])
         code = 0 if own.dim() == 1 else own.shape[1]
         first = own[:, 0] if code else own
-        rows = self.gather(self._row(code, describe(False), first, most), epoch)
+        rows = self.gather(_row(code, state.words(state.verify), first, most), epoch)
         codes, marks = zip(*[_split(int(header)) for header in rows[:, 0]], strict=True)
         failed = [rank for rank, found in enumerate(codes) if found == _FAILED]
         if failed:
@@ -106,26 +104,35 @@ class Ranks:
                 "stands in the output of that rank"
             )
         if len(set(marks)) > 1:
-            self.compare(describe(True), epoch)
+            self.compare(state.words(True), epoch)
         table = rows[:, 1:][sent].view(own.dtype)
         width = max(codes)
         if width < 2:
             return table.unsqueeze(1) if width else table
-        rest = own.new_full((most, width - 1), NAN)
+        rest = own.new_full((len(own), width - 1), NAN)
         if code:
-            rest[: len(own), : code - 1] = own[:, 1:]
-        others = self.gather(rest.view(-1), epoch).view(self.world, most, width - 1)[sent]
-        return torch.cat([table.unsqueeze(1), others], 1)
+            rest[:, : code - 1] = own[:, 1:]
+        return torch.cat([table.unsqueeze(1), self.gather_rows(rest, shares, epoch)], 1)
 
-    def fail(self, population: int, antithetic: bool, epoch: int) -> None:
-        """Let the others know that this rank has no fitness to give, so that they need not wait for it."""
-        if self.alone:
-            return
-        most = max(len(self.members(population, antithetic, rank)) for rank in range(self.world))
+    @contextmanager
+    def evaluation(self, shares: Sequence[range], epoch: int) -> Generator[None, None, None]:
+        """Lets the others know where the evaluation inside the ``with`` fails, so that they need not wait for it."""
         try:
-            self.gather(self._row(_FAILED, {}, torch.zeros(0, dtype=torch.float64), most), epoch)
-        except RuntimeError:
-            return  # they are gone, and the caller is about to raise what went wrong here
+            yield
+        except Exception:
+            if not self.alone:
+                with suppress(RuntimeError):  # they are gone, and the caller is about to see what went wrong here
+                    self.gather(_row(_FAILED, {}, torch.zeros(0, dtype=torch.float64), _busiest(shares)), epoch)
+            raise
+
+    def gather_rows(self, own: Tensor, shares: Sequence[range], epoch: int) -> Tensor:
+        """Joins ``(members, ...)`` of every rank, of int64 or float64, in the order of the population."""
+        if self.alone:
+            return own
+        row = own.new_zeros(_busiest(shares), *own.shape[1:])
+        row[: len(own)] = own
+        rows = self.gather(row.view(-1), epoch).view(self.world, *row.shape)
+        return torch.cat([found[: len(share)] for found, share in zip(rows, shares, strict=True)])
 
     def compare(self, words: Mapping[str, int], epoch: int, own: int = 0) -> int:
         """Refuse to go on where ranks hold different states.
@@ -158,12 +165,18 @@ class Ranks:
             )
         return int(rows[0, -1]) & _WORD
 
-    def _row(self, code: int, words: Mapping[str, int], fitness: Tensor, most: int) -> Tensor:
-        mark = digest(repr(sorted(words.items()))) >> _CODE  # what is left of the header
-        row = torch.zeros(1 + most, dtype=torch.int64)
-        row[0] = _signed(mark << _CODE | code)
-        row[1 : 1 + len(fitness)] = fitness.contiguous().view(torch.int64)
-        return row
+
+def _row(code: int, words: Mapping[str, int], fitness: Tensor, most: int) -> Tensor:
+    mark = digest(repr(sorted(words.items()))) >> _CODE  # what is left of the header
+    row = torch.zeros(1 + most, dtype=torch.int64)
+    row[0] = _signed(mark << _CODE | code)
+    row[1 : 1 + len(fitness)] = fitness.contiguous().view(torch.int64)
+    return row
+
+
+def _busiest(shares: Sequence[range]) -> int:
+    """Counts the members of the rank that has the most."""
+    return max(map(len, shares))
 
 
 def _split(header: int) -> tuple[int, int]:

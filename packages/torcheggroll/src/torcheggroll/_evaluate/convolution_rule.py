@@ -12,7 +12,7 @@ from torch import Tensor
 from .._ops.convolution import convolution
 from .._ops.per_member import Call
 from ..noise.perturbation import Delta
-from .intercept import Catcher, Rule
+from .intercept import Interceptor, Rule
 
 _NONE = Delta(None, None, None)
 
@@ -21,7 +21,7 @@ def convolution_rule(base: Callable[..., Tensor], dims: int) -> Rule:
     """Make the rule of ``functional.conv1d``, ``functional.conv2d`` or ``functional.conv3d``."""
 
     def rule(
-        catch: Catcher,
+        intercept: Interceptor,
         input: Tensor,
         weight: Tensor,
         bias: Tensor | None = None,
@@ -30,19 +30,19 @@ def convolution_rule(base: Callable[..., Tensor], dims: int) -> Rule:
         dilation: Any = 1,
         groups: int = 1,
     ) -> Any:
-        if catch.find(input) is not None:
+        if intercept.find(input) is not None:
             return NotImplemented
-        found, shift = catch.find(weight), catch.find(bias)
+        found, shift = intercept.find(weight), intercept.find(bias)
         delta = found.delta if found else _NONE
         if delta.dense is not None and weight.shape[0] != 1:
             return NotImplemented
         delta = _row(delta, weight.dim())
         settings = {"stride": stride, "padding": padding, "dilation": dilation}
         call = Call(convolution, 2, {"base": base, "groups": groups, "settings": settings})
-        lead = input.dim() - catch.dims(input)
-        x = input if catch.dims(input) == dims + 2 else catch.like(input, input.unsqueeze(lead))
-        out = catch.apply(call, x, weight, bias, delta.left, delta.right, shift.delta.dense if shift else None)
-        return out if x is input else catch.like(out, out.squeeze(lead))
+        lead = input.dim() - intercept.dims(input)
+        x = input if intercept.dims(input) == dims + 2 else intercept.like(input, input.unsqueeze(lead))
+        out = intercept.apply(call, x, weight, bias, delta.left, delta.right, shift.delta.dense if shift else None)
+        return out if x is input else intercept.like(out, out.squeeze(lead))
 
     return rule
 

@@ -15,12 +15,14 @@ from torch.nn import functional
 from .._ops.attention import attention, grouping
 from .._ops.linear import linear
 from .._ops.per_member import Call
+from ..filters import NamedParameter
 from ..noise.perturbation import Delta
-from .intercept import METADATA, Catcher, Perturbed, op_name
+from .intercept import METADATA, Interceptor, Perturbed, op_name, perturbed
 from .rules import RULES
 from .shared import SharedProducts
-from .task import Evolved, Task
-from .tree import join, map_tensors
+from .task import Task
+from .tree import concatenated, join, map_tensors
+from .warn import WarnOnce
 
 _NAMES = ("add", "sub", "mul", "div", "maximum", "minimum", "relu", "tanh", "sigmoid", "exp", "log", "neg", "abs",
           "pow", "sqrt", "rsqrt", "square", "sin", "cos", "erf", "clamp", "where", "__add__", "__radd__", "__sub__",
@@ -61,13 +63,11 @@ def mark(value: Tensor) -> Tensor:
     return value
 
 
-class Folder(Catcher):
-    """A catcher whose perturbations, and the tensors that come of them, have all members in front."""
+class Folder(Interceptor):
+    """An interceptor whose perturbations, and the tensors that come of them, have all members in front."""
 
-    def __init__(
-        self, parameters: Sequence[Perturbed], members: int, warned: set[str], products: SharedProducts
-    ) -> None:
-        super().__init__(parameters, RULES, {}, warned)
+    def __init__(self, parameters: Sequence[Perturbed], members: int, warn: WarnOnce, products: SharedProducts) -> None:
+        super().__init__(parameters, RULES, {}, warn)
         self.members = members
         self._products = products
 
@@ -89,7 +89,7 @@ class Folder(Catcher):
         return mark(view) if is_folded(source) else view
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Catch one op."""
+        """Intercepts one op."""
         kwargs = kwargs or {}
         tensors = _tensors(args, kwargs)
         folded = any(is_folded(t) for t in tensors)
@@ -99,7 +99,7 @@ class Folder(Catcher):
         if func is functional.scaled_dot_product_attention and (folded or uses):
             out = self._attention(*args, **kwargs)
         elif uses:
-            out = self._caught(func, args, kwargs)
+            out = self._intercepted(func, args, kwargs)
         elif func is functional.multi_head_attention_forward:
             out = RULES[func](self, *args, **kwargs)
         elif not folded:
@@ -198,23 +198,33 @@ def _tensors(args: Any, kwargs: Any) -> list[Tensor]:
     return [t for values in nested for t in values if isinstance(t, Tensor)]
 
 
-def run_fold(
-    parameters: Sequence[Evolved],
-    deltas: Sequence[Delta],
-    task: Task,
-    members: Sequence[int],
-    warned: set[str],
-    products: SharedProducts,
-) -> tuple[Any, int]:
-    """Evaluate all members as one batch, the loss under vmap; gives the bytes of a member's largest tensor too."""
-    named = [Perturbed(p.name, p.value, d) for p, d in zip(parameters, deltas, strict=True)]
-    own = [value[members[0] : members[-1] + 1] for value in task.data]
-    assert task.forward is not None
-    with Folder(named, len(members), warned, products) as fold:
-        outputs = task.forward([mark(value.view_as(value)) for value in own])
-    outputs = map_tensors(
-        lambda t: t.view_as(t) if is_folded(t) else t.unsqueeze(0).expand(len(members), *t.shape), outputs
-    )
-    if task.finish is None:
-        return outputs, fold.largest
-    return torch.func.vmap(task.finish)(outputs, own), fold.largest
+class Fold:
+    """Evaluates the members of a chunk as one batch; base products that all members share last as long as it does.
+
+    Args:
+        parameters: the evolved ones.
+        warn: told of ops without a rule.
+    """
+
+    def __init__(self, parameters: Sequence[NamedParameter], warn: WarnOnce) -> None:
+        self._parameters = parameters
+        self._warn = warn
+        self._products = SharedProducts()
+        self.largest = 0  # bytes of a member's largest tensor
+
+    def run(self, deltas: Sequence[Delta], task: Task) -> Any:
+        """Returns the results of a chunk, members in front; the loss is evaluated under vmap."""
+        assert task.forward is not None
+        named = perturbed(self._parameters, deltas)
+        members = deltas[0].members
+        with Folder(named, members, self._warn, self._products) as fold:
+            outputs = task.forward([mark(value.view_as(value)) for value in task.data])
+        self.largest = max(self.largest, fold.largest)
+        outputs = map_tensors(
+            lambda t: t.view_as(t) if is_folded(t) else t.unsqueeze(0).expand(members, *t.shape), outputs
+        )
+        return outputs if task.finish is None else torch.func.vmap(task.finish)(outputs, task.data)
+
+    def join(self, chunks: list[Any]) -> Any:
+        """Joins the results of chunks."""
+        return concatenated(chunks)

@@ -1,11 +1,10 @@
-"""Catch every use of a perturbed parameter, wherever in the model it happens.
+"""Intercepts every use of a perturbed parameter, wherever in the model it happens.
 
 A parameter is known by identity, not by the module that owns it: ``F.linear(x, w)``, tied weights, the packed
 projection of attention and bare parameters are all seen. An op of the library gets the factors; any other op gets
 the parameter materialised, for that member only.
 """
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -14,7 +13,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from .._ops.per_member import Call, PerMember
+from ..filters import NamedParameter
 from ..noise.perturbation import Delta
+from .warn import WarnOnce
 
 
 class Perturbed(NamedTuple):
@@ -52,6 +53,11 @@ class Perturbed(NamedTuple):
         )
 
 
+def perturbed(parameters: Sequence[NamedParameter], deltas: Sequence[Delta]) -> list[Perturbed]:
+    """Pairs each parameter with its perturbation."""
+    return [Perturbed(p.name, p.value, delta) for p, delta in zip(parameters, deltas, strict=True)]
+
+
 def formed(left: Tensor, right: Tensor, size: torch.Size) -> Tensor:
     """Multiply the factors out, with the members in front where the factors have them."""
     return (left.transpose(-1, -2) @ right).reshape(*left.shape[:-2], *size)
@@ -78,14 +84,14 @@ METADATA: frozenset[Any] = frozenset(
 )  # fmt: skip
 
 
-class Catcher(TorchFunctionMode):
+class Interceptor(TorchFunctionMode):
     """Hands each op that uses a perturbed parameter to its rule.
 
     Args:
         parameters: what this member's parameters are.
-        rules: op to rule; a rule gets the catcher and the op's arguments, and gives NotImplemented to decline.
+        rules: op to rule; a rule gets the interceptor and the op's arguments, and gives NotImplemented to decline.
         always: ops whose rule applies whatever the arguments.
-        warned: names of ops that were warned about, to warn once.
+        warn: told of ops without a rule.
     """
 
     def __init__(
@@ -93,13 +99,13 @@ class Catcher(TorchFunctionMode):
         parameters: Iterable[Perturbed],
         rules: dict[Any, Rule],
         always: dict[Any, Rule],
-        warned: set[str],
+        warn: WarnOnce,
     ) -> None:
         super().__init__()
         self._known = {id(p.value): p for p in parameters}
         self._rules = rules
         self._always = always
-        self._warned = warned
+        self._warn = warn
         self.largest = 0  # bytes of the largest tensor that an op gave
 
     def apply(self, call: Call, x: Tensor, *tensors: Tensor | None) -> Tensor:
@@ -124,7 +130,7 @@ class Catcher(TorchFunctionMode):
         return view.value
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Catch one op."""
+        """Intercepts one op."""
         kwargs = kwargs or {}
         always = self._always.get(func)
         if always is not None:
@@ -132,7 +138,7 @@ class Catcher(TorchFunctionMode):
         elif func in METADATA or not self._uses(args, kwargs):
             out = func(*args, **kwargs)
         else:
-            out = self._caught(func, args, kwargs)
+            out = self._intercepted(func, args, kwargs)
         if isinstance(out, Tensor):
             self.largest = max(self.largest, out.numel() * out.element_size())
         return out
@@ -146,7 +152,7 @@ class Catcher(TorchFunctionMode):
                 return True
         return False
 
-    def _caught(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def _intercepted(self, func: Any, args: Any, kwargs: Any) -> Any:
         rule = self._rules.get(func)
         if rule is not None:
             out = rule(self, *args, **kwargs)
@@ -176,15 +182,12 @@ class Catcher(TorchFunctionMode):
         return known.full()
 
     def warn(self, func: Any, parameter: str) -> None:
-        """Say once that an op has no rule."""
-        name = op_name(func)
-        if name not in self._warned:
-            self._warned.add(name)
-            warnings.warn(
-                f"torcheggroll has no factored rule for {name}, which uses {parameter!r}: the parameter is "
-                "materialised there, for each member; results are the same, memory and time grow",
-                stacklevel=6,
-            )
+        """Says once that an op has no rule."""
+        self._warn(
+            op_name(func),
+            f"torcheggroll has no factored rule for {op_name(func)}, which uses {parameter!r}: the parameter is "
+            "materialised there, for each member; results are the same, memory and time grow",
+        )
 
 
 def op_name(func: Any) -> str:

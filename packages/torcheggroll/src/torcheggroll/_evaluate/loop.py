@@ -6,60 +6,76 @@ from typing import Any
 
 import torch
 
+from ..filters import NamedParameter
 from ..noise.perturbation import Delta
-from .intercept import Catcher, Perturbed
+from .intercept import Interceptor, perturbed
 from .rules import ALWAYS, RULES
-from .task import Evolved, Task
+from .task import Task
+from .tree import join, tensors_of
+from .warn import WarnOnce
 
 _PRECISE = (torch.float32, torch.float64)
 
 
-@contextmanager
-def perturbed_weights(
-    parameters: Sequence[Evolved], deltas: Sequence[Delta], warned: set[str]
-) -> Generator[None, None, None]:
-    """Let the model be one member: weights in float32 or wider hold its values and then their own, to the bit.
-
-    Low precision would lose the perturbation, so such weights are never written: their uses are caught instead.
+class Loop:
+    """Evaluates one member after the other.
 
     Args:
-        parameters: the evolved parameters.
-        deltas: of one member, without the dimension of members.
-        warned: ops that were warned about.
+        parameters: the evolved ones.
+        warn: told of ops without a rule.
     """
-    caught = [
-        Perturbed(p.name, p.value, d) for p, d in zip(parameters, deltas, strict=True) if p.value.dtype not in _PRECISE
-    ]
-    precise = [
-        Perturbed(p.name, p.value, d) for p, d in zip(parameters, deltas, strict=True) if p.value.dtype in _PRECISE
-    ]
+
+    largest = 0  # bytes of a member's largest tensor: nothing here holds several members
+
+    def __init__(self, parameters: Sequence[NamedParameter], warn: WarnOnce) -> None:
+        self._parameters = parameters
+        self._warn = warn
+
+    def run(self, deltas: Sequence[Delta], task: Task) -> list[Any]:
+        """Returns the result of each member of a chunk."""
+        results: list[Any] = []
+        for i in range(deltas[0].members):
+            with perturbed_weights(self._parameters, one_member(deltas, i), self._warn):
+                results.append(task.call([value[i] for value in task.data]))
+        return results
+
+    def join(self, chunks: list[list[Any]]) -> Any:
+        """Joins the results of chunks: stacked where each member gave tensors, else a list."""
+        results = [value for chunk in chunks for value in chunk]
+        return join(torch.stack, results) if all(tensors_of(result) for result in results) else results
+
+
+@contextmanager
+def perturbed_weights(
+    parameters: Sequence[NamedParameter], deltas: Sequence[Delta], warn: WarnOnce
+) -> Generator[None, None, None]:
+    """Lets the model be one member: weights in float32 or wider hold its values and then their own, to the bit.
+
+    Low precision would lose the perturbation, so such weights are never written: their uses are intercepted instead.
+
+    Args:
+        parameters: the evolved ones.
+        deltas: of one member, without the dimension of members.
+        warn: told of ops without a rule.
+    """
+    every = perturbed(parameters, deltas)
+    precise = [p for p in every if p.value.dtype in _PRECISE]
     saved = [p.value.detach().clone() for p in precise]
     try:
         with torch.no_grad():
             for p in precise:
                 p.value.copy_(p.full())
-        if caught:
-            with Catcher(caught, RULES, ALWAYS, warned):
-                yield
-        else:
+        if len(precise) == len(every):
             yield
+        else:
+            with Interceptor([p for p in every if p.value.dtype not in _PRECISE], RULES, ALWAYS, warn):
+                yield
     finally:
         with torch.no_grad():
-            for p, own in zip(precise, saved, strict=True):
-                p.value.copy_(own)
+            for p, before in zip(precise, saved, strict=True):
+                p.value.copy_(before)
 
 
 def one_member(deltas: Sequence[Delta], i: int) -> list[Delta]:
-    """Take one member out of a chunk's perturbations."""
+    """Takes one member out of a chunk's perturbations."""
     return [Delta(*(None if t is None else t[i] for t in d)) for d in deltas]
-
-
-def run_loop(
-    parameters: Sequence[Evolved], deltas: Sequence[Delta], task: Task, members: Sequence[int], warned: set[str]
-) -> list[Any]:
-    """Evaluate one member after the other, on the model itself."""
-    results: list[Any] = []
-    for i, member in enumerate(members):
-        with perturbed_weights(parameters, one_member(deltas, i), warned):
-            results.append(task.call([value[member] for value in task.data]))
-    return results

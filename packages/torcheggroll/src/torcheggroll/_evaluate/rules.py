@@ -1,4 +1,4 @@
-"""Which op goes to which implementation: the table behind the catcher, one member at a time.
+"""Which op goes to which implementation: the table behind the interceptor, one member at a time.
 
 A rule reads the arguments of torch's own function; what it does not cover it declines, with NotImplemented.
 """
@@ -18,7 +18,7 @@ from .._ops.normalization import normalization
 from .._ops.per_member import Attention, Call
 from ..noise.perturbation import Delta
 from .convolution_rule import convolution_rule
-from .intercept import Catcher, Perturbed, Rule, formed
+from .intercept import Interceptor, Perturbed, Rule, formed
 
 _NONE = Delta(None, None, None)
 _GET = "__get__"  # what torch hands over when an attribute is read
@@ -34,54 +34,56 @@ def _dense(found: Perturbed | None) -> Tensor | None:
     return dense
 
 
-def linear_rule(catch: Catcher, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
+def linear_rule(intercept: Interceptor, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
     """``functional.linear``."""
-    if catch.find(input) is not None or weight.dim() != 2:
+    if intercept.find(input) is not None or weight.dim() != 2:
         return NotImplemented
-    found, shift = catch.find(weight), catch.find(bias)
+    found, shift = intercept.find(weight), intercept.find(bias)
     delta = found.delta if found else _NONE
     if delta.dense is not None:
         return NotImplemented
     plain = Call(linear, 2, {})
-    return catch.apply(plain, input, weight, bias, delta.left, delta.right, shift.delta.dense if shift else None)
+    return intercept.apply(plain, input, weight, bias, delta.left, delta.right, shift.delta.dense if shift else None)
 
 
-def matmul_rule(catch: Catcher, input: Tensor, other: Tensor) -> Any:
+def matmul_rule(intercept: Interceptor, input: Tensor, other: Tensor) -> Any:
     """``x @ w`` and ``w @ x`` for a matrix w."""
-    right, left = catch.find(other), catch.find(input)
+    right, left = intercept.find(other), intercept.find(input)
     if right is not None and left is None and other.dim() == 2 and right.delta.left is not None:
         flipped = right.transposed(other.t())
-        return catch.apply(
+        return intercept.apply(
             Call(linear, 2, {}), input, flipped.value, None, flipped.delta.left, flipped.delta.right, None
         )
     if left is not None and right is None and input.dim() == 2 and left.delta.left is not None and other.dim() < 3:
-        if catch.dims(other) != other.dim():
+        if intercept.dims(other) != other.dim():
             return NotImplemented
         x = other if other.dim() == 1 else other.t()
-        out = catch.apply(Call(linear, 2, {}), x, input, None, left.delta.left, left.delta.right, None)
+        out = intercept.apply(Call(linear, 2, {}), x, input, None, left.delta.left, left.delta.right, None)
         return out if other.dim() == 1 else out.t()
     return NotImplemented
 
 
-def rmatmul_rule(catch: Catcher, input: Tensor, other: Tensor) -> Any:
+def rmatmul_rule(intercept: Interceptor, input: Tensor, other: Tensor) -> Any:
     """``Tensor.__rmatmul__``: the arguments come the other way round."""
-    return matmul_rule(catch, other, input)
+    return matmul_rule(intercept, other, input)
 
 
-def addmm_rule(catch: Catcher, input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
+def addmm_rule(
+    intercept: Interceptor, input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Any:
     """``addmm(bias, x, w)``, as in the Conv1D of Transformers."""
-    found, shift = catch.find(mat2), catch.find(input)
-    if beta != 1 or alpha != 1 or catch.find(mat1) is not None or input.dim() != 1:
+    found, shift = intercept.find(mat2), intercept.find(input)
+    if beta != 1 or alpha != 1 or intercept.find(mat1) is not None or input.dim() != 1:
         return NotImplemented
     if found is not None and found.delta.left is None:
         return NotImplemented
     delta = found.transposed(mat2.t()).delta if found else _NONE
     tensors = (mat2.t(), input, delta.left, delta.right, shift.delta.dense if shift else None)
-    return catch.apply(Call(linear, 2, {}), mat1, *tensors)
+    return intercept.apply(Call(linear, 2, {}), mat1, *tensors)
 
 
 def embedding_rule(
-    catch: Catcher,
+    intercept: Interceptor,
     input: Tensor,
     weight: Tensor,
     padding_idx: int | None = None,
@@ -91,29 +93,29 @@ def embedding_rule(
     sparse: bool = False,
 ) -> Any:
     """``functional.embedding``; a ``max_norm`` writes into the table and is declined."""
-    found = catch.find(weight)
+    found = intercept.find(weight)
     if found is None or found.delta.left is None or max_norm is not None:
         return NotImplemented
-    return catch.apply(Call(embedding, 1, {}), input, weight, found.delta.left, found.delta.right)
+    return intercept.apply(Call(embedding, 1, {}), input, weight, found.delta.left, found.delta.right)
 
 
 def _normalization(
-    catch: Catcher,
+    intercept: Interceptor,
     x: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
     normalize: Callable[[Tensor], Tensor],
     channel_first: bool,
 ) -> Any:
-    if catch.find(x) is not None:
+    if intercept.find(x) is not None:
         return NotImplemented
-    deltas = _dense(catch.find(weight)), _dense(catch.find(bias))
+    deltas = _dense(intercept.find(weight)), _dense(intercept.find(bias))
     options = {"normalize": normalize, "channel_first": channel_first}
-    return catch.apply(Call(normalization, 2, options), x, weight, bias, *deltas)
+    return intercept.apply(Call(normalization, 2, options), x, weight, bias, *deltas)
 
 
 def layer_norm_rule(
-    catch: Catcher,
+    intercept: Interceptor,
     input: Tensor,
     normalized_shape: Any,
     weight: Tensor | None = None,
@@ -123,21 +125,21 @@ def layer_norm_rule(
 ) -> Any:
     """``functional.layer_norm``."""
     return _normalization(
-        catch, input, weight, bias, lambda x: functional.layer_norm(x, normalized_shape, None, None, eps), False
+        intercept, input, weight, bias, lambda x: functional.layer_norm(x, normalized_shape, None, None, eps), False
     )
 
 
 def rms_norm_rule(
-    catch: Catcher, input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
+    intercept: Interceptor, input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
 ) -> Any:
     """``functional.rms_norm``."""
     return _normalization(
-        catch, input, weight, None, lambda x: functional.rms_norm(x, normalized_shape, None, eps), False
+        intercept, input, weight, None, lambda x: functional.rms_norm(x, normalized_shape, None, eps), False
     )
 
 
 def group_norm_rule(
-    catch: Catcher,
+    intercept: Interceptor,
     input: Tensor,
     num_groups: int,
     weight: Tensor | None = None,
@@ -146,12 +148,12 @@ def group_norm_rule(
 ) -> Any:
     """``functional.group_norm``."""
     return _normalization(
-        catch, input, weight, bias, lambda x: functional.group_norm(x, num_groups, None, None, eps), True
+        intercept, input, weight, bias, lambda x: functional.group_norm(x, num_groups, None, None, eps), True
     )
 
 
 def batch_norm_rule(
-    catch: Catcher,
+    intercept: Interceptor,
     input: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
@@ -168,37 +170,37 @@ def batch_norm_rule(
     def normalize(x: Tensor) -> Tensor:
         return functional.batch_norm(x, running_mean, running_var, None, None, False, 0.0, eps)
 
-    return _normalization(catch, input, weight, bias, normalize, True)
+    return _normalization(intercept, input, weight, bias, normalize, True)
 
 
-def transpose_rule(catch: Catcher, input: Tensor, *dims: Any, **named: Any) -> Any:
+def transpose_rule(intercept: Interceptor, input: Tensor, *dims: Any, **named: Any) -> Any:
     """``w.t()``, ``w.T``, ``w.mT`` and ``w.transpose(0, 1)``: a view whose factors change places."""
-    found = catch.find(input)
+    found = intercept.find(input)
     given = {d % 2 for d in (*dims, *named.values()) if isinstance(d, int)}
     if found is None or input.dim() != 2 or (given and given != {0, 1}):
         return NotImplemented
-    return catch.remember(found.transposed(torch.transpose(input, 0, 1)))
+    return intercept.remember(found.transposed(torch.transpose(input, 0, 1)))
 
 
-def same_rule(catch: Catcher, input: Tensor, *_: Any, **__: Any) -> Any:
+def same_rule(intercept: Interceptor, input: Tensor, *_: Any, **__: Any) -> Any:
     """``detach``, ``data``, ``contiguous``: the parameter under another identity."""
-    found = catch.find(input)
+    found = intercept.find(input)
     if found is None:
         return NotImplemented
-    return catch.remember(Perturbed(found.name, input.detach().view_as(input), found.delta))
+    return intercept.remember(Perturbed(found.name, input.detach().view_as(input), found.delta))
 
 
 def split_rule(func: Any) -> Rule:
     """Make the rule of ``split`` or ``chunk`` along the first dimension, as attention does with packed projections."""
 
-    def rule(catch: Catcher, input: Tensor, sections: Any, dim: int = 0) -> Any:
-        found = catch.find(input)
+    def rule(intercept: Interceptor, input: Tensor, sections: Any, dim: int = 0) -> Any:
+        found = intercept.find(input)
         if found is None or dim != 0 or input.dim() > 2:
             return NotImplemented
         pieces: list[Tensor] = []
         first = 0
         for piece in func(input, sections):
-            pieces.append(catch.remember(found.rows(piece, first)))
+            pieces.append(intercept.remember(found.rows(piece, first)))
             first += len(piece)
         return tuple(pieces)
 
@@ -206,7 +208,7 @@ def split_rule(func: Any) -> Rule:
 
 
 def attention_rule(
-    catch: Catcher,
+    intercept: Interceptor,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -218,7 +220,7 @@ def attention_rule(
 ) -> Any:
     """``functional.scaled_dot_product_attention``, whether or not a parameter takes part."""
     sdpa = functional.scaled_dot_product_attention
-    q, k, v, mask = (catch.whole(sdpa, t) for t in (query, key, value, attn_mask))
+    q, k, v, mask = (intercept.whole(sdpa, t) for t in (query, key, value, attn_mask))
     if dropout_p:
         return sdpa(q, k, v, mask, dropout_p, is_causal, scale=scale, **grouping(enable_gqa))
     return Attention.apply(q, k, v, mask, is_causal, scale, enable_gqa)
@@ -229,13 +231,13 @@ def _never(_: object) -> bool:
 
 
 def opened(function: Any) -> Rule:
-    """Make the rule of a function written in Python: run its own lines, whose ops are caught one by one."""
+    """Make the rule of a function written in Python: run its own lines, whose ops are intercepted one by one."""
     own: dict[str, Any] = {**function.__globals__, "has_torch_function": _never}
     body = FunctionType(function.__code__, own, function.__name__, function.__defaults__, function.__closure__)
     body.__kwdefaults__ = function.__kwdefaults__
 
-    def rule(catch: Catcher, *args: Any, **kwargs: Any) -> Any:
-        with catch:
+    def rule(intercept: Interceptor, *args: Any, **kwargs: Any) -> Any:
+        with intercept:
             return body(*args, **kwargs)
 
     return rule

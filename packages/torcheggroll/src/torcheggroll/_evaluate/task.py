@@ -1,18 +1,13 @@
-"""What is asked of each member, and of which parameters; evaluation leaves the modes of the model as they were."""
+"""What is asked of each member; evaluation leaves the model as it was."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-
-class Evolved(NamedTuple):
-    """One evolved parameter."""
-
-    name: str
-    value: nn.Parameter
+from .tree import map_tensors, tensors_of
 
 
 class Task(NamedTuple):
@@ -20,17 +15,112 @@ class Task(NamedTuple):
 
     forward: Callable[[list[Any]], Any] | None  # the member's own data to the model's outputs
     finish: Callable[[Any, list[Any]], Any] | None  # outputs and own data to the result
-    data: list[Any]  # tensors with the population in front; the member gets its slice of each
+    data: list[Any]  # tensors with the members in front; the member gets its slice of each
 
     def call(self, data: list[Any]) -> Any:
-        """Do it for one member, on the perturbed model."""
+        """Does it for one member, from its own data, on the perturbed model."""
         outputs = None if self.forward is None else self.forward(data)
         return outputs if self.finish is None else self.finish(outputs, data)
+
+    def of(self, first: int, last: int) -> "Task":
+        """Asks only some of the members, ``first`` to ``last - 1``."""
+        return self._replace(data=[value[first:last] for value in self.data])
+
+
+class MemberData:
+    """A tree that all members share, or of which each has its own slice.
+
+    Args:
+        tree: of any structure.
+        own: the members of this process, or None for a shared tree.
+        population: members of all processes; a tree may hold slices for all of them.
+        name: for messages.
+
+    Raises:
+        ValueError: a tensor has not the members in front.
+    """
+
+    def __init__(self, tree: Any, own: range | None, population: int, name: str) -> None:
+        self._tree = tree
+        self.tensors: list[Tensor] = []
+        if own is None:
+            return
+        self.tensors = tensors_of(tree)
+        if len(own) < population and all(t.dim() and t.shape[0] == len(own) for t in self.tensors):
+            return
+        for tensor in self.tensors:
+            if tensor.dim() == 0 or tensor.shape[0] != population:
+                raise ValueError(
+                    f"per-member {name} must have the population, {population}, in front, got shape "
+                    f"{tuple(tensor.shape)}; stack one slice per member, or share it with per_member=False"
+                )
+        self.tensors = [t[own.start : own.stop] for t in self.tensors]
+
+    def fill(self, slices: list[Tensor]) -> Any:
+        """Returns the tree of one member, from its slices."""
+        return refill(self._tree, slices) if self.tensors else self._tree
+
+
+def refill(tree: Any, tensors: list[Tensor]) -> Any:
+    """Returns ``tree`` with other tensors in the place of its own."""
+    given = iter(tensors)
+    return map_tensors(lambda _: next(given), tree)
+
+
+def sliced_parts(per_member: bool | str) -> tuple[bool, bool]:
+    """Says whether inputs, and whether targets, have one slice per member.
+
+    Raises:
+        ValueError: ``per_member`` is none of its four values.
+    """
+    if per_member not in (True, False, "inputs", "targets"):
+        raise ValueError(f"per_member must be True, False, 'inputs' or 'targets', got {per_member!r}")
+    return per_member in (True, "inputs"), per_member in (True, "targets")
+
+
+def fitness_task(measure: Callable[[], Any]) -> Task:
+    """Asks of each member what ``measure()`` finds."""
+
+    def finish(_: Any, __: list[Any]) -> Any:
+        return measure()
+
+    return Task(None, finish, [])
+
+
+def output_task(call: Callable[[Any], Any], inputs: MemberData) -> Task:
+    """Asks each member for its outputs."""
+
+    def forward(data: list[Any]) -> Any:
+        return call(inputs.fill(data))
+
+    return Task(forward, None, inputs.tensors)
+
+
+def loss_task(
+    call: Callable[[Any], Any], inputs: MemberData, loss_fn: Callable[[Any, Any], Any], targets: MemberData
+) -> Task:
+    """Asks each member for the negative loss of its outputs."""
+    width = len(inputs.tensors)
+
+    def forward(data: list[Any]) -> Any:
+        return call(inputs.fill(data[:width]))
+
+    def finish(outputs: Any, data: list[Any]) -> Any:
+        return -loss_fn(outputs, targets.fill(data[width:]))
+
+    return Task(forward, finish, [*inputs.tensors, *targets.tensors])
+
+
+def call_model(model: nn.Module, inputs: Any) -> Any:
+    """Calls the model: a tuple holds its arguments, a dictionary its named ones."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Generator[None, None, None]:
-    """Evaluate without gradients and in eval mode; every module gets its own mode back."""
+    """Evaluates without gradients and in eval mode; every module gets its own mode back."""
     modes = [(module, module.training) for module in model.modules()]
     fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it would hide the parameters from us

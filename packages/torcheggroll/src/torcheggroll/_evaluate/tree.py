@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 
@@ -35,3 +36,8 @@ def join(function: Callable[[list[Tensor]], Tensor], trees: list[Any]) -> Any:
         raise RuntimeError("the members' outputs differ in structure; return the same structure for every member")
     joined = iter([function(list(leaves)) for leaves in zip(*columns, strict=True)])
     return map_tensors(lambda _: next(joined), trees[0])
+
+
+def concatenated(chunks: list[Any]) -> Any:
+    """Joins what chunks of members gave, members in front."""
+    return join(torch.cat, chunks) if len(chunks) > 1 else chunks[0]

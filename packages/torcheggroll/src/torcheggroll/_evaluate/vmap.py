@@ -6,30 +6,43 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..filters import NamedParameter
 from ..noise.perturbation import Delta
-from .intercept import Catcher, Perturbed
+from .intercept import Interceptor, perturbed
 from .rules import ALWAYS, RULES
-from .task import Evolved, Task
+from .task import Task
+from .tree import concatenated
+from .warn import WarnOnce
 
 
-def run_vmap(
-    parameters: Sequence[Evolved], deltas: Sequence[Delta], task: Task, members: Sequence[int], warned: set[str]
-) -> tuple[Any, int]:
-    """Evaluate all members at once; gives their results, members in front, and the bytes of one's largest tensor."""
-    present = [[t is not None for t in d] for d in deltas]
-    tensors = [t for d in deltas for t in d if t is not None]
-    largest = 0
+class Vmap:
+    """Evaluates the members of a chunk under vmap.
 
-    def one(tensors: list[Tensor], data: list[Any]) -> Any:
-        nonlocal largest
-        given = iter(tensors)
-        own = [Delta(*(next(given) if there else None for there in row)) for row in present]
-        named = [Perturbed(p.name, p.value, d) for p, d in zip(parameters, own, strict=True)]
-        with Catcher(named, RULES, ALWAYS, warned) as catch:
-            out = task.call(data)
-        largest = catch.largest
-        return out
+    Args:
+        parameters: the evolved ones.
+        warn: told of ops without a rule.
+    """
 
-    data = [value[members[0] : members[-1] + 1] for value in task.data]
-    out = torch.func.vmap(one, in_dims=(0, 0), randomness="error")(tensors, data)
-    return out, largest
+    def __init__(self, parameters: Sequence[NamedParameter], warn: WarnOnce) -> None:
+        self._parameters = parameters
+        self._warn = warn
+        self.largest = 0  # bytes of a member's largest tensor
+
+    def run(self, deltas: Sequence[Delta], task: Task) -> Any:
+        """Returns the results of a chunk, members in front."""
+        present = [[t is not None for t in d] for d in deltas]
+        tensors = [t for d in deltas for t in d if t is not None]
+
+        def one(tensors: list[Tensor], data: list[Any]) -> Any:
+            given = iter(tensors)
+            own = [Delta(*(next(given) if there else None for there in row)) for row in present]
+            with Interceptor(perturbed(self._parameters, own), RULES, ALWAYS, self._warn) as intercept:
+                out = task.call(data)
+            self.largest = max(self.largest, intercept.largest)
+            return out
+
+        return torch.func.vmap(one, in_dims=(0, 0), randomness="error")(tensors, task.data)
+
+    def join(self, chunks: list[Any]) -> Any:
+        """Joins the results of chunks."""
+        return concatenated(chunks)

@@ -58,6 +58,16 @@ class Delta(NamedTuple):
     right: Tensor | None  # (members, r, n): Bᵀ
     dense: Tensor | None  # (members, *size): ±σ z
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The tensors that are there."""
+        return [t for t in self if t is not None]
+
+    @property
+    def members(self) -> int:
+        """The number of members."""
+        return len(self.tensors[0])
+
 
 def _lines(count: int, per_word: int = 1) -> int:
     """Round up to whole cache lines and whole words, either of which is a multiple of the other."""

@@ -1,7 +1,7 @@
 """Policies for Gymnasium, evolved by the rewards of a vector environment."""
 
-from .episodes import Played
+from .episodes import EpisodeReturns
 from .normalization import ObservationNormalizer
 from .policy import Actor, PolicySearch, actor
 
-__all__ = ["Actor", "ObservationNormalizer", "Played", "PolicySearch", "actor"]
+__all__ = ["Actor", "EpisodeReturns", "ObservationNormalizer", "PolicySearch", "actor"]

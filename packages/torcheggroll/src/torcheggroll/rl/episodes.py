@@ -14,7 +14,7 @@ _MODES = {"NEXT_STEP": "NEXT_STEP", "NEXTSTEP": "NEXT_STEP", "SAME_STEP": "SAME_
           "DISABLED": "DISABLED"}  # fmt: skip
 
 
-class Played(NamedTuple):
+class EpisodeReturns(NamedTuple):
     """What some environments did side by side."""
 
     returns: Tensor  # (environments, episodes) float64: sum of rewards
@@ -42,7 +42,7 @@ def autoreset_mode(envs: Any) -> str:
     return _MODES[name]
 
 
-class Ledger:
+class ReturnCounter:
     """Counts what each environment earns in each of its episodes.
 
     Args:
@@ -94,7 +94,7 @@ def play(
     seeds: Seeds,
     watch: Callable[[Tensor, Tensor], None] | None = None,
     max_steps: int | None = None,
-) -> Played:
+) -> EpisodeReturns:
     """Play until every environment has ended ``episodes`` episodes.
 
     Args:
@@ -106,19 +106,19 @@ def play(
         max_steps: after so many steps whoever still plays is cut off, with the reward it has.
     """
     mode, count = autoreset_mode(envs), int(envs.num_envs)
-    ledger = Ledger(count, episodes, mode)
+    counter = ReturnCounter(count, episodes, mode)
     first = [seeds.of(i, 0) for i in range(count)]
     seen = envs.reset(seed=first if seeds.each else first[0])[0]
     steps = 0
-    while ledger.busy and (max_steps is None or steps < max_steps):
+    while counter.busy and (max_steps is None or steps < max_steps):
         observation = torch.as_tensor(seen)
         if watch is not None:
-            watch(observation, ledger.counted)
+            watch(observation, counter.counted)
         seen, reward, terminated, truncated, _ = envs.step(act(observation))
-        over = ledger.record(torch.as_tensor(reward), torch.as_tensor(terminated | truncated))
+        over = counter.record(torch.as_tensor(reward), torch.as_tensor(terminated | truncated))
         if mode == "DISABLED" and bool(over.any()):
-            following = [seeds.of(i, int(k)) for i, k in enumerate(ledger.episode)] if seeds.each else None
+            following = [seeds.of(i, int(k)) for i, k in enumerate(counter.episode)] if seeds.each else None
             seen = envs.reset(seed=following, options={"reset_mask": over.numpy()})[0]
         steps += 1
-    ledger.close(ledger.counted)
-    return Played(ledger.returns, ledger.lengths)
+    counter.close(counter.counted)
+    return EpisodeReturns(counter.returns, counter.lengths)

@@ -71,22 +71,15 @@ class ObservationNormalizer:
         self._seen = rows
 
 
-def gathered(streams: Moments, most: int, gather: Callable[[Tensor], Tensor]) -> Moments:
-    """Bring the rows of all ranks together, rank by rank.
+def gathered(streams: Moments, join: Callable[[Tensor], Tensor]) -> Moments:
+    """Brings the rows of all ranks together, rank by rank.
 
     Args:
         streams: this rank's.
-        most: rows of the rank that has the most.
-        gather: takes a row ``(n,)`` of float64 and gives those of all ranks, ``(world, n)``, in order; a row has
-            ``8 most (2 · numbers of an observation + 1)`` bytes.
+        join: takes ``(rows, n)`` float64 of this rank and gives those of all, in order; n is twice the numbers of an
+            observation, and one.
     """
     rows, shape = len(streams.n), streams.mean.shape[1:]
     width = shape.numel()
-    table = torch.full((most, 1 + 2 * width), -1.0, dtype=torch.float64)  # whoever counts -1 is not there
-    table[:rows, 0] = streams.n
-    table[:rows, 1 : 1 + width] = streams.mean.reshape(rows, width)
-    table[:rows, 1 + width :] = streams.squares.reshape(rows, width)
-    together = gather(table.view(-1)).view(-1, 1 + 2 * width)
-    together = together[together[:, 0] >= 0]
-    mean, squares = together[:, 1 : 1 + width], together[:, 1 + width :]
-    return Moments(together[:, 0], mean.reshape(-1, *shape), squares.reshape(-1, *shape))
+    table = join(torch.cat([streams.n[:, None], *(t.reshape(rows, width) for t in streams[1:])], 1))
+    return Moments(table[:, 0], *(t.reshape(-1, *shape) for t in (table[:, 1 : 1 + width], table[:, 1 + width :])))

@@ -10,7 +10,7 @@ from .._checks import check_integer
 from .._evaluate.task import evaluation_mode
 from ..es import TorchEggrollES
 from ..noise.counter import mix_integer
-from .episodes import Played, Seeds, play
+from .episodes import EpisodeReturns, Seeds, play
 from .moments import Moments, empty, observe_
 from .normalization import ObservationNormalizer, gathered
 
@@ -60,7 +60,7 @@ class PolicySearch:
         self.max_steps: int | None = max_steps
         self.seed: int = es.seed if seed is None else seed
         self.env_steps: int = 0
-        self.played: Played | None = None
+        self.played: EpisodeReturns | None = None
         self._make = make_envs
         self._envs: dict[int, Any] = {}
         own = self._environments(max(len(es.own_members), 1))
@@ -84,24 +84,23 @@ class PolicySearch:
         es = self.es
         es.ask()
         streams = None if self.normalizer is None else empty(len(es.own_members), self.normalizer.shape)
-        try:
+        with es.evaluation():
             self.played = self._play(streams)
-        except Exception:
-            es.ranks.fail(es.pop_size, es.antithetic, es.epoch)
-            raise
         returns = self.played.returns
         mean = es.tell(returns if self.episodes > 1 else returns[:, 0])
         self.env_steps += int(self.played.lengths.sum())
         if self.normalizer is not None and streams is not None:
-            self.normalizer.absorb(self._of_all_ranks(streams))
+            self.normalizer.absorb(gathered(streams, lambda rows: es.ranks.gather_rows(rows, es.shares, es.epoch)))
         assert mean is not None
         return mean
 
-    def _play(self, streams: Moments | None) -> Played:
+    def _play(self, streams: Moments | None) -> EpisodeReturns:
         es = self.es
         members = es.own_members
         if not members:
-            return Played(torch.zeros(0, self.episodes, dtype=torch.float64), torch.zeros(0, self.episodes).long())
+            return EpisodeReturns(
+                torch.zeros(0, self.episodes, dtype=torch.float64), torch.zeros(0, self.episodes).long()
+            )
         envs = self._environments(len(members))
 
         def watch(observation: Tensor, counted: Tensor) -> None:
@@ -115,13 +114,6 @@ class PolicySearch:
         seeds = self._seeds(envs, _TRAINING, es.epoch, None if self.common_seeds else members.start)
         with es.held():
             return play(envs, act, self.episodes, seeds, watch, self.max_steps)
-
-    def _of_all_ranks(self, streams: Moments) -> Moments:
-        ranks, es = self.es.ranks, self.es
-        if ranks.alone:
-            return streams
-        most = max(len(ranks.members(es.pop_size, es.antithetic, rank)) for rank in range(ranks.world))
-        return gathered(streams, most, lambda row: ranks.gather(row, es.epoch))
 
     @torch.no_grad()
     def evaluate(self, episodes: int = 100, seed: int | None = None) -> Tensor:

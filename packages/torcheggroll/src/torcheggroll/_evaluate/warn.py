@@ -1,0 +1,25 @@
+"""Warnings of a run, each said once, at the line of the user that led to it."""
+
+import warnings
+from inspect import currentframe
+
+
+class WarnOnce:
+    """Warns once per subject."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __call__(self, subject: str, message: str) -> None:
+        """Warns with ``message``, unless ``subject`` was warned about before."""
+        if subject not in self._said:
+            self._said.add(subject)
+            warnings.warn(message, stacklevel=_level_of_user())
+
+
+def _level_of_user() -> int:
+    """Counts the frames up to the first outside this package and torch."""
+    level, frame = 0, currentframe()
+    while frame is not None and frame.f_globals["__name__"].partition(".")[0] in ("torcheggroll", "torch"):
+        level, frame = level + 1, frame.f_back
+    return level

@@ -1,0 +1,91 @@
+"""The noise of a model's evolved parameters: the perturbations of any members, and their weighted sum.
+
+Whoever evaluates asks for the perturbations of a chunk of members, all parameters in one call; whoever updates asks for
+ΔW of every parameter in order. Neither keeps anything, except inside ``cached``.
+"""
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..filters import NamedParameter
+from .estimate import estimate
+from .perturbation import Delta, Members, Noise, Shape, perturbed_shape
+
+
+class Draw(NamedTuple):
+    """What the noise of a population is a function of, beside parameter and member."""
+
+    seed: int
+    number: int  # generations that reuse their noise share it
+    sigma: float
+    rank: int
+    distribution: str
+    antithetic: bool
+
+
+class ModelNoise:
+    """Draws the perturbations of the evolved parameters of one model.
+
+    Args:
+        parameters: the evolved ones; noise lives on their device.
+    """
+
+    def __init__(self, parameters: Sequence[NamedParameter]) -> None:
+        self._parameters: list[NamedParameter] = list(parameters)
+        self._cache: dict[tuple[int, ...], list[Delta]] | None = None
+        self._cached: Draw | None = None
+
+    def shapes(self, rank: int) -> list[Shape]:
+        """Says how each parameter is perturbed."""
+        return [perturbed_shape(tuple(p.value.shape), rank) for p in self._parameters]
+
+    def deltas(self, draw: Draw, members: Sequence[int]) -> list[Delta]:
+        """Draws the perturbations of some members, one ``Delta`` per parameter."""
+        if self._cache is None:
+            return self._deltas(draw, list(members))
+        if draw != self._cached:
+            self._cache.clear()
+            self._cached = draw
+        chunk = tuple(members)
+        if chunk not in self._cache:
+            self._cache[chunk] = self._deltas(draw, list(members))
+        return self._cache[chunk]
+
+    def _deltas(self, draw: Draw, members: list[int]) -> list[Delta]:
+        dtypes = [precise_dtype(p.value.dtype) for p in self._parameters]
+        chosen = Members(members, draw.antithetic, self._parameters[0].value.device)
+        noise = Noise(draw.seed, draw.distribution)
+        return noise.deltas(draw.number, chosen, self.shapes(draw.rank), draw.sigma, dtypes)
+
+    def ascent(self, draw: Draw, weights: Tensor, factor: float) -> Iterator[Tensor]:
+        """Yields ΔW of each parameter in order, formed when it is asked for.
+
+        Args:
+            draw: of the population.
+            weights: ``(K,)``, one per pair.
+            factor: c/N.
+        """
+        noise = Noise(draw.seed, draw.distribution)
+        for j, (p, shape) in enumerate(zip(self._parameters, self.shapes(draw.rank), strict=True)):
+            yield estimate(
+                noise, draw.number, j, shape, weights.to(p.value.device), factor, precise_dtype(p.value.dtype)
+            )
+
+    @contextmanager
+    def cached(self) -> Generator[None, None, None]:
+        """Keeps what is drawn inside the ``with``; the noise of another population replaces it."""
+        before = self._cache, self._cached
+        self._cache, self._cached = {}, None
+        try:
+            yield
+        finally:
+            self._cache, self._cached = before
+
+
+def precise_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Returns the dtype of factors and estimates: float32, or float64 for float64 parameters."""
+    return torch.float64 if dtype in (torch.float64, torch.complex128) else torch.float32
