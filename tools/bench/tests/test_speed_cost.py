@@ -1,19 +1,40 @@
+"""The cost model of a step against what a step is counted to do."""
+
+import re
+from pathlib import Path
+
 import pytest
 import torch
-from test_together import SETTINGS, by_loss, data
+from bench.speed import cost as module
+from bench.speed.cost import Machine, Work, cost, efficiency, even_world, seconds
 from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode, addmm_flop
 from torcheggroll import TorchEggrollES
-from torcheggroll.cost import Machine, Work, cost, efficiency, even_world, seconds
-from wire import Wire, members_of
+from torcheggroll.noise.perturbation import Noise
 
+SETTINGS = {"pop_size": 12, "sigma": 0.1, "rank": 2, "seed": 3}
 H = Machine(evaluation=4e14, update=5e13, draws=1e11, bandwidth=1e10, latency=1e-3)
 
 
 def mlp(width=10):
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, width), nn.Tanh(), nn.Linear(width, 3))
+
+
+def data(*lead):
+    return torch.randn(*lead, 12, 6), torch.randint(0, 3, (*lead, 12))
+
+
+def busiest(es, world, rows):
+    """Makes ``es`` the last of ``world`` ranks that all send what it sends; ``rows`` collects what it receives."""
+
+    def gather(row):
+        rows.append(row.expand(world, -1))
+        return rows[-1]
+
+    es.ranks = type(es.ranks)(world - 1, world, gather)
+    return es
 
 
 def shapes(model):
@@ -25,25 +46,22 @@ def shapes(model):
     ("world", "population", "antithetic"), [(2, 12, True), (7, 6, True), (5, 33, False), (64, 96, True)]
 )
 def test_predicted_and_measured_bytes_agree(world, population, antithetic, width):
-    def call(es):
-        return es.tell({s: [-float(s.member % 2)] * width for s in es.ask()})
-
-    wire = Wire(world)
-    made = members_of(wire, mlp, pop_size=population, antithetic=antithetic, seed=0, checksum_every=0)
-    wire.run([lambda es=es: call(es) for es in made])
+    rows = []
+    settings = {"pop_size": population, "antithetic": antithetic, "seed": 0, "checksum_every": 0}
+    es = busiest(TorchEggrollES(mlp(), **settings), world, rows)
+    es.tell({s: [-float(s.member % 2)] * width for s in es.ask()})
     work = Work(shapes(mlp()), population, 4, 1, antithetic, evaluations=width)
-    assert wire.received == cost(work, world).bytes
+    assert sum(row.numel() * row.element_size() for row in rows) == cost(work, world).bytes
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_predicted_and_counted_flops_agree(world):
     model = nn.Sequential(nn.Linear(6, 10, bias=False), nn.Tanh(), nn.Linear(10, 3, bias=False))
-    x, y = data(12)
-    es = TorchEggrollES(model, **SETTINGS, engine="loop")
-    es.ranks = Wire(world).ranks(0)
+    x, _ = data(12)
+    es = busiest(TorchEggrollES(model, **SETTINGS, engine="loop", checksum_every=0), world, [])
     work = Work(shapes(model), 12, 2, rows=12)
     with FlopCounterMode(display=False) as counted:
-        es._run(es._loss_task(x, functional.cross_entropy, y, True))
+        es.forward(x, per_member=True)
     thin = 2 * len(es.own_members) * 2 * sum(a * b for a, b in shapes(model))  # the loop forms each member in full
     dense = 2 * len(es.own_members) * 12 * sum(a * b for a, b in shapes(model))
     assert counted.get_total_flops() == dense + thin
@@ -51,24 +69,21 @@ def test_predicted_and_counted_flops_agree(world):
     assert predicted.evaluation_flops == dense + 2 * len(es.own_members) * 12 * 2 * (6 + 10 + 10 + 3)
     in_place = {torch.ops.aten.addmm_: lambda c, a, b, **_: addmm_flop(c, a, b)}
     with FlopCounterMode(display=False, custom_mapping=in_place) as counted:
-        es._move(torch.randn(12, dtype=torch.float64), 12)
+        es.tell({s: float(s.member) for s in es.ask()})
     assert counted.get_total_flops() == predicted.update_flops
 
 
 def test_predicted_and_drawn_numbers_agree(monkeypatch):
     drawn = []
-    noise = "torcheggroll.noise.perturbation.Noise._blocks"
-    from torcheggroll.noise.perturbation import Noise
-
     blocks = Noise._blocks
 
     def counting(self, epoch, parameters, counts, pairs):
         drawn.append(sum(counts) * len(pairs))
         return blocks(self, epoch, parameters, counts, pairs)
 
-    monkeypatch.setattr(noise, counting)
+    monkeypatch.setattr(Noise, "_blocks", counting)
     es = TorchEggrollES(mlp(), **SETTINGS, engine="loop", chunk_size=4)
-    by_loss(es)
+    es.step(data()[0], functional.cross_entropy, data()[1])
     assert sum(drawn) == cost(Work(shapes(mlp()), 12, 2, 12)).draws
 
 
@@ -93,3 +108,11 @@ def test_memory_is_the_model_a_chunk_and_one_update():
     work = Work([(64, 50), (70,)], 64, 2, 8, weight_bytes=2, chunk=16, activations=1000)
     assert cost(work).memory == 2 * 3270 + 16 * (1000 + 4 * (2 * 114 + 70)) + 4 * 3200
     assert cost(work, 32).memory == 2 * 3270 + 2 * (1000 + 4 * (2 * 114 + 70)) + 4 * 3200
+
+
+def test_the_page_numbers_the_equations_of_the_module():
+    page = (Path(__file__).parents[3] / "docs" / "packages" / "torcheggroll.md").read_text(encoding="utf-8")
+    block = page.split("`bench.speed.cost`:")[1].split("```")[1]
+    assert module.__doc__ is not None
+    numbers = [re.findall(r" \((\d)\)", text) for text in (block, module.__doc__.split("P counts")[0])]
+    assert numbers[0] == numbers[1] == [str(n) for n in range(1, 10)]
