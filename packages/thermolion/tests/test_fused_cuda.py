@@ -13,10 +13,11 @@ import math
 import torch
 from thermolion import ThermoLion
 from thermolion._paths import choose
-from thermolion._paths.fused_cuda import step_fused_cuda
+from thermolion._paths import fused_cuda
 from torch.nn import Parameter
 
-choose.step_fused_cpu = step_fused_cuda
+choose.fused_cpu = fused_cuda
+fused_cuda.kernel = lambda: None
 SETTINGS = [
     {},
     {"temp_decay": 1e-3, "weight_decay": 0.3},

@@ -1,18 +1,25 @@
-"""What one step has to do: tensors that go through the same path together, and the numbers that go with each."""
+"""Tensors that are stepped together by one path, with their σ and ξ."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from thermolion._equations import COLD, Coefficients
-from thermolion._sharding import elements_of, is_sharded, local
+from thermolion._equations import COLD, Coefficients, carry_noise_scale, sum_of_squares
+from thermolion._noise import MASK, draw, draw_at, keys_of, mix, rounding_at, rounding_bits
+from thermolion._sharding import add_shards, elements_of, is_sharded, local
+
+BLOCK = 1 << 18  # elements of a gradient that are squared at once
+ROUNDING = 0x6A09E667F3BCC909  # sets the bits of rounding apart from those of noise
 
 
 @dataclass
 class Batch:
-    """Tensors of one group, device and dtypes that are all warm or all cold; lists run in parallel.
+    """Tensors of one group, device and dtypes that are all warm or all cold; the lists run in parallel.
 
     ``thetas``, ``grads``, ``ms``, ``vs`` are real, local views that share memory with parameters, gradients, state.
     """
@@ -27,17 +34,60 @@ class Batch:
     v_means: list[Tensor] = field(default_factory=list[Tensor])
     steps: list[Any] = field(default_factory=list[Any])  # int, or a tensor where capturable
     temperatures: list[Any] = field(default_factory=list[Any])  # float, or a tensor where capturable
-    indices: list[int] = field(default_factory=list[int])  # the parameter's place among all of the optimizer
+    indices: list[int] = field(default_factory=list[int])  # of the parameter among all of the optimizer
     sharded: bool = False
+
+    def add(self, param: Tensor, grad: Tensor, state: dict[str, Any], step: Any, temperature: Any, index: int) -> None:
+        """Takes in a parameter, with its count of steps and its temperature at this step."""
+        tensors = [param, grad, state["m"], state["v"]]
+        if type(param) is not torch.nn.Parameter and is_sharded(param):
+            tensors = [local(tensor) for tensor in tensors]
+            self.sharded = True
+        if param.is_complex():
+            tensors = [torch.view_as_real(tensor) for tensor in tensors]
+        lists = (self.thetas, self.grads, self.ms, self.vs)
+        for tensor, to in zip(tensors, lists, strict=True):
+            to.append(tensor)
+        self.params.append(param)
+        self.v_means.append(state["v_mean"])
+        self.steps.append(step)
+        self.temperatures.append(temperature)
+        self.indices.append(index)
+
+    def part(self, positions: list[int]) -> "Batch":
+        """Returns the tensors at these positions as a batch."""
+        names = ("params", "thetas", "grads", "ms", "vs", "v_means", "steps", "temperatures", "indices")
+        lists = {name: [getattr(self, name)[i] for i in positions] for name in names}
+        return Batch(self.group, self.warm, sharded=self.sharded, **lists)
+
+    @contextmanager
+    def rows(self) -> Generator[list[tuple[Tensor, ...]]]:
+        """Yields θ, g, m, v and v̄ of every tensor with memory in logical order, g in θ's dtype.
+
+        What lies otherwise is copied, and θ, m and v are copied back afterwards.
+        """
+        rows: list[tuple[Tensor, ...]] = []
+        copies: list[tuple[Tensor, Tensor]] = []
+        for theta, g, m, v, v_mean in zip(self.thetas, self.grads, self.ms, self.vs, self.v_means, strict=True):
+            stepped: tuple[Tensor, ...] = (theta, m, v)
+            if not (theta.is_contiguous() and m.is_contiguous() and v.is_contiguous()):
+                stepped = tuple(tensor.clone(memory_format=torch.contiguous_format) for tensor in stepped)
+                copies.extend(zip((theta, m, v), stepped, strict=True))
+            if g.dtype != theta.dtype or not g.is_contiguous() or g.is_neg():
+                g = g.to(theta.dtype).resolve_neg().contiguous()
+            rows.append((stepped[0], g, *stepped[1:], v_mean))
+        yield rows
+        for tensor, stepped_copy in copies:
+            tensor.copy_(stepped_copy)
 
     @property
     def device(self) -> torch.device:
-        """Where all of it lives."""
+        """The device of every tensor."""
         return self.thetas[0].device
 
     @property
     def coefficients(self) -> Coefficients:
-        """The group's numbers, read anew at every step."""
+        """The group's coefficients, read anew at every step; a tensor ``lr`` has no dimension."""
         group = self.group
         lr: float | Tensor = group["lr"]
         if isinstance(lr, Tensor) and lr.dim():
@@ -57,47 +107,94 @@ class Batch:
 
     @property
     def in_place(self) -> bool:
-        """Whether parameters, gradients and moments are of the dtype that is computed in."""
+        """Whether parameters, gradients and moments have the compute dtype, so that nothing needs a cast."""
         dtype = self.thetas[0].dtype
         return dtype == self.compute_dtype and self.ms[0].dtype == dtype and all(g.dtype == dtype for g in self.grads)
 
-    def numbers(self, place: int) -> Tensor | None:
-        """Return the logical numbers of a shard's elements, or None where the tensor is whole."""
-        param = self.params[place]
-        return elements_of(param) if self.sharded and is_sharded(param) else None
+    @property
+    def from_global_stream(self) -> bool:
+        """Whether ξ comes from torch's global stream, which is drawn tensor by tensor."""
+        return self.warm and self.group["noise"] == "global"
 
+    @cached_property
     def numels(self) -> list[int]:
-        """Return how many real elements each whole tensor has, at least 1."""
+        """The number of real elements of each whole tensor, at least 1."""
         if not self.sharded:
             return [theta.numel() or 1 for theta in self.thetas]
         return [(p.numel() * (2 if p.is_complex() else 1)) or 1 for p in self.params]
 
-    def part(self, places: list[int]) -> "Batch":
-        """Return the tensors at these places as work of their own."""
-        names = ("params", "thetas", "grads", "ms", "vs", "v_means", "steps", "temperatures", "indices")
-        lists = {name: [getattr(self, name)[place] for place in places] for name in names}
-        return Batch(self.group, self.warm, sharded=self.sharded, **lists)
+    def noise_scales(self, block: int = BLOCK, *, rounded_once: bool = False) -> Tensor:
+        """Carries v̄ of every tensor to this step and returns σ of each; to be called once in a warm step.
 
-    def add(self, param: Tensor, grad: Tensor, state: dict[str, Any], now: tuple[Any, Any], index: int) -> None:
-        """Take one parameter in, which stands at the step and the temperature ``now``."""
-        m, v = state["m"], state["v"]
-        theta = param
-        if type(param) is not torch.nn.Parameter and is_sharded(param):
-            theta, grad, m, v = local(param), local(grad), local(m), local(v)
-            self.sharded = True
-        if theta.is_complex():
-            theta, grad, m, v = (torch.view_as_real(tensor) for tensor in (theta, grad, m, v))
-        self.params.append(param)
-        self.thetas.append(theta)
-        self.grads.append(grad)
-        self.ms.append(m)
-        self.vs.append(v)
-        self.v_means.append(state["v_mean"])
-        self.steps.append(now[0])
-        self.temperatures.append(now[1])
-        self.indices.append(index)
+        Args:
+            block: elements of a gradient that are squared at once.
+            rounded_once: as in `carry_noise_scale`.
+        """
+        sums = torch.stack(list(add_shards([sum_of_squares(g, block) for g in self.grads], self.params)))
+        means = sums / torch.tensor(self.numels, device=sums.device)
+        return self.carried(means, rounded_once=rounded_once)
+
+    def carried(self, mean_squares: Tensor, *, rounded_once: bool = False) -> Tensor:
+        """Carries v̄ of every tensor by the mean of g², shape ``(n,)``, and returns σ of each."""
+        if self.capturable:
+            temperatures = torch.stack(self.temperatures)
+        else:
+            temperatures = torch.tensor(self.temperatures, dtype=mean_squares.dtype, device=mean_squares.device)
+        beta2 = self.coefficients.beta2
+        sigmas = carry_noise_scale(self.v_means, mean_squares, temperatures, beta2, rounded_once=rounded_once)
+        return torch.where(temperatures > COLD, sigmas, 0.0) if self.capturable else sigmas
+
+    def keys(self, seed: int) -> Tensor:
+        """Returns the four keys of every tensor at this step, int32 of shape ``(n, 4)``."""
+        if self.capturable:
+            steps = torch.stack(self.steps).to(torch.int64)
+            return keys_of(seed, steps, _indices_on(self.device, tuple(self.indices)))
+        return keys_of(seed, torch.tensor(self.steps), torch.tensor(self.indices)).to(self.device, non_blocking=True)
+
+    @cached_property
+    def noise_keys(self) -> Tensor:
+        """The keys of noise, ``(n, 4)``."""
+        return self.keys(self.group["seed"])
+
+    @property
+    def rounding_seed(self) -> int:
+        """The seed of stochastic rounding."""
+        return mix(self.group["seed"] ^ ROUNDING) & MASK
+
+    @cached_property
+    def rounding_keys(self) -> Tensor:
+        """The keys of stochastic rounding, ``(n, 4)``."""
+        return self.keys(self.rounding_seed)
+
+    def noise(self, i: int, like: Tensor, start: int = 0) -> Tensor:
+        """Returns ξ of a block of tensor ``i``.
+
+        Args:
+            i: position of the tensor in the lists.
+            like: the tensor or a block of it, in the dtype to compute in.
+            start: the logical number of the block's first element.
+        """
+        if self.group["noise"] == "global":
+            return torch.randn_like(self.thetas[i]).to(like.dtype)
+        keys, elements = self.noise_keys[i].unbind(), self._elements(i)
+        xi = draw(start, like.numel(), keys) if elements is None else draw_at(elements, keys)
+        return xi.view(like.shape).to(like.dtype)
+
+    def rounding_bits(self, i: int, like: Tensor, start: int = 0) -> Tensor | None:
+        """Returns 16 random bits for every element if the group rounds stochastically; arguments as in `noise`."""
+        if not self.group["stochastic_rounding"]:
+            return None
+        keys, elements = self.rounding_keys[i].unbind(), self._elements(i)
+        bits = rounding_bits(start, like.numel(), keys) if elements is None else rounding_at(elements, keys)
+        return bits.view(like.shape)
+
+    def _elements(self, i: int) -> Tensor | None:
+        """Returns the logical numbers of a shard's elements, or None for a whole tensor."""
+        param = self.params[i]
+        return elements_of(param) if self.sharded and is_sharded(param) else None
 
 
-def is_warm(temperature: float | Tensor) -> bool:
-    """Say whether noise is due; on the device it is the scale that answers, so here the answer is yes."""
-    return True if isinstance(temperature, Tensor) else temperature > COLD
+@lru_cache(maxsize=16)
+def _indices_on(device: torch.device, indices: tuple[int, ...]) -> Tensor:
+    """Returns the parameters' indices on the device, cached because a CUDA graph may not send anything."""
+    return torch.tensor(indices, device=device)

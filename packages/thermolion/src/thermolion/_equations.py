@@ -13,7 +13,7 @@ Per tensor, from m = v = 0 and T = 1, with gradient g:
     θ ← (1 - η λ) θ - η u                         (9)  decoupled weight decay first
 
 v̄ is the mean of v over the tensor, carried as v̄ ← β2 v̄ + (1 - β2) mean(g²), where an element whose square is not
-finite counts as zero: such an element spoils itself and no other.
+finite counts as zero, so that it affects no other element.
 
 Ahmed Nebli, ThermoLion 0.1.0, https://github.com/ahmednebli/ThermoLion
 """
@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 _MINUS_TWO = torch.tensor(-2.0)
+_FLOOR = torch.tensor(1e-10)  # below σ²
 _ALWAYS = torch.tensor(math.inf)  # steps that Adam has taken
 COLD = 0.01  # at this temperature and below there is no noise
 
@@ -44,25 +45,55 @@ class Coefficients(NamedTuple):
 
 
 def cool(temperature: float, decay: float) -> float:
-    """Return the temperature of the next step; the running product rounds as 0.1.0 rounded it."""
+    """Returns the temperature of the next step; the running product rounds as 0.1.0 rounded it."""
     return decay * temperature  # (1)
 
 
-def sum_of_squares(g: Tensor) -> Tensor:
-    """Return Σ g², in float32 or wider, without the elements whose square is not finite."""
-    g = g.to(torch.promote_types(g.dtype, torch.float32))
-    return torch.nan_to_num(g * g, nan=0.0, posinf=0.0).sum()
+def sum_of_squares(g: Tensor, block: int) -> Tensor:
+    """Returns Σ g², in float32 or wider, without the elements whose square is not finite.
+
+    Args:
+        g: the gradient.
+        block: elements to be squared at once, if the memory is contiguous.
+    """
+    dtype = torch.promote_types(g.dtype, torch.float32)
+    if g.numel() <= block or not g.is_contiguous():
+        g = g.to(dtype)
+        return torch.nan_to_num_(g * g, nan=0.0, posinf=0.0).sum()
+    sums: list[Tensor] = []
+    square = torch.empty(block, dtype=dtype, device=g.device)
+    for part in torch.split(g.view(-1), block):
+        part = part.to(dtype)
+        square = torch.mul(part, part, out=square[: len(part)])
+        sums.append(torch.nan_to_num_(square, nan=0.0, posinf=0.0).sum())
+    return torch.stack(sums).sum()
 
 
-def follow_mean(v_mean: Tensor, mean_of_squares: Tensor, beta2: float) -> None:
-    """Carry v̄, the mean of v, to this step: equal to ``v.mean()`` after (3), up to rounding."""
-    v_mean.mul_(beta2).add_(mean_of_squares, alpha=1 - beta2)  # (3)
+def carry_noise_scale(
+    v_means: list[Tensor],
+    mean_squares: Tensor,
+    temperatures: Tensor,
+    beta2: float,
+    *,
+    rounded_once: bool = False,
+) -> Tensor:
+    """Carries v̄ of every tensor to this step and returns σ of each.
 
+    Args:
+        v_means: v̄ of n tensors, each of shape ``()``, updated in place; up to rounding ``v.mean()``.
+        mean_squares: the mean of g² over each tensor, ``(n,)``.
+        temperatures: T of each, ``(n,)``.
+        beta2: β2.
+        rounded_once: the product and the sum under the root of (8) are rounded together, as 0.2.0 did in blocks.
 
-def noise_scale(v_mean: Tensor, temperature: float | Tensor) -> Tensor:
-    """Return σ, a scalar on the device of ``v_mean``; zero once the temperature is cold."""
-    sigma = (temperature * v_mean).clamp(min=0).add(1e-10).sqrt()  # (8)
-    return torch.where(temperature > COLD, sigma, 0.0) if isinstance(temperature, Tensor) else sigma
+    Returns:
+        σ, ``(n,)``.
+    """
+    carried = torch.stack(v_means).mul_(beta2).add_(mean_squares, alpha=1 - beta2)  # (3)
+    torch._foreach_copy_(v_means, carried.unbind())
+    if rounded_once:
+        return torch.addcmul(_FLOOR, carried, temperatures).sqrt_()  # (8)
+    return (temperatures * carried).clamp_(min=0).add_(1e-10).sqrt_()  # (8)
 
 
 def update(theta: Tensor, g: Tensor, m: Tensor, v: Tensor, noise: Tensor | None, c: Coefficients) -> None:
@@ -177,7 +208,7 @@ def update_block(
 def adam_direction(
     a: list[Tensor], grads: list[Tensor], ms: list[Tensor], vs: list[Tensor], c: Coefficients, sign: int
 ) -> None:
-    """Add (4) to ``a`` and update the moments, through torch's own fused kernel; ``sign`` as in `update_block`."""
+    """Adds (4) to ``a`` and update the moments, through torch's own fused kernel; ``sign`` as in `update_block`."""
     steps = [_ALWAYS] * len(a)
     torch._fused_adam_(
         a, grads, ms, vs, [], steps, lr=-1.0, beta1=c.beta1, beta2=c.beta2, weight_decay=0.0, eps=c.eps,
@@ -186,7 +217,7 @@ def adam_direction(
 
 
 def descend(thetas: list[Tensor], halves: list[Tensor], c: Coefficients) -> None:
-    """Compute (9) of u = 2 ``halves``, which may be overwritten."""
+    """Computes (9) of u = 2 ``halves``, which may be overwritten."""
     if isinstance(c.lr, Tensor):
         torch._foreach_mul_(thetas, 1 - c.lr * c.weight_decay)  # (9)
         torch._foreach_mul_(halves, 2 * c.lr)

@@ -39,26 +39,26 @@ SINE = (0.9999999957, -0.1666665797, 0.008333050617, -0.0001980904636, 2.6051662
 
 
 def signed(word: int, bits: int) -> int:
-    """Return the two's complement reading of an unsigned word."""
+    """Returns the two's complement reading of an unsigned word."""
     return word - (1 << bits) if word >> (bits - 1) else word
 
 
 def mix(word: int) -> int:
-    """Return the finalizer of splitmix64, of one unsigned word."""
+    """Returns the finalizer of splitmix64, of one unsigned word."""
     word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 & MASK
     word = (word ^ (word >> 27)) * 0x94D049BB133111EB & MASK
     return word ^ (word >> 31)
 
 
 def mix_all(words: Tensor) -> Tensor:
-    """Return `mix` of every word of an int64 tensor, whose arithmetic wraps as unsigned words do."""
+    """Returns `mix` of every word of an int64 tensor, whose arithmetic wraps as unsigned words do."""
     words = (words ^ (words >> 30 & (1 << 34) - 1)) * signed(0xBF58476D1CE4E5B9, 64)
     words = (words ^ (words >> 27 & (1 << 37) - 1)) * signed(0x94D049BB133111EB, 64)
     return words ^ (words >> 31 & (1 << 33) - 1)
 
 
 def keys_of(seed: int, steps: Tensor, indices: Tensor) -> Tensor:
-    """Return the four keys of every parameter, int32 of shape ``(n, 4)``.
+    """Returns the four keys of every parameter, int32 of shape ``(n, 4)``.
 
     Args:
         seed: in [0, 2⁶⁴).
@@ -87,7 +87,7 @@ class Constants(NamedTuple):
 
 @lru_cache(maxsize=16)
 def constants_on(device: torch.device) -> Constants:
-    """Return the constants on this device."""
+    """Returns the constants on this device."""
 
     def word(value: int) -> Tensor:
         return torch.full((), signed(value, 32), dtype=torch.int32, device=device)
@@ -105,7 +105,7 @@ class Scratch:
     """Six buffers for a block of pairs, so that a big tensor needs no more memory than a block."""
 
     def __init__(self, words: Sequence[Tensor], reals: Sequence[Tensor]) -> None:
-        """Take three buffers of int32 and three of float32, one-dimensional and equally long."""
+        """Takes three buffers of int32 and three of float32, one-dimensional and equally long."""
         self.z, self.y, self.spare = words
         self.radius, self.cosine, self.sine = reals
         self.phi, self.square = self.z.view(torch.float32), self.y.view(torch.float32)  # once the words are used up
@@ -113,12 +113,12 @@ class Scratch:
 
     @classmethod
     def of(cls, pairs: int, device: torch.device) -> "Scratch":
-        """Return new buffers for so many pairs."""
+        """Returns new buffers for so many pairs."""
         words = [torch.empty(pairs, dtype=torch.int32, device=device) for _ in range(3)]
         return cls(words, [torch.empty(pairs, dtype=torch.float32, device=device) for _ in range(3)])
 
     def first(self, pairs: int) -> "Scratch":
-        """Return the buffers' first ``pairs`` places."""
+        """Returns the buffers' first ``pairs`` places."""
         words = (self.z, self.y, self.spare)
         return Scratch([word[:pairs] for word in words], [real[:pairs] for real in self.reals])
 
@@ -141,7 +141,7 @@ def _polynomial(square: Tensor, coefficients: Sequence[Tensor], last: float, out
 
 
 def pairs(counters: Tensor, keys: Sequence[Tensor], scratch: Scratch) -> tuple[Tensor, Tensor, Tensor]:
-    """Return r, cos φ and sin φ of these counters, in buffers of ``scratch``; r times each is a standard normal.
+    """Returns r, cos φ and sin φ of these counters, in buffers of ``scratch``; r times each is a standard normal.
 
     Args:
         counters: 2654435769 c, wrapped; int32, one-dimensional.
@@ -172,12 +172,12 @@ def _mixed(counters: Tensor, keys: Sequence[Tensor], z: Tensor, spare: Tensor, o
 
 
 def counters_from(first: int, count: int, device: torch.device) -> Tensor:
-    """Return the counters c = first … first + count - 1 as `pairs` wants them."""
+    """Returns the counters c = first … first + count - 1 as `pairs` wants them."""
     return (torch.arange(first, first + count, device=device) * 0x9E3779B9).to(torch.int32)
 
 
 def draw(start: int, count: int, keys: Sequence[Tensor]) -> Tensor:
-    """Return ξ of ``count`` elements in a row, from element ``start`` in logical order; float32."""
+    """Returns ξ of ``count`` elements in a row, from element ``start`` in logical order; float32."""
     if not count:
         return torch.empty(0, device=keys[0].device)
     first, last = start // GROUP, (start + count - 1) // GROUP + 1
@@ -191,7 +191,7 @@ def draw(start: int, count: int, keys: Sequence[Tensor]) -> Tensor:
 
 
 def draw_at(elements: Tensor, keys: Sequence[Tensor]) -> Tensor:
-    """Return ξ of the elements with these numbers in logical order, int64 of any shape; float32 of that shape."""
+    """Returns ξ of the elements with these numbers in logical order, int64 of any shape; float32 of that shape."""
     counters = elements // GROUP * HALF + elements % HALF
     flat = (counters.reshape(-1) * 0x9E3779B9).to(torch.int32)
     radius, cosine, sine = pairs(flat, keys, Scratch.of(len(flat), elements.device))
@@ -200,12 +200,12 @@ def draw_at(elements: Tensor, keys: Sequence[Tensor]) -> Tensor:
 
 
 def rounding_bits(start: int, count: int, keys: Sequence[Tensor]) -> Tensor:
-    """Return the top 16 bits of x of (11) for ``count`` elements in a row, their own numbers being the counters."""
+    """Returns the top 16 bits of x of (11) for ``count`` elements in a row, their own numbers being the counters."""
     return _top_bits(counters_from(start, count, keys[0].device), keys)
 
 
 def rounding_at(elements: Tensor, keys: Sequence[Tensor]) -> Tensor:
-    """Return `rounding_bits` of the elements with these numbers, int64 of any shape."""
+    """Returns `rounding_bits` of the elements with these numbers, int64 of any shape."""
     counters = (elements.reshape(-1) * 0x9E3779B9).to(torch.int32)
     return _top_bits(counters, keys).view(elements.shape)
 

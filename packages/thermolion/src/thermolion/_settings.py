@@ -1,6 +1,5 @@
 """What a parameter group may hold, checked before anything is written."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ STATE_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def check_settings(settings: dict[str, Any]) -> None:
-    """Refuse a group's settings where one of them does not lie where it must.
+    """Refuses a group's settings where one of them does not lie where it must.
 
     Raises:
         TypeError: a setting is of the wrong kind.
@@ -52,8 +51,8 @@ def check_settings(settings: dict[str, Any]) -> None:
 def _check_betas(betas: Any) -> None:
     if isinstance(betas, str | Tensor) or not hasattr(betas, "__len__") or len(betas) != 2:
         raise ValueError(f"betas must be a pair of numbers in [0, 1), got {betas!r}")
-    for place, beta in enumerate(betas):
-        check(f"betas[{place}]", beta, "[0, 1)")
+    for i, beta in enumerate(betas):
+        check(f"betas[{i}]", beta, "[0, 1)")
 
 
 def _check_paths(settings: dict[str, Any]) -> None:
@@ -64,12 +63,3 @@ def _check_paths(settings: dict[str, Any]) -> None:
         raise ValueError("foreach and fused cannot both be True: choose one path, or leave both None")
     if settings["fused"] and settings["noise"] == "global":
         raise ValueError('fused=True draws its noise in the kernel, so noise must be "counter"; got "global"')
-    lr = settings["lr"]
-    on_cpu_only = isinstance(lr, Tensor) and lr.device.type == "cpu"
-    if on_cpu_only and settings["foreach"] and not settings["capturable"] and _on_accelerator(settings):
-        raise ValueError("lr as a CPU tensor with foreach=True on an accelerator needs capturable=True")
-
-
-def _on_accelerator(settings: dict[str, Any]) -> bool:
-    params: Sequence[Any] = settings["params"] if isinstance(settings.get("params"), list) else ()
-    return any(isinstance(param, Tensor) and param.device.type != "cpu" for param in params)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=1)
 def _tensor_class() -> tuple[type, ...]:
-    """Return the class of sharded tensors, or nothing in a build without it."""
+    """Returns the class of sharded tensors, or nothing in a build without it."""
     if not dist.is_available():
         return ()
     try:
@@ -27,22 +27,22 @@ def _tensor_class() -> tuple[type, ...]:
 
 
 def is_sharded(tensor: Tensor) -> "TypeGuard[DTensor]":
-    """Say whether this is a DTensor, of which a process holds a shard."""
+    """Says whether this is a DTensor, of which a process holds a shard."""
     return type(tensor) is not torch.nn.Parameter and isinstance(tensor, _tensor_class())
 
 
 def local(tensor: Tensor) -> Tensor:
-    """Return the shard that this process holds, sharing memory; a plain tensor is its own."""
+    """Returns the shard that this process holds, sharing memory; a plain tensor is its own."""
     return tensor.to_local() if is_sharded(tensor) else tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """Return the whole of a tensor, gathered from the processes where it is sharded."""
+    """Returns the whole of a tensor, gathered from the processes where it is sharded."""
     return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
 def common_seed(seed: int, device: torch.device) -> int:
-    """Return rank 0's seed, broadcast once as a tensor on ``device``; without a process group, this one."""
+    """Returns rank 0's seed, broadcast once as a tensor on ``device``; without a process group, this one."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return seed
     halves = torch.tensor([seed >> 32, seed & 0xFFFFFFFF], dtype=torch.int64, device=device)
@@ -52,11 +52,11 @@ def common_seed(seed: int, device: torch.device) -> int:
 
 
 def elements_of(tensor: "DTensor") -> Tensor | None:
-    """Return the logical numbers, in the whole tensor, of this process's elements; None where it holds all of them.
+    """Returns the logical numbers, in the whole tensor, of this process's elements; None where it holds all of them.
 
     Complex elements count as two, the real part first.
     """
-    shape, offset = _place_of(tensor)
+    shape, offset = _extent_of(tensor)
     full = tuple(tensor.shape)
     if tensor.is_complex():
         shape, offset, full = (*shape, 2), (*offset, 0), (*full, 2)
@@ -68,8 +68,8 @@ def elements_of(tensor: "DTensor") -> Tensor | None:
     return numbers
 
 
-def _place_of(tensor: "DTensor") -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the shape of this process's shard, and where it begins in the whole tensor."""
+def _extent_of(tensor: "DTensor") -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns the shape of this process's shard, and where it begins in the whole tensor."""
     try:
         utils: Any = import_module("torch.distributed.tensor._utils")
     except ImportError:  # torch 2.4
@@ -79,19 +79,19 @@ def _place_of(tensor: "DTensor") -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def add_shards(sums: Sequence[Tensor], tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Return every local sum added over the processes that hold the other shards: one message per mesh dimension."""
+    """Returns every local sum added over the processes that hold the other shards: one message per mesh dimension."""
     groups: dict[Any, list[int]] = {}
-    for place, tensor in enumerate(tensors):
+    for i, tensor in enumerate(tensors):
         if is_sharded(tensor):
             mesh: Any = tensor.device_mesh
             placements: Sequence[Any] = tensor.placements
             for dim, placement in enumerate(placements):
                 if placement.is_shard():
-                    groups.setdefault(mesh.get_group(dim), []).append(place)
+                    groups.setdefault(mesh.get_group(dim), []).append(i)
     added = list(sums)
-    for group, places in groups.items():
-        message = torch.stack([added[place] for place in places])
+    for group, members in groups.items():
+        message = torch.stack([added[i] for i in members])
         dist.all_reduce(message, group=group)
-        for place, value in zip(places, message.unbind(), strict=True):
-            added[place] = value
+        for i, value in zip(members, message.unbind(), strict=True):
+            added[i] = value
     return added

@@ -1,34 +1,44 @@
 """The optimizer: groups, state and closures around the equations."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from thermolion._batch import Batch, is_warm
-from thermolion._clock import Clock, advance_on_device
-from thermolion._paths.choose import refuse_fused, take_path
-from thermolion._seeds import settle_seeds
+from thermolion._batch import Batch
+from thermolion._equations import COLD
+from thermolion._paths.choose import choose_path, refuse_fused
 from thermolion._settings import ADDED, check_settings
-from thermolion._state import begin, begin_on_device, complete, restore
+from thermolion._state import Clock, advance_tensors, begin, complete, resolve_seeds, restore
 
 __all__ = ["ThermoLion"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Standing = tuple[int, dict[str, Any], Any, Any]  # place in the group, state, step, temperature
+Entry = tuple[int, dict[str, Any], Any, Any]  # index in the group, state, step, temperature
 
 
 def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Keep a compiler of `torch.compile` out of ``function``."""
+    """Keeps a compiler of `torch.compile` out of ``function``."""
     compiler: Any = torch.compiler
     return cast("Callable[P, R]", compiler.disable(function))
 
 
 class ThermoLion(Optimizer):
-    """Blend Lion's sign step with a variance-normalised step, by the signal-to-noise ratio, under noise that cools.
+    """Blends Lion's sign step with a variance-normalised step by the signal-to-noise ratio, with annealed noise.
+
+    >>> import torch
+    >>> from thermolion import ThermoLion
+    >>> weight = torch.nn.Parameter(torch.ones(3))
+    >>> optimizer = ThermoLion([weight], lr=0.1, seed=0)
+    >>> for _ in range(20):
+    ...     optimizer.zero_grad()
+    ...     weight.square().sum().backward()
+    ...     optimizer.step()
+    >>> bool(weight.square().sum() < 0.1)
+    True
 
     Args:
         params: tensors, named tensors or groups, as in `torch.optim`.
@@ -37,17 +47,17 @@ class ThermoLion(Optimizer):
         temp_decay: τ, by which the temperature is multiplied at every step, in (0, 1].
         weight_decay: λ, decoupled, at least 0.
         eps: ε, above 0.
-        seed: of the noise, in [0, 2⁶⁴). None takes `torch.initial_seed` when the first noise is drawn (or a checkpoint
-            saved), without advancing the global stream; in a process group all take rank 0's, broadcast once.
-        noise: "counter": a function of seed, step, parameter and element, the same on every replica and after every
-            resume. "global": `torch.randn_like` of each parameter in turn from the global stream, as 0.1.0 drew it.
-        state_dtype: of the two moments; None is the parameter's.
-        maximize: climb instead of descending.
+        seed: seed of the noise, in [0, 2⁶⁴). None takes `torch.initial_seed` when the first noise is drawn (or a
+            checkpoint saved), without advancing the global stream; a process group uses rank 0's, broadcast once.
+        noise: "counter" draws a function of seed, step, parameter and element, the same on every replica and after
+            every resume. "global" draws `torch.randn_like` of each parameter in turn from the global stream, as 0.1.0.
+        state_dtype: dtype of the two moments; None is the parameter's.
+        maximize: maximize the objective instead of minimizing it.
         foreach: True takes the path on lists; False excludes it.
-        fused: True takes one C++ kernel over all tensors on the CPU, compiled on first use; other devices are refused.
-            With neither flag given, see "Paths" in the documentation.
-        capturable: keep step and temperature on the device, for CUDA graphs and `torch.compile`.
-        stochastic_rounding: write bfloat16 parameters rounded up or down at random, without bias.
+        fused: True takes one kernel over all tensors: C++ on the CPU, compiled on first use, and Triton on CUDA.
+            False excludes it. With neither flag given, see "Paths" in the documentation.
+        capturable: keep step and temperature on the device, for CUDA graphs.
+        stochastic_rounding: round bfloat16 parameters up or down at random, without bias, when they are written.
 
     Raises:
         ValueError: a setting lies outside its interval, in the defaults or in a group.
@@ -94,12 +104,12 @@ class ThermoLion(Optimizer):
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; what it overrides is checked like the defaults, before anything is written."""
+        """Adds a group; what it overrides is checked like the defaults, before anything is written."""
         check_settings({**self.defaults, **param_group})
         super().add_param_group(param_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up a pickled optimizer or a loaded state; groups and states of 0.1.0 get what they lack."""
+        """Takes up a pickled optimizer or a loaded state; groups and states of 0.1.0 get what they lack."""
         super().__setstate__(state)
         self._clocks = {}
         for param, kept in cast("dict[Tensor, dict[str, Any]]", self.state).items():
@@ -111,12 +121,12 @@ class ThermoLion(Optimizer):
                 group.setdefault(name, self.defaults[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state as in `torch.optim`; a seed not yet taken is taken now, so that the run can be continued."""
-        settle_seeds(self.param_groups, alone=True)
+        """Returns the state as in `torch.optim`; a seed still open is resolved now, so that the run can continue."""
+        resolve_seeds(self.param_groups, alone=True)
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a checkpoint of this release or of 0.1.0, and continue it exactly.
+        """Takes up a checkpoint of this release or of 0.1.0, and continue it exactly.
 
         Raises:
             ValueError: the groups do not match, or hold a setting outside its interval.
@@ -147,7 +157,7 @@ class ThermoLion(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Take one step on every parameter that has a gradient.
+        """Takes one step on every parameter that has a gradient.
 
         Args:
             closure: evaluates the model again and returns the loss; called once, with gradients enabled.
@@ -162,59 +172,69 @@ class ThermoLion(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._apply()
+        self._step_batches()
         return loss
 
     @uncompiled
-    def _apply(self) -> None:
-        """Step all work; a compiler leaves this as it is, and so the noise keeps its bits."""
+    def _step_batches(self) -> None:
+        """Steps every batch; a compiler leaves this as it is, and so the noise keeps its bits."""
         self._refuse()
         found_inf: Tensor | None = getattr(self, "found_inf", None)
         if found_inf is not None and bool(found_inf):  # set by a scaler that leaves its overflow check to the step
             return
-        for work in self._collect():
-            take_path(work)
+        for batch in self._batches():
+            choose_path(batch)(batch)
 
-    def _collect(self) -> list[Batch]:
-        """Sort what has a gradient by what can go together."""
-        works: dict[Any, Batch] = {}
+    def _batches(self) -> list[Batch]:
+        """Sorts the parameters that have a gradient into batches."""
+        batches: dict[Any, Batch] = {}
         scale: Tensor | None = getattr(self, "grad_scale", None)
         first = 0
-        for place, group in enumerate(self.param_groups):
+        for number, group in enumerate(self.param_groups):
             params: list[Tensor] = group["params"]
-            due = [i for i, param in enumerate(params) if param.grad is not None]
-            for i, state, step, temperature in self._advance(place, group, due) if due else ():
+            for i, state, step, temperature in self._advance(number, group):
                 param, grad = params[i], cast("Tensor", params[i].grad)
-                work = _fitting(works, place, group, param, state, temperature, first + i)
-                work.add(param, grad if scale is None else grad / scale, state, (step, temperature), first + i)
+                warm = isinstance(temperature, Tensor) or temperature > COLD  # on the device σ tells
+                in_turn = first + i if warm and group["noise"] == "global" else None  # the stream is read in order
+                key = (number, param.dtype, param.device, warm, state["m"].dtype, in_turn)
+                batch = batches.get(key)
+                if batch is None:
+                    batch = batches[key] = Batch(group, warm)
+                batch.add(param, grad if scale is None else grad / scale, state, step, temperature, first + i)
             first += len(params)
-        if any(work.warm or work.group["stochastic_rounding"] for work in works.values()):
-            settle_seeds(self.param_groups)
-        return list(works.values())
+        if any(batch.warm or batch.group["stochastic_rounding"] for batch in batches.values()):
+            resolve_seeds(self.param_groups)
+        return list(batches.values())
 
-    def _advance(self, place: int, group: dict[str, Any], due: list[int]) -> Iterable[Standing]:
-        """Count a step of what is due, begun where it is new; return where each of it stands."""
+    def _advance(self, number: int, group: dict[str, Any]) -> list[Entry]:
+        """Counts a step of every parameter of a group that has a gradient, begins its state if it is new."""
         params: list[Tensor] = group["params"]
+        with_grad = [i for i, param in enumerate(params) if param.grad is not None]
+        if not with_grad:
+            return []
         state_of = cast("dict[Tensor, dict[str, Any]]", self.state)
         states = [state_of.get(param, {}) for param in params]
-        new = [i for i in due if not states[i]]
+        new = [i for i in with_grad if not states[i]]
         for i in new:
             states[i] = state_of[params[i]]
         if group["capturable"]:
             for i in new:
-                states[i].update(begin_on_device(params[i], group))
-            advance_on_device([states[i] for i in due], group["temp_decay"])
-            return [(i, states[i], states[i]["step"], states[i]["temp"]) for i in due]
-        clock = self._clocks.get(place)
+                step = torch.zeros((), dtype=torch.float32, device=params[i].device)
+                temp = torch.ones((), dtype=torch.float64, device=params[i].device)
+                states[i].update(begin(params[i], group, step, temp))
+            steps, temps = ([states[i][name] for i in with_grad] for name in ("step", "temp"))
+            advance_tensors(steps, temps, group["temp_decay"])
+            return [(i, states[i], states[i]["step"], states[i]["temp"]) for i in with_grad]
+        clock = self._clocks.get(number)
         if clock is None or not clock.fits(states):
-            clock = self._clocks[place] = Clock(states)
+            clock = self._clocks[number] = Clock(states)
         for i in new:
             states[i].update(begin(params[i], group, *clock.begin(i)))
-        clock.advance(due, group["temp_decay"])
-        return [(i, states[i], clock.steps[i], clock.temperatures[i]) for i in due]
+        clock.advance(with_grad, group["temp_decay"])
+        return [(i, states[i], clock.steps[i], clock.temperatures[i]) for i in with_grad]
 
     def _refuse(self) -> None:
-        """Refuse what cannot be stepped, before anything is written."""
+        """Refuses what cannot be stepped, before anything is written."""
         for group in self.param_groups:
             for param in group["params"]:
                 if param.grad is None:
@@ -225,22 +245,3 @@ class ThermoLion(Optimizer):
                     )
                 if group["fused"]:
                     refuse_fused(param)
-
-
-def _fitting(
-    works: dict[Any, Batch],
-    place: int,
-    group: dict[str, Any],
-    param: Tensor,
-    state: dict[str, Any],
-    temperature: float | Tensor,
-    index: int,
-) -> Batch:
-    """Return the work that the parameter can go with, a new one where there is none."""
-    warm = is_warm(temperature)
-    in_turn = index if warm and group["noise"] == "global" else None  # the global stream is read in order
-    key = (place, param.dtype, param.device, warm, state["m"].dtype, in_turn)
-    work = works.get(key)
-    if work is None:
-        work = works[key] = Batch(group, warm)
-    return work

@@ -16,56 +16,54 @@ import torch._utils
 from torch import Tensor
 
 from thermolion._batch import Batch
-from thermolion._draws import Draws, keys_for
-from thermolion._equations import follow_mean, noise_scale, update_block
+from thermolion._equations import update_block
 from thermolion._noise import GROUP, HALF, Scratch, counters_from, pairs, signed
-from thermolion._paths.reference import step_reference
+from thermolion._paths import reference
 
 BLOCK = 1 << 16  # elements
 CPU = torch.device("cpu")
 _utils: Any = torch._utils
 flatten: Callable[[Sequence[Tensor]], Tensor] = _utils._flatten_dense_tensors
 unflatten: Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...]] = _utils._unflatten_dense_tensors
-FLOOR = torch.tensor(1e-10)  # below σ²
 
 
-def fits(work: Batch) -> bool:
-    """Say whether the path takes this work: float32 throughout, on the CPU, whole tensors, noise of our own."""
-    plain = not (work.capturable or (work.warm and (work.sharded or work.group["noise"] == "global")))
-    return plain and work.device == CPU and work.thetas[0].dtype == torch.float32 and work.in_place
+def fits(batch: Batch) -> bool:
+    """Says whether the path takes this batch: float32 throughout, on the CPU, whole tensors, noise of our own."""
+    plain = not (batch.capturable or batch.from_global_stream or (batch.warm and batch.sharded))
+    return plain and batch.device == CPU and batch.thetas[0].dtype == torch.float32 and batch.in_place
 
 
-def step_blocks(work: Batch) -> None:
-    """Step every tensor: tiny ones together, big ones a block at a time, scattered ones on the reference path."""
-    tiny, big, rest = _sort(work)
+def step(batch: Batch) -> None:
+    """Steps every tensor: tiny ones together, big ones a block at a time, scattered ones on the reference path."""
+    tiny, big, rest = _sort(batch)
     for start in range(0, len(tiny), HALF):
-        _step_packed(work.part(tiny[start : start + HALF]))
+        _step_packed(batch.part(tiny[start : start + HALF]))
     if big:
-        _step_big(work.part(big))
+        _step_big(batch.part(big))
     if rest:
-        part = work.part(rest)
-        step_reference(part, Draws(part))
+        reference.step(batch.part(rest))
 
 
-def _sort(work: Batch) -> tuple[list[int], list[int], list[int]]:
+def _sort(batch: Batch) -> tuple[list[int], list[int], list[int]]:
+    """Returns the positions of tiny, of big and of all other tensors."""
     tiny: list[int] = []
     big: list[int] = []
     rest: list[int] = []
-    for place, (theta, g) in enumerate(zip(work.thetas, work.grads, strict=True)):
+    for i, (theta, g) in enumerate(zip(batch.thetas, batch.grads, strict=True)):
         numel = theta.numel()
         if numel <= HALF:
             if numel:
-                tiny.append(place)
+                tiny.append(i)
             continue
-        in_order = theta.is_contiguous() and g.is_contiguous() and work.ms[place].is_contiguous()
-        (big if in_order and work.vs[place].is_contiguous() else rest).append(place)
+        in_order = theta.is_contiguous() and g.is_contiguous() and batch.ms[i].is_contiguous()
+        (big if in_order and batch.vs[i].is_contiguous() else rest).append(i)
     if len(tiny) < 4:  # packing costs more than it saves
         rest += tiny
         tiny = []
     return tiny, big, rest
 
 
-class _Room:
+class _Workspace:
     """Buffers for blocks of one length, cut once for all of them."""
 
     def __init__(self, numel: int, buffers: Sequence[Tensor], scratch: Scratch | None) -> None:
@@ -79,7 +77,7 @@ class _Room:
             self.xi = buffers[4][:numel]
 
     def noise(self, start: int, keys: Sequence[Tensor]) -> Tensor:
-        """Return ξ of the block that begins at element ``start``, a multiple of 2048."""
+        """Returns ξ of the block that begins at element ``start``, a multiple of 2048."""
         k0, k1, k2, k3 = keys
         if start:
             k0 = k0 + signed(start // 2 * 0x9E3779B9 % (1 << 32), 32)
@@ -90,52 +88,35 @@ class _Room:
         return self.xi
 
 
-def _step_big(work: Batch) -> None:
-    largest = min(BLOCK, -(-max(theta.numel() for theta in work.thetas) // GROUP) * GROUP)
-    buffers = [torch.empty(largest) for _ in range(5 if work.warm else 4)]
-    scratch = Scratch.of(largest // 2, CPU) if work.warm else None
-    keys = [row.unbind() for row in keys_for(work, work.group["seed"]).unbind()] if work.warm else []
-    heat = _heat_of(work.temperatures) if work.warm else ()
-    c, sign = work.coefficients, -1 if work.group["maximize"] else 1
-    rooms: dict[int, _Room] = {}
-    for place, tensors in enumerate(zip(work.thetas, work.grads, work.ms, work.vs, strict=True)):
+def _step_big(batch: Batch) -> None:
+    largest = min(BLOCK, -(-max(theta.numel() for theta in batch.thetas) // GROUP) * GROUP)
+    buffers = [torch.empty(largest) for _ in range(5 if batch.warm else 4)]
+    scratch: Scratch | None = None
+    keys: list[tuple[Tensor, ...]] = []
+    sigmas: tuple[Tensor, ...] = ()
+    if batch.warm:
+        scratch = Scratch.of(largest // 2, CPU)
+        keys = [row.unbind() for row in batch.noise_keys.unbind()]
+        sigmas = batch.noise_scales(BLOCK, rounded_once=True).unbind()
+    c, sign = batch.coefficients, -1 if batch.group["maximize"] else 1
+    workspaces: dict[int, _Workspace] = {}
+    for i, tensors in enumerate(zip(batch.thetas, batch.grads, batch.ms, batch.vs, strict=True)):
         numel = tensors[0].numel()
         length = _even(numel)
-        flat = [tensor.view(-1) for tensor in tensors]
-        sigma = _carry_big(work, place, flat[1], buffers[0], heat[place]) if work.warm else None
-        cut = [flat] if length >= numel else zip(*(torch.split(tensor, length) for tensor in flat), strict=True)
-        for start, (theta, g, m, v) in zip(range(0, numel, length), cut, strict=True):
+        cuts = [torch.split(tensor.view(-1), length) for tensor in tensors]
+        for start, (theta, g, m, v) in zip(range(0, numel, length), zip(*cuts, strict=True), strict=True):
             n = len(theta)
-            room = rooms.get(n)
-            if room is None:
-                room = rooms[n] = _Room(n, buffers, scratch)
-            noise = None if sigma is None else (room.noise(start, keys[place]), sigma)
-            update_block(theta, g, m, v, noise, c, sign, room.spare)
+            workspace = workspaces.get(n)
+            if workspace is None:
+                workspace = workspaces[n] = _Workspace(n, buffers, scratch)
+            noise = (workspace.noise(start, keys[i]), sigmas[i]) if batch.warm else None
+            update_block(theta, g, m, v, noise, c, sign, workspace.spare)
 
 
 def _even(numel: int) -> int:
-    """Return the length of blocks that are about equal, of whole groups and no longer than BLOCK."""
+    """Returns the length of blocks that are about equal, of whole groups and no longer than BLOCK."""
     blocks = -(-numel // BLOCK)
     return min(BLOCK, -(-numel // (blocks * GROUP)) * GROUP)
-
-
-def _carry_big(work: Batch, place: int, g: Tensor, spare: Tensor, heat: Tensor) -> Tensor:
-    """Carry v̄ of one tensor on, and return its σ."""
-    sums: list[Tensor] = []
-    for block in torch.split(g, BLOCK) if len(g) > BLOCK else (g,):
-        square = spare[: len(block)]
-        torch.mul(block, block, out=square)
-        sums.append(torch.nan_to_num_(square, nan=0.0, posinf=0.0).sum())
-    total = torch.stack(sums).sum() if len(sums) > 1 else sums[0]
-    v_mean = work.v_means[place]
-    follow_mean(v_mean, total.div_(g.numel()), work.coefficients.beta2)
-    return torch.addcmul(FLOOR, v_mean, heat).sqrt_()  # (8)
-
-
-def _heat_of(temperatures: Sequence[float]) -> tuple[Tensor, ...]:
-    """Return every temperature as a tensor of one element."""
-    tensors: tuple[Tensor, ...] = torch.tensor(temperatures).unbind()
-    return tensors
 
 
 @lru_cache(maxsize=1)
@@ -145,31 +126,27 @@ def _block_counters() -> Tensor:
 
 @lru_cache(maxsize=16)
 def _layout(sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Return, for tensors of these sizes in a row, the place of each element's tensor and its own counter."""
-    places = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    """Returns, for tensors of these sizes in a row, the position of each element's tensor and its own counter."""
+    positions = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     counters = counters_from(0, HALF, CPU)
-    return places, torch.cat([counters[:size] for size in sizes])
+    return positions, torch.cat([counters[:size] for size in sizes])
 
 
-def _step_packed(work: Batch) -> None:
-    theta, g, m, v = (flatten(tensors) for tensors in (work.thetas, work.grads, work.ms, work.vs))
-    noise = _noise_of_pack(work, g) if work.warm else None
+def _step_packed(batch: Batch) -> None:
+    theta, g, m, v = (flatten(tensors) for tensors in (batch.thetas, batch.grads, batch.ms, batch.vs))
+    noise = _noise_of_pack(batch, g) if batch.warm else None
     spare = [torch.empty_like(theta) for _ in range(4)]
-    update_block(theta, g, m, v, noise, work.coefficients, -1 if work.group["maximize"] else 1, spare)
-    for tensors, flat in ((work.thetas, theta), (work.ms, m), (work.vs, v)):
+    update_block(theta, g, m, v, noise, batch.coefficients, -1 if batch.group["maximize"] else 1, spare)
+    for tensors, flat in ((batch.thetas, theta), (batch.ms, m), (batch.vs, v)):
         torch._foreach_copy_(tensors, unflatten(flat, tensors))
 
 
-def _noise_of_pack(work: Batch, g: Tensor) -> tuple[Tensor, Tensor]:
-    """Carry every v̄ on, and return ξ and σ of all elements in a row."""
-    places, counters = _layout(tuple(theta.numel() for theta in work.thetas))
+def _noise_of_pack(batch: Batch, g: Tensor) -> tuple[Tensor, Tensor]:
+    """Carries every v̄ to this step, and returns ξ and σ of all elements in a row."""
+    positions, counters = _layout(tuple(theta.numel() for theta in batch.thetas))
     squares = torch.nan_to_num_(g * g, nan=0.0, posinf=0.0)
-    sums = torch.zeros(len(work.thetas)).index_add_(0, places, squares)
-    v_means = torch.stack(work.v_means)
-    follow_mean(v_means, sums / torch.tensor(work.numels()), work.coefficients.beta2)
-    torch._foreach_copy_(work.v_means, v_means.unbind())
-    sigmas = noise_scale(v_means, torch.tensor(work.temperatures))
-    keys = keys_for(work, work.group["seed"]).t()
-    spread = [key.index_select(0, places) for key in keys.unbind()]
-    radius, cosine, _ = pairs(counters, spread, Scratch.of(len(g), CPU))
-    return cosine.mul_(radius), sigmas.index_select(0, places)
+    sums = torch.zeros(len(batch.thetas)).index_add_(0, positions, squares)
+    sigmas = batch.carried(sums / torch.tensor(batch.numels))
+    keys = [key.index_select(0, positions) for key in batch.noise_keys.t().unbind()]
+    radius, cosine, _ = pairs(counters, keys, Scratch.of(len(g), CPU))
+    return cosine.mul_(radius), sigmas.index_select(0, positions)

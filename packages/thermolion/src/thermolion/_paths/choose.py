@@ -1,41 +1,33 @@
-"""Which path a piece of work takes."""
+"""The choice of a path for a batch."""
 
 from collections.abc import Callable
 
 from torch import Tensor
 
 from thermolion._batch import Batch
-from thermolion._draws import Draws
-from thermolion._paths.blocks import fits, step_blocks
-from thermolion._paths.foreach import step_foreach
-from thermolion._paths.fused_cpu import step_fused_cpu
-from thermolion._paths.fused_cuda import refuse_without_triton, step_fused_cuda
-from thermolion._paths.reference import step_reference
+from thermolion._paths import blocks, foreach, fused_cpu, fused_cuda, reference
 
 FUSED_DEVICES = ("cpu", "cuda")
 
 
-def take_path(work: Batch) -> None:
-    """Step ``work`` on the path that its group's flags ask for, or on the one that measured fastest."""
-    group = work.group
+def choose_path(batch: Batch) -> Callable[[Batch], None]:
+    """Returns the path that the group's flags ask for, or else the one that measured fastest."""
+    group, on_cuda = batch.group, batch.device.type == "cuda"
+    free = group["foreach"] is None and group["fused"] is None
     if group["fused"]:
-        step_fused = step_fused_cuda if work.device.type == "cuda" else step_fused_cpu
-        step_fused(work)
-        return
-    if group["foreach"] is None and group["fused"] is None and fits(work):
-        step_blocks(work)
-        return
-    lists = group["foreach"] or (group["foreach"] is None and group["fused"] is None and work.device.type == "cuda")
-    path: Callable[[Batch, Draws], None] = step_foreach if lists else step_reference
-    path(work, Draws(work))
+        fused = fused_cuda if on_cuda else fused_cpu
+        return fused.step if fused.fits(batch) else reference.step
+    if free and blocks.fits(batch):
+        return blocks.step
+    return foreach.step if group["foreach"] or (free and on_cuda) else reference.step
 
 
 def refuse_fused(param: Tensor) -> None:
-    """Refuse a parameter that no fused kernel takes.
+    """Refuses a parameter that no fused kernel takes.
 
     Raises:
-        RuntimeError: the parameter is neither on the CPU or CUDA nor real or complex floating point, or it is on CUDA
-            and there is no Triton.
+        RuntimeError: the parameter is neither on the CPU or CUDA nor real or complex floating point; it is on CUDA
+            and there is no Triton; or it is on the CPU and the kernel cannot be compiled.
     """
     if param.device.type not in FUSED_DEVICES or not (param.is_floating_point() or param.is_complex()):
         raise RuntimeError(
@@ -43,4 +35,6 @@ def refuse_fused(param: Tensor) -> None:
             f"{list(FUSED_DEVICES)}, got one of {param.dtype} on {param.device}; pass fused=None"
         )
     if param.device.type == "cuda":
-        refuse_without_triton()
+        fused_cuda.refuse_without_triton()
+    else:
+        fused_cpu.kernel()

@@ -13,9 +13,6 @@ import torch
 from torch import Tensor
 
 from thermolion._batch import Batch
-from thermolion._draws import ROUNDING, Draws
-from thermolion._noise import mix
-from thermolion._paths.reference import step_reference
 
 SOURCE = Path(__file__).with_name("fused_cpu.cpp")
 NOISE = Path(__file__).with_name("fused_cpu_noise.h")
@@ -25,7 +22,7 @@ LEVELS = {"AVX512": ["-march=x86-64-v4", "-mprefer-vector-width=512"], "AVX2": [
 
 
 class Numbers(ctypes.Structure):
-    """The kernel's struct of the same name."""
+    """The C++ struct of the same name."""
 
     _fields_ = (
         *((name, ctypes.c_double) for name in ("lr", "beta1", "beta2", "weight_decay", "eps")),
@@ -36,7 +33,7 @@ class Numbers(ctypes.Structure):
 
 @lru_cache(maxsize=1)
 def kernel() -> Any:
-    """Return the compiled kernel, from the cache of `torch.utils.cpp_extension` or by compiling it now.
+    """Returns the compiled kernel, from the cache of `torch.utils.cpp_extension` or by compiling it now.
 
     Raises:
         RuntimeError: there is no compiler or no ninja, or compiling fails.
@@ -53,11 +50,11 @@ def kernel() -> Any:
         library = folder / f"{name}.so"
         if not library.exists():
             # Torch's own lock outlives a build that was killed, so each build has a folder of its own.
-            with tempfile.TemporaryDirectory(dir=folder) as work:
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 cpp_extension.load(
-                    name, [str(SOURCE)], extra_cflags=flags, build_directory=work, is_python_module=False
+                    name, [str(SOURCE)], extra_cflags=flags, build_directory=scratch, is_python_module=False
                 )
-                Path(work, library.name).replace(library)
+                Path(scratch, library.name).replace(library)
         step = ctypes.CDLL(str(library)).thermolion_step
     except Exception as error:
         raise RuntimeError(
@@ -70,53 +67,29 @@ def kernel() -> Any:
     return step
 
 
-def fits(work: Batch) -> bool:
-    """Say whether the kernel can take this work at all; it takes tensors whose memory lies in logical order."""
-    wide = work.thetas[0].dtype == torch.float64
-    same = wide == (work.ms[0].dtype == torch.float64)
-    return not (work.capturable or (work.sharded and work.warm) or work.group["noise"] == "global") and same
+def fits(batch: Batch) -> bool:
+    """Says whether the kernel takes this batch: whole tensors, noise of our own, float64 with float64 alone."""
+    same = (batch.thetas[0].dtype == torch.float64) == (batch.ms[0].dtype == torch.float64)
+    return same and not (batch.capturable or (batch.sharded and batch.warm) or batch.group["noise"] == "global")
 
 
-def step_fused_cpu(work: Batch) -> None:
-    """Step all tensors of ``work`` in one call; what lies otherwise in memory is copied for it."""
-    run = kernel()
-    if not fits(work):
-        step_reference(work, Draws(work))
-        return
-    rows = array("q")
-    held: list[Tensor] = []  # converted gradients live until the kernel has run
-    copied: list[tuple[Tensor, Tensor]] = []
-    dtype = work.thetas[0].dtype
-    lists = zip(work.thetas, work.grads, work.ms, work.vs, work.v_means, work.steps, work.indices, strict=True)
-    for theta, g, m, v, v_mean, step, index in lists:
-        if not (theta.is_contiguous() and m.is_contiguous() and v.is_contiguous()):
-            kept = (theta, m, v)
-            theta, m, v = (tensor.clone(memory_format=torch.contiguous_format) for tensor in kept)
-            copied.extend(zip(kept, (theta, m, v), strict=True))
-        if g.dtype != dtype or not g.is_contiguous() or g.is_neg():
-            g = g.to(dtype).resolve_neg().contiguous()
-            held.append(g)
-        addresses = (theta.data_ptr(), g.data_ptr(), m.data_ptr(), v.data_ptr(), v_mean.data_ptr())
-        rows.extend((*addresses, theta.numel(), step, index))
-    temperatures = array("d", work.temperatures)
-    codes = CODES[dtype], CODES[work.ms[0].dtype]
-    numbers = ctypes.byref(_numbers(work))
-    run(rows.buffer_info()[0], temperatures.buffer_info()[0], len(temperatures), numbers, *codes)
-    for kept_tensor, stepped in copied:
-        kept_tensor.copy_(stepped)
-
-
-def _numbers(work: Batch) -> Numbers:
-    c, group = work.coefficients, work.group
-    seed = group["seed"] or 0
-    return Numbers(
-        _number(c.lr), float(c.beta1), float(c.beta2), c.weight_decay, c.eps,
-        seed, mix(seed ^ ROUNDING), group["maximize"], work.warm, group["stochastic_rounding"],
+def step(batch: Batch) -> None:
+    """Steps all tensors in one call of the kernel."""
+    table, temperatures = array("q"), array("d", batch.temperatures)
+    c, group, seed = batch.coefficients, batch.group, batch.group["seed"]
+    numbers = Numbers(
+        _number(c.lr), float(c.beta1), float(c.beta2), c.weight_decay, c.eps, seed or 0,
+        0 if seed is None else batch.rounding_seed, group["maximize"], batch.warm, group["stochastic_rounding"],
     )  # fmt: skip
+    codes = CODES[batch.thetas[0].dtype], CODES[batch.ms[0].dtype]
+    with batch.rows() as rows:
+        for row, count, index in zip(rows, batch.steps, batch.indices, strict=True):
+            table.extend((*(tensor.data_ptr() for tensor in row), row[0].numel(), count, index))
+        kernel()(table.buffer_info()[0], temperatures.buffer_info()[0], len(rows), ctypes.byref(numbers), *codes)
 
 
 def _number(lr: float | Tensor) -> float:
-    """Return the learning rate; one that is a tensor lies in the host's memory already, and is read there."""
+    """Returns the learning rate; a tensor lies in the host's memory and is read there."""
     if not isinstance(lr, Tensor):
         return lr
     lr = lr.detach().to(torch.float64)

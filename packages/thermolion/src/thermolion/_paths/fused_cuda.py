@@ -16,9 +16,7 @@ import torch
 from torch import Tensor
 
 from thermolion._batch import Batch
-from thermolion._draws import ROUNDING, Draws, keys_for
-from thermolion._noise import GROUP, MASK, mix
-from thermolion._paths.reference import step_reference
+from thermolion._noise import GROUP
 
 NAMES = {torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
@@ -26,7 +24,7 @@ _tables: dict[tuple[torch.device, torch.dtype, int], tuple[list[int], Tensor]] =
 
 
 def refuse_without_triton() -> None:
-    """Say what to do where Triton is missing.
+    """Refuses a machine without Triton.
 
     Raises:
         RuntimeError: Triton is not installed.
@@ -38,72 +36,58 @@ def refuse_without_triton() -> None:
         )
 
 
-def fits(work: Batch) -> bool:
-    """Say whether the kernels can take this work: noise by the numbers of a row, and float64 with float64 alone."""
-    same = (work.thetas[0].dtype == torch.float64) == (work.ms[0].dtype == torch.float64)
-    return same and not (work.group["noise"] == "global" or (work.sharded and work.warm))
+def fits(batch: Batch) -> bool:
+    """Says whether the kernels take this batch: whole tensors, noise of our own, float64 with float64 alone."""
+    same = (batch.thetas[0].dtype == torch.float64) == (batch.ms[0].dtype == torch.float64)
+    return same and not (batch.group["noise"] == "global" or (batch.sharded and batch.warm))
 
 
-def step_fused_cuda(work: Batch) -> None:
-    """Step all tensors of ``work``; what does not lie in logical order in memory is copied for it."""
-    if not fits(work):
-        step_reference(work, Draws(work))
-        return
-    rows: list[tuple[Tensor, ...]] = []
-    copied: list[tuple[Tensor, Tensor]] = []
-    for row in zip(work.thetas, work.grads, work.ms, work.vs, work.v_means, strict=True):
-        theta, g, m, v, v_mean = row
-        g = g.to(theta.dtype).resolve_neg().contiguous()
-        if not (theta.is_contiguous() and m.is_contiguous() and v.is_contiguous()):
-            kept = (theta, m, v)
-            theta, m, v = (tensor.clone(memory_format=torch.contiguous_format) for tensor in kept)
-            copied.extend(zip(kept, (theta, m, v), strict=True))
-        rows.append((theta, g, m, v, v_mean))
-    _launch(work, rows)
-    for kept_tensor, stepped in copied:
-        kept_tensor.copy_(stepped)
+def step(batch: Batch) -> None:
+    """Steps all tensors in one launch while cold and in three while warm."""
+    with batch.rows() as rows:
+        _launch(batch, rows)
 
 
-def _launch(work: Batch, rows: list[tuple[Tensor, ...]]) -> None:
+def _launch(batch: Batch, rows: list[tuple[Tensor, ...]]) -> None:
     from thermolion._paths import fused_cuda_kernel as kernels
 
     sum_kernel: Any = kernels.sum_kernel
     carry_kernel: Any = kernels.carry_kernel
     step_kernel: Any = kernels.step_kernel
-    table, blocks = _table(work, rows)
+    table, blocks = _table(batch, rows)
     programs = blocks.numel() // 2
     if not programs:
         return
-    group, device, dtype = work.group, work.device, work.thetas[0].dtype
+    group, device, dtype = batch.group, batch.device, batch.thetas[0].dtype
     numbers, name = table.view(torch.float64), NAMES[dtype]
     keys = sigmas = rounding = None
-    if work.warm:
-        sigmas = torch.empty(len(rows), dtype=work.compute_dtype, device=device)
-        partials = torch.empty(programs, dtype=work.compute_dtype, device=device)
-        keys = keys_for(work, group["seed"])
+    if batch.warm:
+        sigmas = torch.empty(len(rows), dtype=batch.compute_dtype, device=device)
+        partials = torch.empty(programs, dtype=batch.compute_dtype, device=device)
+        keys = batch.noise_keys
         sum_kernel[(programs,)](table, blocks, partials, DTYPE=name)
-        carry_kernel[(len(rows),)](table, numbers, partials, _temperatures(work), sigmas, DTYPE=name)
+        carry_kernel[(len(rows),)](table, numbers, partials, _temperatures(batch), sigmas, DTYPE=name)
     stochastic = group["stochastic_rounding"] and dtype == torch.bfloat16
     if stochastic:
-        rounding = keys_for(work, mix(group["seed"] ^ ROUNDING) & MASK)
-    lr = work.coefficients.lr
+        rounding = batch.rounding_keys
+    lr = batch.coefficients.lr
     eta = lr.to(device, non_blocking=True) if isinstance(lr, Tensor) else None
     step_kernel[(programs,)](
-        table, numbers, blocks, keys, rounding, sigmas, eta, WARM=work.warm, MAXIMIZE=group["maximize"],
-        STOCHASTIC=stochastic, DTYPE=name, STATE=NAMES[work.ms[0].dtype],
+        table, numbers, blocks, keys, rounding, sigmas, eta, WARM=batch.warm, MAXIMIZE=group["maximize"],
+        STOCHASTIC=stochastic, DTYPE=name, STATE=NAMES[batch.ms[0].dtype],
     )  # fmt: skip
 
 
-def _temperatures(work: Batch) -> Tensor:
-    """Return every tensor's temperature on the device, float64."""
-    if work.capturable:
-        return torch.stack(work.temperatures)
-    return _send(torch.tensor(work.temperatures, dtype=torch.float64), work.device)
+def _temperatures(batch: Batch) -> Tensor:
+    """Returns every tensor's temperature on the device, float64."""
+    if batch.capturable:
+        return torch.stack(batch.temperatures)
+    return _send(torch.tensor(batch.temperatures, dtype=torch.float64), batch.device)
 
 
-def _table(work: Batch, rows: list[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
-    """Return the table on the device, numbers, lengths and addresses, and for each program its row and its start."""
-    c = work.coefficients
+def _table(batch: Batch, rows: list[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
+    """Returns the table on the device, numbers, lengths and addresses, and for each program its row and its start."""
+    c = batch.coefficients
     lr = 0.0 if isinstance(c.lr, Tensor) else c.lr
     numbers = (float(lr), float(c.beta1), float(c.beta2), float(c.weight_decay), float(c.eps))
     words: list[int] = [struct.unpack("<q", struct.pack("<d", number))[0] for number in numbers]
@@ -112,17 +96,17 @@ def _table(work: Batch, rows: list[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]
         programs = -(-row[0].numel() // GROUP)
         words += (row[0].numel(), *(tensor.data_ptr() for tensor in row), first, programs)
         first += programs
-    blocks = _blocks(tuple(row[0].numel() for row in rows), work.device)
-    key = (work.device, work.thetas[0].dtype, len(rows))
+    blocks = _blocks(tuple(row[0].numel() for row in rows), batch.device)
+    key = (batch.device, batch.thetas[0].dtype, len(rows))
     known = _tables.get(key)
     if known is None or known[0] != words:
-        known = _tables[key] = (words, _send(torch.tensor(words, dtype=torch.int64), work.device))
+        known = _tables[key] = (words, _send(torch.tensor(words, dtype=torch.int64), batch.device))
     return known[1], blocks
 
 
 @lru_cache(maxsize=16)
 def _blocks(sizes: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return for each program its row and its first element."""
+    """Returns for each program its row and its first element."""
     counts = torch.tensor([-(-size // GROUP) for size in sizes])
     places = torch.repeat_interleave(torch.arange(len(sizes)), counts)
     starts = (torch.arange(len(places)) - (counts.cumsum(0) - counts)[places]) * GROUP

@@ -1,6 +1,6 @@
 """The Triton kernels: equations (1) to (9) of `_equations.py` and (11) to (14) of `_noise.py` on one group of elements.
 
-They work in place and are never tuned automatically: a tuner would run them several times on live parameters.
+They batch in place and are never tuned automatically: a tuner would run them several times on live parameters.
 """
 
 # Triton has no types, and its constants are upper case.
@@ -51,7 +51,7 @@ def _mixed(counter, keys):
 
 @triton.jit
 def _pair(counter, keys):
-    """Return A and B of (14) for these counters."""
+    """Returns A and B of (14) for these counters."""
     z = _mixed(counter, keys)
     x = z * TO_X  # (11)
     y = _fold(z * TO_Y + tl.load(keys + 2), 16) * SECOND + tl.load(keys + 3)  # (12)
@@ -67,7 +67,7 @@ def _pair(counter, keys):
 
 @triton.jit
 def sum_kernel(table, blocks, partials, DTYPE: tl.constexpr):
-    """Write Σ g² over one group of elements, without those whose square is not finite."""
+    """Writes Σ g² over one group of elements, without those whose square is not finite."""
     program = tl.program_id(0)
     row = table + HEADER + tl.load(blocks + 2 * program) * ROW
     index = tl.load(blocks + 2 * program + 1) + tl.arange(0, 2 * HALF)
@@ -79,7 +79,7 @@ def sum_kernel(table, blocks, partials, DTYPE: tl.constexpr):
 
 @triton.jit
 def carry_kernel(table, numbers, partials, temperatures, sigmas, DTYPE: tl.constexpr):
-    """Carry v̄ of one tensor on and write its σ; the partial sums are added in order, the same on every replica."""
+    """Carries v̄ of one tensor on and write its σ; the partial sums are added in order, the same on every replica."""
     place = tl.program_id(0)
     row = table + HEADER + place * ROW
     first, count = tl.load(row + 6), tl.load(row + 7)
@@ -108,7 +108,7 @@ def _half(
     WARM: tl.constexpr, MAXIMIZE: tl.constexpr, STOCHASTIC: tl.constexpr,
     DTYPE: tl.constexpr, STATE: tl.constexpr,
 ):  # fmt: skip
-    """Step the elements ``index`` of one tensor."""
+    """Steps the elements ``index`` of one tensor."""
     real: tl.constexpr = tl.float64 if DTYPE == "fp64" else tl.float32
     inside = index < tl.load(row)
     theta_at = _typed(tl.load(row + 1), DTYPE) + index
@@ -153,7 +153,7 @@ def step_kernel(
     WARM: tl.constexpr, MAXIMIZE: tl.constexpr, STOCHASTIC: tl.constexpr,
     DTYPE: tl.constexpr, STATE: tl.constexpr,
 ):  # fmt: skip
-    """Step one group of one tensor: the first elements of 1024 pairs, then their partners."""
+    """Steps one group of one tensor: the first elements of 1024 pairs, then their partners."""
     program = tl.program_id(0)
     place = tl.load(blocks + 2 * program)
     start = tl.load(blocks + 2 * program + 1)

@@ -7,7 +7,7 @@ LOW_HALF = 0xFFFF
 
 
 def rounded(theta: Tensor, dtype: torch.dtype, bits: Tensor | None) -> Tensor:
-    """Return ``theta``, float32, in ``dtype``: to nearest, or up with the probability of the remainder.
+    """Returns ``theta``, float32, in ``dtype``: to nearest, or up with the probability of the remainder.
 
     Args:
         theta: computed parameters.
@@ -23,7 +23,7 @@ def rounded(theta: Tensor, dtype: torch.dtype, bits: Tensor | None) -> Tensor:
 
 
 def storable(v: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return ``v`` in ``dtype`` without losing that it is positive and finite: float16 ends at 6e-8 and 65504.
+    """Returns ``v`` in ``dtype`` without losing that it is positive and finite: float16 ends at 6e-8 and 65504.
 
     A second moment that vanished would leave ε alone under the fraction of (4), and one that overflowed would stop the
     parameter for good. bfloat16 has float32's range and needs no such care.

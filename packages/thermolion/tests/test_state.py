@@ -6,7 +6,7 @@ import io
 import pytest
 import torch
 from thermolion import ThermoLion
-from thermolion._clock import Clock
+from thermolion._state import Clock
 from torch.nn import Parameter
 
 
