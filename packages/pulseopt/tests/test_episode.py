@@ -12,7 +12,7 @@ from pulseopt import (
     StructuredEpisodeManager,
 )
 from pulseopt.controller import FixedModeController, RandomController
-from pulseopt.modes import ExplorationMode
+from pulseopt.legacy import ExplorationMode
 
 MODES = [ExplorationMode("a"), CandidateConfig("b", 2.0, 0.1)]
 

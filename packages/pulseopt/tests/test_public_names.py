@@ -11,8 +11,9 @@ from pathlib import Path
 import pulseopt
 import pytest
 import torch
-from pulseopt import controller, episode, modes, reward, scheduler, tracking, types
+from pulseopt import controller, episode, legacy, modes, reward, scheduler, tracking, types
 
+pytestmark = pytest.mark.filterwarnings("ignore:pulseopt.*import it from pulseopt.legacy:DeprecationWarning")
 PROMISED = json.loads((Path(__file__).parent / "golden" / "public_names.json").read_text())
 ENTRIES = [pytest.param("pulseopt", entry, id=entry["name"]) for entry in PROMISED["top_level"]] + [
     pytest.param(f"pulseopt.{module}", entry, id=f"{module}.{entry['name']}")
@@ -116,7 +117,7 @@ def SEM(lr=(1.0, 2.0), noise=(0.0,), lrc=..., nzc=None, L=2, **settings):  # noq
 
 
 SCOPE = {
-    **{name: value for module in (controller, episode, modes, reward, scheduler, tracking, types, pulseopt)
+    **{name: value for module in (legacy, controller, episode, modes, reward, scheduler, tracking, types, pulseopt)
        for name, value in vars(module).items() if not name.startswith("_")},
     **{"C": C, "P": P, "sgd": sgd, "started": started, "summ": summ, "SEM": SEM},
     **{"torch": torch, "nan": nan, "inf": inf},

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pulseopt import AEES, NormalizedLossImprovementReward
-from pulseopt._step.optimizer_step import Stepper
+from pulseopt._step.optimizer_step import OptimizerStep
 from torch import nn
 
 ARMS = {"lr_candidates": (0.5, 1.0, 2.0), "noise_candidates": (0.0, 0.05), "episode_length": 3, "seed": 0}
@@ -577,5 +577,5 @@ def test_the_reward_of_release_0_1_0_can_be_passed_as_an_object():
     assert one.get_logs() == two.get_logs()
 
 
-def test_a_stepper_without_a_scaler_flag_did_not_overflow():
-    assert not Stepper(problem()[1], None, track_update_norm=False).overflowed()
+def test_a_step_without_a_scaler_flag_did_not_overflow():
+    assert OptimizerStep(problem()[1], None, None).end()

@@ -1,4 +1,4 @@
-"""Ranks of `torch.distributed` that decide alike: one loss, one seed, one state for all of them."""
+"""One decision on all ranks of `torch.distributed`: one loss, one seed, one state."""
 
 # tolist() is not typed.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -13,13 +13,13 @@ from torch import Tensor
 from pulseopt._maths.sums import plain_mean
 
 
-def together() -> bool:
-    """Return whether this process is one of several."""
+def is_distributed() -> bool:
+    """Returns whether this process is one of several."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def read_loss(loss: float | Tensor, average: bool, group: Any = None) -> float:
-    """Return a loss as a float, with one read of the device.
+    """Returns a loss as a float, with one read of the device.
 
     Args:
         loss: one number.
@@ -27,28 +27,28 @@ def read_loss(loss: float | Tensor, average: bool, group: Any = None) -> float:
         group: the process group; None is the default one.
 
     Raises:
-        TypeError: ``loss`` is no number.
+        TypeError: ``loss`` is not a number.
         ValueError: ``loss`` holds several.
     """
     check_loss(loss)
-    if not (average and together()):
+    if not (average and is_distributed()):
         return float(loss.item()) if isinstance(loss, Tensor) else float(loss)
-    mine = loss.detach().reshape(()) if isinstance(loss, Tensor) else torch.tensor(float(loss), dtype=torch.float64)
-    if dist.get_backend(group) == "nccl" and mine.device.type != "cuda":
-        mine = mine.to("cuda")
-    if mine.device.type != "mps":
-        mine = mine.double()
-    parts = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(parts, mine, group=group)
+    local = loss.detach().reshape(()) if isinstance(loss, Tensor) else torch.tensor(float(loss), dtype=torch.float64)
+    if dist.get_backend(group) == "nccl" and local.device.type != "cuda":
+        local = local.to("cuda")
+    if local.device.type != "mps":
+        local = local.double()
+    parts = [torch.empty_like(local) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(parts, local, group=group)
     values: Any = torch.stack(parts).tolist()
     return plain_mean(values)  # in the order of the ranks: the same roundings everywhere
 
 
 def check_loss(loss: object) -> None:
-    """Refuse what is not one number.
+    """Rejects what is not one number.
 
     Raises:
-        TypeError: ``loss`` is no number.
+        TypeError: ``loss`` is not a number.
         ValueError: ``loss`` holds several.
     """
     if isinstance(loss, Tensor):
@@ -61,12 +61,12 @@ def check_loss(loss: object) -> None:
 
 
 def from_first_rank(value: Any, group: Any = None) -> Any:
-    """Return the first rank's value on every rank."""
+    """Returns the first rank's value on every rank."""
     box = [value]
     dist.broadcast_object_list(box, src=dist.get_global_rank(group, 0) if group is not None else 0, group=group)
     return box[0]
 
 
 def fresh_seed() -> int:
-    """Return a seed from the system's entropy."""
+    """Returns a seed from the system's entropy."""
     return secrets.randbits(62)

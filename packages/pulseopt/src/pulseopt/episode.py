@@ -1,23 +1,239 @@
 """Episode managers: one candidate for a number of steps, then its reward, then the next candidate."""
 
+import itertools
+import math
+from abc import abstractmethod
 from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from pulseopt._axes import CONTROL_MODES, check_context, check_controllers, checked_axis
-from pulseopt._checks import check_integer
-from pulseopt._episode import EpisodeKeeper, OpenEpisode
+from pulseopt._bandits.axes import BUCKETS, AxisControllers, checked_arm
+from pulseopt._checks import check, check_integer
 from pulseopt._maths.context import phase, trend
-from pulseopt._records.checkpoint import stateful
-from pulseopt._records.log import CHOSEN_COLUMNS, CONTEXT_COLUMNS
+from pulseopt._maths.ema import ema_ends
+from pulseopt._maths.sums import plain_mean
+from pulseopt._records.checkpoint import Stateful, check_same, stateful
+from pulseopt._records.log import CHOSEN_COLUMNS, CONTEXT_COLUMNS, SUMMARY_COLUMNS, EpisodeLog
 from pulseopt.controller import BaseController
-from pulseopt.modes import build_generated_candidate_name
-from pulseopt.reward import BaseReward
+from pulseopt.modes import build_generated_candidate_name, checked_axis
+from pulseopt.reward import BaseReward, scored
+from pulseopt.tracking import EMATracker
 from pulseopt.types import CandidateConfig, EpisodeSummary, StructuredSelection
 
+__all__ = ["EpisodeManager", "StructuredEpisodeManager"]
+
+REWARD_BASELINES = ("episode", "ema")
 EPSILON_MODES = ("absolute", "relative")
 
 
-class EpisodeManager(EpisodeKeeper):
+@dataclass
+class OpenEpisode:
+    """A running episode: what was chosen, and the losses and lengths of its steps so far."""
+
+    index: int
+    mode_id: int
+    candidate: CandidateConfig
+    start_step: int
+    last_step: int
+    losses: list[float] = field(default_factory=list[float])
+    update_norms: list[float] = field(default_factory=list[float])
+
+
+class BaseEpisodeManager:
+    """The life of an episode, which every manager shares; subclasses choose candidates and let controllers learn.
+
+    Args:
+        reward_fn: scores a closed episode.
+        episode_length: steps of an episode, at least 1.
+        ema_alpha: α of equation (4), in (0, 1].
+        eps: kept from release 0.1.0, where it has no effect either; above 0.
+        reward_baseline: ``"episode"``: each episode's average begins at its own first loss. ``"ema"``: at the
+            average that the episode before ended with.
+        columns: the log's columns for what was chosen, before and after those of the summary.
+        log_limit: episodes that the log keeps; None keeps all.
+
+    Raises:
+        ValueError: an argument lies outside its range.
+    """
+
+    def __init__(
+        self,
+        reward_fn: BaseReward,
+        episode_length: int,
+        ema_alpha: float,
+        eps: float,
+        reward_baseline: str,
+        columns: tuple[Sequence[str], Sequence[str]],
+        log_limit: int | None,
+    ) -> None:
+        if reward_baseline not in REWARD_BASELINES:
+            raise ValueError(f"reward_baseline must be one of {list(REWARD_BASELINES)}, got {reward_baseline!r}")
+        if log_limit is not None:
+            check_integer("log_limit", log_limit, "[1, inf)")
+        EMATracker(ema_alpha, eps=eps)  # checks its arguments
+        self._reward_fn = reward_fn
+        self._episode_length = episode_length
+        self._ema_alpha = ema_alpha
+        self._reward_baseline = reward_baseline
+        self._average: float | None = None  # that the last episode ended with
+        self._episode: OpenEpisode | None = None
+        self._step: int | None = None  # of the last on_step_start, until its on_step_end
+        self._next_index = 0
+        self._log = EpisodeLog([*columns[0], *SUMMARY_COLUMNS, *columns[1]], log_limit)
+
+    @abstractmethod
+    def _choose(self, global_step: int) -> tuple[int, CandidateConfig]:
+        """Returns the arm and the candidate of a new episode."""
+
+    @abstractmethod
+    def _learn(self, summary: EpisodeSummary, reward: float) -> dict[str, object]:
+        """Hands the reward to the controllers and returns what was chosen, for the log."""
+
+    def on_step_start(self, global_step: int) -> CandidateConfig:
+        """Returns the candidate of this step; an episode's first step chooses it.
+
+        Raises:
+            TypeError: ``global_step`` is no integer.
+            ValueError: ``global_step`` is negative, or a controller chose an arm that does not exist.
+        """
+        check_integer("global_step", global_step, "(-inf, inf)")
+        if global_step < 0:
+            raise ValueError("global_step must be non-negative.")
+        if self._episode is None:
+            mode_id, candidate = self._choose(global_step)
+            self._episode = OpenEpisode(self._next_index, mode_id, candidate, global_step, global_step)
+            self._next_index += 1
+        self._step = global_step
+        return self._episode.candidate
+
+    def on_step_end(self, loss: float, update_norm: float | None = None) -> None:
+        """Records a step; an episode's last step closes and scores it.
+
+        Raises:
+            RuntimeError: no episode is open.
+            ValueError: ``loss`` or ``update_norm`` is not finite (nothing has been recorded), or the reward is not
+                (the episode has been dropped).
+        """
+        if self._episode is None:
+            raise RuntimeError("on_step_end() requires an active episode from on_step_start().")
+        if not math.isfinite(loss):
+            raise ValueError("loss must be finite.")
+        if update_norm is not None and not math.isfinite(update_norm):
+            raise ValueError("update_norm must be finite when provided.")
+        self.record(loss, update_norm)
+
+    def record(self, loss: float, update_norm: float | None) -> Mapping[str, object] | None:
+        """Records a step with a finite loss and returns the log's row, if it closed the episode."""
+        episode = self._episode
+        assert episode is not None
+        episode.last_step = episode.last_step + 1 if self._step is None else self._step
+        self._step = None
+        episode.losses.append(loss)
+        if update_norm is not None:
+            episode.update_norms.append(update_norm)
+        return self.finalize() if len(episode.losses) >= self._episode_length else None
+
+    def finalize(self) -> Mapping[str, object] | None:
+        """Closes the open episode, scored if it has made a step, and returns the log's row for it."""
+        episode, self._episode, self._step = self._episode, None, None
+        if episode is None or not episode.losses:
+            return None
+        summary = scored(self._reward_fn, self._summary(episode))  # a reward that fails leaves no episode open
+        chosen = self._learn(summary, summary.reward or 0.0)
+        row = {**chosen, **{column: getattr(summary, name) for column, name in SUMMARY_COLUMNS.items()}}
+        self._log.append(row)
+        self._average = summary.ema_loss_end
+        return row
+
+    def get_logs(self) -> dict[str, list[object]]:
+        """Returns the closed episodes as columns of equal length, oldest first; the lists are copies."""
+        return self._log.columns()
+
+    def save_logs(self, path: str | Path) -> None:
+        """Writes the closed episodes as JSON lines, one object an episode."""
+        self._log.save(path)
+
+    @property
+    def open_candidate(self) -> CandidateConfig | None:
+        """The open episode's candidate, or None between episodes."""
+        return None if self._episode is None else self._episode.candidate
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns everything the next step depends on, and the log, as plain values.
+
+        Raises:
+            TypeError: a controller cannot be saved.
+        """
+        return {
+            "settings": self._settings(),
+            "episode": self._episode and asdict(self._episode),
+            "step": self._step,
+            "next_index": self._next_index,
+            "average": self._average,
+            "log": self.get_logs(),
+            "reward": self._reward_fn.state_dict() if isinstance(self._reward_fn, Stateful) else None,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resumes from what `state_dict` returned.
+
+        Raises:
+            ValueError: it was saved under other settings; nothing has been changed.
+        """
+        before = self.state_dict()
+        try:
+            self._load(state_dict)
+        except BaseException:
+            self._load(before)
+            raise
+
+    def _load(self, state_dict: dict[str, Any]) -> None:
+        check_same(self, self._settings(), state_dict["settings"])
+        episode = state_dict["episode"]
+        if episode is not None:
+            fields: dict[str, Any] = {**episode, "candidate": CandidateConfig(**episode["candidate"])}
+            fields.update(losses=list(episode["losses"]), update_norms=list(episode["update_norms"]))
+            episode = OpenEpisode(**fields)
+        self._log.load(state_dict["log"])
+        if isinstance(self._reward_fn, Stateful):
+            self._reward_fn.load_state_dict(state_dict["reward"])
+        self._episode, self._step = episode, state_dict["step"]
+        self._next_index, self._average = state_dict["next_index"], state_dict["average"]
+
+    def _settings(self) -> dict[str, Any]:
+        """Returns what a checkpoint must agree on."""
+        return {
+            "episode_length": self._episode_length,
+            "ema_alpha": self._ema_alpha,
+            "reward_baseline": self._reward_baseline,
+        }
+
+    def _summary(self, episode: OpenEpisode) -> EpisodeSummary:
+        losses, norms = episode.losses, episode.update_norms
+        carried = self._average if self._reward_baseline == "ema" else None
+        ema_start, ema_end = ema_ends(losses, self._ema_alpha, carried)
+        changes = [abs(new - old) for old, new in itertools.pairwise(losses)]
+        return EpisodeSummary(
+            episode_index=episode.index,
+            mode_id=episode.mode_id,
+            mode_name=episode.candidate.name,
+            start_step=episode.start_step,
+            end_step=episode.last_step,
+            steps=len(losses),
+            loss_start=losses[0],
+            loss_end=losses[-1],
+            ema_abs_loss_delta=plain_mean(changes) if changes else 0.0,
+            ema_loss_start=ema_start,
+            ema_loss_end=ema_end,
+            step_losses=tuple(losses),
+            mean_update_norm=plain_mean(norms) if norms else None,
+        )
+
+
+class EpisodeManager(BaseEpisodeManager):
     """One controller over a list of candidates.
 
     Args:
@@ -55,7 +271,7 @@ class EpisodeManager(EpisodeKeeper):
         self._controller = controller
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything the next step depends on, and the log, as plain values.
+        """Returns everything the next step depends on, and the log, as plain values.
 
         Raises:
             TypeError: the controller cannot be saved.
@@ -73,20 +289,20 @@ class EpisodeManager(EpisodeKeeper):
         return {**super()._settings(), "modes": modes}
 
     def _choose(self, global_step: int) -> tuple[int, CandidateConfig]:
-        arm = _checked_arm(self._controller.select_mode(), len(self._modes), "controller", "mode")
+        arm = checked_arm(self._controller.select_mode(), len(self._modes), "controller", "mode")
         return arm, self._modes[arm]
 
-    def _learn(self, episode: OpenEpisode, summary: EpisodeSummary, reward: float) -> dict[str, object]:
-        self._controller.update(episode.mode_id, reward)
+    def _learn(self, summary: EpisodeSummary, reward: float) -> dict[str, object]:
+        self._controller.update(summary.mode_id, reward)
         return {"selected_mode_ids": summary.mode_id, "selected_mode_names": summary.mode_name}
 
 
-class StructuredEpisodeManager(EpisodeKeeper):
+class StructuredEpisodeManager(BaseEpisodeManager):
     """Controllers over two axes: factors on the learning rate, deviations of gradient noise.
 
     Args:
-        lr_candidates: the factors, each above 0, finite and there once.
-        noise_candidates: the deviations, each at least 0, finite and there once.
+        lr_candidates: the factors, each above 0, finite and distinct.
+        noise_candidates: the deviations, each at least 0, finite and distinct.
         lr_controller: chooses the factor; None where there is one. In joint mode it chooses the pair, numbered
             ``lr_index * len(noise_candidates) + noise_index``.
         noise_controller: chooses the deviation; None where there is one, and in joint mode. In conditional mode with
@@ -130,24 +346,16 @@ class StructuredEpisodeManager(EpisodeKeeper):
         reward_baseline: str = "episode",
         log_limit: int | None = None,
     ) -> None:
-        self._lrs = checked_axis("lr_candidates", lr_candidates, zero=False)
-        self._noises = checked_axis("noise_candidates", noise_candidates, zero=True)
+        lrs = checked_axis("lr_candidates", lr_candidates, zero=False)
+        noises = checked_axis("noise_candidates", noise_candidates, zero=True)
         _check_length(episode_length)
-        if structured_control_mode not in CONTROL_MODES:
-            raise ValueError(
-                "structured_control_mode must be 'independent' or 'conditional'. "
-                f"Or 'joint', one controller over all pairs; got {structured_control_mode!r}"
-            )
-        check_context(context_mode, total_training_steps, context_trend_window, context_trend_epsilon)
+        _check_context(context_mode, total_training_steps, context_trend_window, context_trend_epsilon)
         if context_trend_epsilon_mode not in EPSILON_MODES:
             modes = list(EPSILON_MODES)
             raise ValueError(f"context_trend_epsilon_mode must be one of {modes}, got {context_trend_epsilon_mode!r}")
-        check_controllers(structured_control_mode, len(self._lrs), len(self._noises), lr_controller, noise_controller)
+        self._axes = AxisControllers(lrs, noises, structured_control_mode, lr_controller, noise_controller)
         columns = list(CHOSEN_COLUMNS), [] if context_mode == "none" else list(CONTEXT_COLUMNS)
         super().__init__(reward_fn, episode_length, ema_alpha, eps, reward_baseline, columns, log_limit)
-        self._lr_controller = lr_controller
-        self._noise_controller = noise_controller
-        self._mode = structured_control_mode
         self._context_mode = context_mode
         self._total_steps = total_training_steps
         self._epsilon = context_trend_epsilon
@@ -158,34 +366,27 @@ class StructuredEpisodeManager(EpisodeKeeper):
     @property
     def controllers(self) -> dict[str, BaseController]:
         """The controllers by name: ``"lr"`` and ``"noise"``, ``"noise given lr 0"`` and so on, or ``"joint"``."""
-        named: dict[str, BaseController] = {}
-        if self._lr_controller is not None:
-            named["joint" if self._mode == "joint" else "lr"] = self._lr_controller
-        if isinstance(self._noise_controller, list):
-            named.update({f"noise given lr {i}": part for i, part in enumerate(self._noise_controller)})
-        elif self._noise_controller is not None:
-            named["noise"] = self._noise_controller
-        return named
+        return self._axes.named
 
     def arm_names(self, controller: str) -> list[str]:
-        """Return what the arms of one of `controllers` are called: ``"lr0.5"``, ``"n0.01"``, or both for a pair."""
-        lrs, noises = [f"lr{value:g}" for value in self._lrs], [f"n{value:g}" for value in self._noises]
-        if controller == "joint":
-            return [f"{lr}_{noise}" for lr in lrs for noise in noises]
-        return lrs if controller == "lr" else noises
+        """Returns the arms of one of `controllers`: ``"lr0.5"``, ``"n0.01"``, or both for a pair."""
+        return self._axes.arm_names(controller)
+
+    def estimates(self) -> str:
+        """Returns each controller's estimate of each of its arms: ``lr: lr0.5=+0.12 lr1=-0.03``."""
+        return self._axes.estimates()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything the next step depends on, and the log, as plain values.
+        """Returns everything the next step depends on, and the log, as plain values.
 
         Raises:
             TypeError: a controller cannot be saved.
         """
-        selection = self._selection
         return {
             **super().state_dict(),
-            "selection": selection and {name: getattr(selection, name) for name in selection.__dataclass_fields__},
+            "selection": self._selection and asdict(self._selection),
             "window": list(self._window),
-            "controllers": {name: stateful(part).state_dict() for name, part in self.controllers.items()},
+            "controllers": self._axes.state_dict(),
         }
 
     def _load(self, state_dict: dict[str, Any]) -> None:
@@ -193,15 +394,14 @@ class StructuredEpisodeManager(EpisodeKeeper):
         selection = state_dict["selection"]
         self._selection = None if selection is None else StructuredSelection(**selection)
         self._window = deque(state_dict["window"], maxlen=self._window.maxlen)
-        for name, part in self.controllers.items():
-            stateful(part).load_state_dict(state_dict["controllers"][name])
+        self._axes.load_state_dict(state_dict["controllers"])
 
     def _settings(self) -> dict[str, Any]:
         return {
             **super()._settings(),
-            "lr_candidates": list(self._lrs),
-            "noise_candidates": list(self._noises),
-            "structured_control_mode": self._mode,
+            "lr_candidates": list(self._axes.lrs),
+            "noise_candidates": list(self._axes.noises),
+            "structured_control_mode": self._axes.mode,
             "context_mode": self._context_mode,
             "total_training_steps": self._total_steps,
             "context_trend_window": self._window.maxlen,
@@ -210,63 +410,35 @@ class StructuredEpisodeManager(EpisodeKeeper):
         }
 
     def _choose(self, global_step: int) -> tuple[int, CandidateConfig]:
-        moved, stage, bucket = self._context(global_step)
-        if self._mode == "joint":
-            pairs = len(self._lrs) * len(self._noises)
-            pair = _ask(self._lr_controller, "lr_controller", pairs, bucket)
-            lr_index, noise_index = divmod(pair, len(self._noises))
-        else:
-            lr_index = _ask(self._lr_controller, "lr_controller", len(self._lrs), bucket)
-            controller = self._noise_controller_of(lr_index)
-            noise_index = _ask(controller, "noise_controller", len(self._noises), bucket)
-        lr, noise = self._lrs[lr_index], self._noises[noise_index]
+        context = self._context(global_step)
+        lr_index, noise_index = self._axes.select(context["context_bucket"])
+        lr, noise = self._axes.lrs[lr_index], self._axes.noises[noise_index]
         name = build_generated_candidate_name(lr, noise)
-        self._selection = StructuredSelection(
-            lr_index, noise_index, lr, noise, name, bucket, context_trend=moved, context_phase=stage
-        )
-        return lr_index * len(self._noises) + noise_index, CandidateConfig(name, lr, noise)
+        self._selection = StructuredSelection(lr_index, noise_index, lr, noise, name, **context)
+        return lr_index * len(self._axes.noises) + noise_index, CandidateConfig(name, lr, noise)
 
-    def _context(self, global_step: int) -> tuple[str | None, str | None, str | None]:
-        """Return the trend, the phase and the bucket."""
+    def _context(self, global_step: int) -> dict[str, str | None]:
+        """Returns the trend, the phase and the bucket, as fields of the selection."""
+        found: dict[str, str | None] = dict.fromkeys(("context_trend", "context_phase", "context_bucket"))
         if self._context_mode == "none":
-            return None, None, None
-        moved = trend(list(self._window), self._epsilon, self._epsilon_mode == "relative")
-        if self._context_mode == "trend":
-            return moved, None, moved
-        stage = phase(global_step, self._total_steps or 1)
-        return moved, stage, f"{stage}_{moved}"
+            return found
+        bucket = found["context_trend"] = trend(self._window, self._epsilon, self._epsilon_mode == "relative")
+        if self._context_mode == "trend_phase":
+            found["context_phase"] = phase(global_step, self._total_steps or 1)
+            bucket = f"{found['context_phase']}_{bucket}"
+        return {**found, "context_bucket": bucket}
 
-    def _learn(self, episode: OpenEpisode, summary: EpisodeSummary, reward: float) -> dict[str, object]:
+    def _learn(self, summary: EpisodeSummary, reward: float) -> dict[str, object]:
         selection, self._selection = self._selection, None
         assert selection is not None
-        if self._lr_controller is not None:
-            self._lr_controller.update(episode.mode_id if self._mode == "joint" else selection.lr_index, reward)
-        noise_controller = self._noise_controller_of(selection.lr_index)
-        if noise_controller is not None:
-            noise_controller.update(selection.noise_index, reward)
+        self._axes.update(selection.lr_index, selection.noise_index, reward)
         self._window.append(summary.loss_end)
         return {column: getattr(selection, name) for column, name in {**CHOSEN_COLUMNS, **CONTEXT_COLUMNS}.items()}
 
-    def _noise_controller_of(self, lr_index: int) -> BaseController | None:
-        controller = self._noise_controller
-        return controller[lr_index] if isinstance(controller, list) else controller
 
-
-FactorizedEpisodeManager = StructuredEpisodeManager
-
-
-class HierarchicalEpisodeManager:
-    """Gone since release 0.1.0; says what to use instead.
-
-    Raises:
-        NotImplementedError: always.
-    """
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        raise NotImplementedError(
-            "HierarchicalEpisodeManager was removed from the AEES v1.0.0 structured path. Use "
-            "StructuredEpisodeManager with structured_control_mode='independent' or 'conditional'."
-        )
+def __getattr__(name: str) -> object:
+    """Returns a name of release 0.1.0 that has moved to `pulseopt.legacy`, with a DeprecationWarning."""
+    return import_module("pulseopt.legacy").moved(__name__, name)
 
 
 def _check_length(episode_length: int) -> None:
@@ -275,19 +447,13 @@ def _check_length(episode_length: int) -> None:
     check_integer("episode_length", episode_length, "[1, inf)")
 
 
-def _ask(controller: BaseController | None, name: str, arms: int, bucket: str | None) -> int:
-    """Return the arm that a controller plays next; 0 where there is nothing to choose."""
-    if controller is None:
-        return 0
-    set_context = getattr(controller, "set_context", None)
-    if bucket is not None and callable(set_context):
-        set_context(bucket)
-    return _checked_arm(controller.select_mode(), arms, name, "arm")
-
-
-def _checked_arm(arm: object, arms: int, controller: str, what: str) -> int:
-    if isinstance(arm, bool) or not isinstance(arm, int):
-        raise TypeError(f"{controller}.select_mode() must return an integer {what} id.")
-    if not 0 <= arm < arms:
-        raise ValueError(f"{controller}.select_mode() returned {what} id {arm}, but valid ids are in [0, {arms}).")
-    return arm
+def _check_context(mode: str, total_steps: int | None, window: int, epsilon: float) -> None:
+    if mode not in BUCKETS:
+        raise ValueError("context_mode must be 'none', 'trend', or 'trend_phase'.")
+    if window <= 0:
+        raise ValueError("context_trend_window must be positive.")
+    if epsilon < 0.0:
+        raise ValueError("context_trend_epsilon must be non-negative.")
+    check("context_trend_epsilon", epsilon, "[0, inf)")
+    if mode == "trend_phase" and (total_steps is None or total_steps <= 0):
+        raise ValueError("trend_phase context requires a positive total_training_steps.")

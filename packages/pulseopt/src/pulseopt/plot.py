@@ -1,4 +1,4 @@
-"""Draw saved logs: ``python -m pulseopt.plot logs.jsonl out.png`` (extra ``plot``).
+"""Draws saved logs: ``python -m pulseopt.plot logs.jsonl out.png`` (extra ``plot``).
 
 Three panels: the episodes' rewards, the candidates over the steps, how often each was chosen.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def read_logs(path: str | Path) -> list[dict[str, Any]]:
-    """Return the episodes that `AEES.save_logs` wrote.
+    """Returns the episodes that `AEES.save_logs` wrote.
 
     Raises:
         ValueError: the file holds no episode, or a line that is none.
@@ -31,7 +31,7 @@ def read_logs(path: str | Path) -> list[dict[str, Any]]:
 
 
 def draw(episodes: list[dict[str, Any]]) -> Any:
-    """Return a matplotlib figure of the three panels."""
+    """Returns a matplotlib figure of the three panels."""
     from matplotlib.figure import Figure  # an extra, needed here only
 
     names = [str(episode.get("selected_combined_names", episode.get("selected_mode_names"))) for episode in episodes]
@@ -51,7 +51,7 @@ def draw(episodes: list[dict[str, Any]]) -> Any:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read the command line, draw, save."""
+    """Reads the command line, draws, saves."""
     parser = argparse.ArgumentParser(prog="python -m pulseopt.plot", description="Draw the logs of an AEES run.")
     parser.add_argument("logs", type=Path, help="JSON lines, written by AEES.save_logs()")
     parser.add_argument("picture", type=Path, help="file to write; its ending says the format")

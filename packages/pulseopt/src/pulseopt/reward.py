@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from pulseopt._checks import check
@@ -14,11 +14,11 @@ class BaseReward(Protocol):
     """Anything that scores a closed episode."""
 
     def compute(self, summary: EpisodeSummary) -> float:
-        """Return the episode's reward, a finite number; higher is better."""
+        """Returns the episode's reward, a finite number; higher is better."""
         ...
 
     def get_last_details(self) -> dict[str, float] | None:
-        """Return the parts of the reward computed last, or None before the first."""
+        """Returns the parts of the reward computed last, or None before the first."""
         ...
 
 
@@ -34,7 +34,7 @@ class RewardDetails:
 
 
 class _LossReward:
-    """Improvement minus λ times instability, clipped; subclasses say what the first two are.
+    """Improvement minus λ times instability, clipped; subclasses define the first two.
 
     Args:
         reward_epsilon: ε, added to what is divided by or whose logarithm is taken; above 0.
@@ -69,83 +69,79 @@ class _LossReward:
         self.reward_clip_max = reward_clip_max
         self._last_details: RewardDetails | None = None
 
+    def compute(self, summary: EpisodeSummary) -> float:
+        """Returns the reward of a closed episode.
+
+        Raises:
+            ValueError: the summary holds no finite losses, or the reward is not defined for their averages.
+        """
+        _check_summary(summary)
+        return self.score(summary).reward_final_clipped
+
+    def score(self, summary: EpisodeSummary) -> RewardDetails:
+        """Returns the reward, in parts, of a summary whose losses are known to be finite."""
+        base, v = self._parts(summary, summary.ema_loss_start or 0.0, summary.ema_loss_end or 0.0)
+        low, high = self.reward_clip_min, self.reward_clip_max
+        self._last_details = RewardDetails(base, v, *clipped(base, v, self.reward_instability_lambda, low, high))
+        return self._last_details
+
     def get_last_details(self) -> dict[str, float] | None:
-        """Return the parts of the reward computed last, or None before the first."""
+        """Returns the parts of the reward computed last, or None before the first."""
         return None if self._last_details is None else asdict(self._last_details)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the parts of the last reward; the settings belong to the constructor."""
+        """Returns the parts of the last reward; the settings belong to the constructor."""
         return {"last_details": self.get_last_details()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
+        """Restores what `state_dict` returned."""
         details = state_dict["last_details"]
         self._last_details = None if details is None else RewardDetails(**details)
 
-    def _clip(self, base: float, v: float) -> float:
-        penalty, unclipped, reward = clipped(
-            base, v, self.reward_instability_lambda, self.reward_clip_min, self.reward_clip_max
-        )
-        self._last_details = RewardDetails(base, v, penalty, unclipped, reward)
-        return reward
+    def _parts(self, summary: EpisodeSummary, start: float, end: float) -> tuple[float, float]:
+        """Returns the improvement and the instability, given the averages at the episode's start and end."""
+        raise NotImplementedError
 
 
 class NormalizedLossImprovementReward(_LossReward):
     """The logarithm of the improvement, for losses above zero.
 
-    Equations (5) to (7) of `pulseopt._maths.improvement`; arguments and errors as in the base class.
+    Equations (5) to (7) of `pulseopt._maths.improvement`; arguments as in the base class.
+
+    Raises:
+        ValueError: an average is not above ``-reward_epsilon``.
     """
 
-    def compute(self, summary: EpisodeSummary) -> float:
-        """Return the reward of a closed episode.
-
-        Raises:
-            ValueError: the summary holds no finite losses, or an average that is not above ``-reward_epsilon``.
-        """
-        start, end = _checked_ends(summary)
-        if start + self.reward_epsilon <= 0.0:
-            raise ValueError("ema_loss_start + reward_epsilon must be positive for log reward.")
-        if end + self.reward_epsilon <= 0.0:
-            raise ValueError("ema_loss_end + reward_epsilon must be positive for log reward.")
+    def _parts(self, summary: EpisodeSummary, start: float, end: float) -> tuple[float, float]:
+        for name, value in (("ema_loss_start", start), ("ema_loss_end", end)):
+            if value + self.reward_epsilon <= 0.0:
+                raise ValueError(f"{name} + reward_epsilon must be positive for log reward.")
         base = log_improvement(start, end, self.reward_epsilon)
-        return self._clip(base, instability(summary.step_losses, self.reward_epsilon))
+        return base, instability(summary.step_losses, self.reward_epsilon)
 
 
 class RelativeImprovementReward(_LossReward):
     """The improvement in units of the loss itself, for any finite losses.
 
     Equations (7) to (10) of `pulseopt._maths.improvement`. A loss multiplied by a constant earns the same rewards, so
-    ``reward_epsilon`` has nothing to do; arguments and errors as in the base class.
+    ``reward_epsilon`` has no effect; arguments as in the base class.
     """
 
-    def compute(self, summary: EpisodeSummary) -> float:
-        """Return the reward of a closed episode.
-
-        Raises:
-            ValueError: the summary holds no finite losses.
-        """
-        start, end = _checked_ends(summary)
-        return self._clip(*relative_improvement(start, end, summary.step_losses))
+    def _parts(self, summary: EpisodeSummary, start: float, end: float) -> tuple[float, float]:
+        return relative_improvement(start, end, summary.step_losses)
 
 
-class LogOrRelativeReward(_LossReward):
-    """The logarithm of the improvement where it exists, the relative improvement elsewhere.
+class LogOrRelativeReward(NormalizedLossImprovementReward):
+    """The logarithm of the improvement where it is defined, the relative improvement elsewhere.
 
-    Warns once, at the first episode whose averages are not above zero. Arguments and errors as in the base class.
+    Warns once, at the first episode whose averages are not above zero. Arguments as in the base class.
     """
 
     _warned = False
 
-    def compute(self, summary: EpisodeSummary) -> float:
-        """Return the reward of a closed episode.
-
-        Raises:
-            ValueError: the summary holds no finite losses.
-        """
-        start, end = _checked_ends(summary)
+    def _parts(self, summary: EpisodeSummary, start: float, end: float) -> tuple[float, float]:
         if min(start, end) + self.reward_epsilon > 0.0:
-            base = log_improvement(start, end, self.reward_epsilon)
-            return self._clip(base, instability(summary.step_losses, self.reward_epsilon))
+            return super()._parts(summary, start, end)
         if not self._warned:
             self._warned = True
             warnings.warn(
@@ -153,22 +149,61 @@ class LogOrRelativeReward(_LossReward):
                 "by their relative improvement. Pass reward='relative' to score every episode that way",
                 stacklevel=2,
             )
-        return self._clip(*relative_improvement(start, end, summary.step_losses))
+        return relative_improvement(start, end, summary.step_losses)
 
 
-def _checked_ends(summary: EpisodeSummary) -> tuple[float, float]:
-    """Return the two averages of a summary that holds what a reward needs."""
-    ends: list[float] = []
+REWARDS: dict[str, type[_LossReward]] = {"log": LogOrRelativeReward, "relative": RelativeImprovementReward}
+
+
+def build_reward(
+    reward: str | BaseReward, epsilon: float, instability_lambda: float, clip_min: float, clip_max: float
+) -> BaseReward:
+    """Returns the reward of this name, or the one that was passed.
+
+    Raises:
+        TypeError: it is neither a name nor an object with ``compute``.
+        ValueError: there is no reward of this name, or an argument lies outside its range.
+    """
+    name = reward if isinstance(reward, str) else "log"
+    if name not in REWARDS:
+        raise ValueError(f"reward must be one of {sorted(REWARDS)} or a BaseReward, got {reward!r}")
+    built = REWARDS[name](epsilon, instability_lambda, clip_min, clip_max)  # checks its arguments in any case
+    if isinstance(reward, str):
+        return built
+    if not callable(getattr(reward, "compute", None)):
+        raise TypeError(f"reward must be one of {sorted(REWARDS)} or have compute(summary), got {reward!r}")
+    return reward
+
+
+def scored(reward: BaseReward, summary: EpisodeSummary) -> EpisodeSummary:
+    """Returns the summary with its reward and, where the reward tells them, the parts.
+
+    Raises:
+        ValueError: the reward is not finite.
+    """
+    if isinstance(reward, _LossReward) and type(reward).compute is _LossReward.compute:
+        details = reward.score(summary)  # the losses were checked as they came in
+        return replace(summary, reward=details.reward_final_clipped, **asdict(details))
+    value = reward.compute(summary)
+    if not math.isfinite(value):
+        raise ValueError(f"reward_fn.compute() must return a finite number, got {value}; the episode is dropped")
+    told = reward.get_last_details() if hasattr(reward, "get_last_details") else None
+    parts: dict[str, Any] = {
+        name: part for name, part in (told or {}).items() if name in RewardDetails.__dataclass_fields__
+    }
+    return replace(summary, reward=value, **parts)
+
+
+def _check_summary(summary: EpisodeSummary) -> None:
+    """Rejects a summary that lacks what a reward needs."""
     for name, value in (("ema_loss_start", summary.ema_loss_start), ("ema_loss_end", summary.ema_loss_end)):
         if value is None:
             raise ValueError(f"{name} must be populated.")
         if not math.isfinite(value):
             raise ValueError(f"{name} must be finite.")
-        ends.append(value)
     if summary.steps <= 0:
         raise ValueError("Episode summary must contain at least one completed step.")
     if not summary.step_losses:
         raise ValueError("Episode summary must contain raw step losses.")
     if not all(math.isfinite(loss) for loss in summary.step_losses):
         raise ValueError("step_losses must contain only finite values.")
-    return ends[0], ends[1]

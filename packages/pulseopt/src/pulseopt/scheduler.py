@@ -3,27 +3,33 @@
 import inspect
 import math
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
 
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pulseopt import _distributed
-from pulseopt._axes import CONTEXT_MODES, CONTROL_MODES, checked_axis
-from pulseopt._bandits.build import build_manager, build_reward
+from pulseopt._bandits.axes import BUCKETS, CONTROL_MODES, build_controllers
 from pulseopt._checks import check_integer
-from pulseopt._control import Control
+from pulseopt._distributed import check_loss, fresh_seed, from_first_rank, is_distributed, read_loss
+from pulseopt._records.checkpoint import check_same
+from pulseopt._records.log import write_scalars
+from pulseopt._step.hooks import ObservedLosses, closure_in, innermost, with_closure
 from pulseopt._step.noise import NoiseSource
-from pulseopt._step.optimizer_step import Stepper
+from pulseopt._step.optimizer_step import OptimizerStep
+from pulseopt._step.update_norm import UpdateNorm
 from pulseopt.controller import TREND_CONTEXT_BUCKETS, TREND_PHASE_CONTEXT_BUCKETS
-from pulseopt.reward import BaseReward
+from pulseopt.episode import StructuredEpisodeManager
+from pulseopt.modes import checked_axis
+from pulseopt.reward import BaseReward, build_reward
 from pulseopt.types import CandidateConfig
 
 __all__ = ["AEES", "TREND_CONTEXT_BUCKETS", "TREND_PHASE_CONTEXT_BUCKETS"]
 
 
-class AEES(Control):
+class AEES:
     """Bandit control of a learning-rate factor and a gradient-noise level, one choice an episode.
 
     Either the wrapper owns the step (`step_start`, backward, `step_end`), or a trainer does and the wrapper hooks into
@@ -100,7 +106,7 @@ class AEES(Control):
         process_group: Any | None = None,
     ) -> None:
         _check_choice("control_mode", control_mode, ("adaptive", "random"))
-        _check_choice("context_mode", context_mode, CONTEXT_MODES)
+        _check_choice("context_mode", context_mode, tuple(BUCKETS))
         _check_choice("structured_control_mode", structured_control_mode, CONTROL_MODES)
         _check_choice("on_nonfinite", on_nonfinite, ("raise", "skip"))
         lrs = checked_axis("lr_candidates", lr_candidates, zero=False)
@@ -110,34 +116,73 @@ class AEES(Control):
         if total_training_steps is not None and context_mode != "trend_phase":
             warnings.warn("total_training_steps has no effect unless context_mode='trend_phase'", stacklevel=2)
             total_training_steps = None
-        seed = _distributed.fresh_seed() if seed is None else seed
-        manager = build_manager(
+        seed = fresh_seed() if seed is None else seed
+        controllers = build_controllers(
+            len(lrs),
+            len(noises),
+            mode=structured_control_mode,
+            context=context_mode,
+            random=control_mode == "random",
+            seed=seed,
+            exploration_coef=exploration_coef,
+            discount=discount,
+        )
+        self._optimizer = optimizer
+        self._manager = StructuredEpisodeManager(
             lrs,
             noises,
-            control_mode,
+            *controllers,
+            build_reward(reward, reward_epsilon, reward_instability_lambda, reward_clip_min, reward_clip_max),
+            episode_length,
             structured_control_mode,
             context_mode,
-            seed,
-            (exploration_coef, discount),
-            build_reward(reward, reward_epsilon, reward_instability_lambda, reward_clip_min, reward_clip_max),
-            episode_length=episode_length,
-            total_training_steps=total_training_steps,
-            context_trend_window=context_trend_window,
-            context_trend_epsilon=context_trend_epsilon,
-            ema_alpha=ema_alpha,
+            total_training_steps,
+            context_trend_window,
+            context_trend_epsilon,
+            ema_alpha,
             context_trend_epsilon_mode=context_trend_epsilon_mode,
             reward_baseline=reward_baseline,
             log_limit=log_limit,
         )
-        noise = NoiseSource(seed)
-        stepper = Stepper(optimizer, noise, track_update_norm)
-        skip, ranks = on_nonfinite == "skip", (sync_ranks, process_group)
-        super().__init__(optimizer, manager, noise, stepper, control_mode, skip, writer, ranks)
+        self._noise = NoiseSource(seed)
+        self._step = OptimizerStep(optimizer, self._noise, UpdateNorm() if track_update_norm else None)
+        self._observed = ObservedLosses()
         self._lr_scheduler = lr_scheduler
         self._takes_metrics = lr_scheduler is not None and "metrics" in inspect.signature(lr_scheduler.step).parameters
+        self._control_mode = control_mode
+        self._skip_nonfinite = on_nonfinite == "skip"
+        self._writer = writer
+        self._sync_ranks, self._process_group = sync_ranks, process_group
+        self._agreed = False  # whether the ranks have taken over the first one's state
+        self._candidate: CandidateConfig | None = None
+        self._open = False
+        self._refused = False  # whether the open step's step_end raised
+        self._hooks: list[Any] = []  # while attached
+        self._scored: float | None = None  # the loss of the hooked step that is being taken
+        self._has_loss = False  # whether that step's loss came before it
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer that was passed."""
+        return self._optimizer
+
+    @property
+    def current_candidate(self) -> CandidateConfig | None:
+        """The open step's candidate, or None between steps."""
+        return self._candidate
+
+    @property
+    def episode_manager(self) -> StructuredEpisodeManager:
+        """The manager, to look at."""
+        return self._manager
+
+    @property
+    def awaiting_loss(self) -> bool:
+        """Whether a hooked step has been taken whose loss has not been observed yet."""
+        return bool(self._hooks) and self._observed.waiting_for_loss
 
     def step_start(self, global_step: int) -> CandidateConfig:
-        """Open a step and return its candidate.
+        """Opens a step and returns its candidate.
 
         Raises:
             RuntimeError: a step is open, or a trainer owns the steps.
@@ -158,7 +203,7 @@ class AEES(Control):
         metrics: float | Tensor | None = None,
         closure: Callable[[], Any] | None = None,
     ) -> None:
-        """Step the optimizer with the candidate, then the scheduler, and score the loss.
+        """Steps the optimizer with the candidate, then the scheduler, and scores the loss.
 
         Where it raises before or within the optimizer's step, nothing has changed and the step is still open: call it
         again, or `step_skip`, or go on with the next `step_start`.
@@ -180,25 +225,23 @@ class AEES(Control):
         if not self._open or candidate is None:
             raise RuntimeError("step_end() called without a preceding step_start().")
         self._refused = True
-        value = self._read(loss)
-        if not math.isfinite(value):
-            if self._skip_nonfinite:
-                self._close_step()
-                return
-            raise ValueError("loss passed to step_end() must be finite.")
+        value = self._read(loss, "step_end")
+        if value is None:
+            self._close_step()
+            return
         if metrics is not None and not self._takes_metrics:
             raise ValueError("metrics must be None unless lr_scheduler is stepped with them, as ReduceLROnPlateau is")
-        stepped = self._stepper.step(candidate, scaler, closure)
+        stepped = self._step.take(candidate, scaler, closure)
         self._close_step()
         if not stepped:
             return
         try:
-            self._manager.on_step_end(value, update_norm=self._stepper.update_norm())
+            self._score(value, self._step.update_norm())
         finally:  # a reward that fails must not hold the schedule up
             self._step_scheduler(metrics)
 
     def step_skip(self) -> None:
-        """Close the open step: no optimizer step, no scheduler step, no score.
+        """Closes the open step: no optimizer step, no scheduler step, no score.
 
         Raises:
             RuntimeError: no step is open, or a trainer owns the steps.
@@ -209,7 +252,7 @@ class AEES(Control):
         self._close_step()
 
     def finalize(self) -> None:
-        """Close and score the last, partial episode.
+        """Closes and scores the last, partial episode.
 
         Raises:
             RuntimeError: a step is open.
@@ -217,7 +260,169 @@ class AEES(Control):
         if self._open and not self._refused:
             raise RuntimeError("finalize() called with an open step — call step_end() first.")
         self._close_step()
-        self._manager.finalize()
+        self._report(self._manager.finalize())
+
+    def attach(self) -> Self:
+        """Hooks into the optimizer: from now on every ``optimizer.step()`` runs with the episode's candidate.
+
+        For trainers that call the step themselves. Feed the losses to `observe`. Learning rates are the optimizer's
+        own again when the step returns; after a step that raised, when the next one begins.
+
+        Returns:
+            The controller itself.
+
+        Raises:
+            RuntimeError: a step is open, or the controller is attached already.
+        """
+        if self._open:
+            raise RuntimeError("attach() must come between steps; call step_end() or step_skip() first")
+        if self._hooks:
+            raise RuntimeError("attach() must be called once; call detach() first")
+        inner = innermost(self._optimizer)
+        self._hooks = [
+            inner.register_step_pre_hook(self._before_step),
+            inner.register_step_post_hook(self._after_step),
+        ]
+        return self
+
+    def detach(self) -> None:
+        """Removes the hooks; does nothing where there are none."""
+        if self._hooks:
+            self._step.cancel()
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+    def observe(self, loss: float | Tensor) -> None:
+        """Records a loss before ``optimizer.step()`` or, if the step came first, for that step.
+
+        Several losses before one step, as with gradient accumulation, are averaged.
+
+        Raises:
+            RuntimeError: the controller is not attached.
+            TypeError: ``loss`` is no number.
+            ValueError: ``loss`` holds several, or is not finite and on_nonfinite is ``"raise"``; it scores no step.
+        """
+        if not self._hooks:
+            raise RuntimeError("observe() must follow attach(); in your own loop pass the loss to step_end()")
+        observed = self._observed
+        if observed.waiting_for_loss:
+            observed.waiting_for_loss = False
+            norm, observed.update_norm = observed.update_norm, None
+            self._score(self._read(loss, "observe"), norm)
+            return
+        check_loss(loss)
+        if not isinstance(loss, Tensor) and not math.isfinite(loss) and not self._skip_nonfinite:
+            raise ValueError("loss passed to observe() must be finite.")
+        observed.add(loss)
+
+    def get_logs(self) -> dict[str, list[object]]:
+        """Returns the closed episodes as columns of equal length, oldest first; the lists are copies."""
+        return self._manager.get_logs()
+
+    def save_logs(self, path: str | Path) -> None:
+        """Writes the closed episodes as JSON lines, one object an episode; ``python -m pulseopt.plot`` draws them."""
+        self._manager.save_logs(path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the controllers, the open episode, the noise streams and the log, as plain values and tensors.
+
+        The optimizer and the scheduler are not in it; save them beside it. ``torch.load(weights_only=True)`` reads it.
+        """
+        return {
+            "version": 1,
+            "control_mode": self._control_mode,
+            "open": self._open,
+            "refused": self._refused,
+            "candidate": self._candidate and asdict(self._candidate),
+            "attachment": self._observed.state_dict(),
+            "scaled": self._step.scaled,
+            **self._shared_state(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resumes from what `state_dict` returned, in the middle of an episode or of a step.
+
+        Raises:
+            ValueError: it was saved under other settings (the seed aside); nothing has been changed.
+        """
+        check_same(self, {"version": 1, "control_mode": self._control_mode}, state_dict)
+        candidate = state_dict["candidate"]
+        candidate = None if candidate is None else CandidateConfig(**candidate)
+        self._load_shared(state_dict)
+        self._open, self._refused, self._candidate = state_dict["open"], state_dict["refused"], candidate
+        self._step.scaled = state_dict["scaled"]
+        if state_dict["attachment"] is not None:
+            self._observed.load_state_dict(state_dict["attachment"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles keep everything but the writer and the process group; attached ones attach again."""
+        return {**self.__dict__, "_writer": None, "_process_group": None, "_hooks": bool(self._hooks)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restores the parts and sets the hooks anew."""
+        self.__dict__.update(state, _hooks=[])
+        if state["_hooks"]:
+            self.attach()
+
+    def __repr__(self) -> str:
+        """Shows the current candidate and what the controllers think of each arm."""
+        now = self._manager.open_candidate
+        candidate = f"candidate={now.name}" if now else "no open episode"
+        return f"{type(self).__name__}({type(self._optimizer).__name__}, {candidate}, {self._manager.estimates()})"
+
+    def _choose(self, global_step: int) -> CandidateConfig:
+        """Returns the step's candidate, the same on all ranks."""
+        if self._sync_ranks and not self._agreed and is_distributed():
+            self._load_shared(from_first_rank(self._shared_state(), self._process_group))
+            self._agreed = True
+        return self._manager.on_step_start(global_step)
+
+    def _read(self, loss: float | Tensor, method: str) -> float | None:
+        """Returns a loss as a float, the one check of it; None where a non-finite one is to be skipped."""
+        value = read_loss(loss, self._sync_ranks, self._process_group)
+        if math.isfinite(value):
+            return value
+        if self._skip_nonfinite:
+            return None
+        raise ValueError(f"loss passed to {method}() must be finite.")
+
+    def _score(self, loss: float | None, update_norm: float | None) -> None:
+        if loss is not None:
+            self._report(self._manager.record(loss, update_norm))
+
+    def _report(self, row: Mapping[str, Any] | None) -> None:
+        if row is not None and self._writer is not None:
+            write_scalars(self._writer, row)
+
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
+        self._step.cancel()  # what a step that raised has left
+        self._observed.waiting_for_loss = False
+        loss = self._observed.take()
+        self._has_loss, self._scored = loss is not None, None
+        if loss is not None:
+            self._scored = self._read(loss, "observe")
+        candidate = self._choose(self._observed.steps)
+        closure = closure_in(args, kwargs)
+        wrapped = self._step.begin(candidate, closure)
+        return None if closure is None else with_closure(args, kwargs, wrapped)
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if not self._step.end():
+            return
+        self._observed.steps += 1
+        norm = self._step.update_norm()
+        if self._has_loss:
+            self._score(self._scored, norm)
+        else:
+            self._observed.waiting_for_loss, self._observed.update_norm = True, norm
+
+    def _shared_state(self) -> dict[str, Any]:
+        return {"manager": self._manager.state_dict(), "seed": self._noise.seed, "noise": self._noise.states()}
+
+    def _load_shared(self, state: dict[str, Any]) -> None:
+        self._manager.load_state_dict(state["manager"])
+        self._noise.load(state["seed"], state["noise"])
 
     def _step_scheduler(self, metrics: float | Tensor | None) -> None:
         if self._lr_scheduler is None:
@@ -231,7 +436,7 @@ class AEES(Control):
         self._open, self._refused, self._candidate = False, False, None
 
     def _refuse_attached(self, method: str) -> None:
-        if self._attachment is not None:
+        if self._hooks:
             raise RuntimeError(
                 f"{method}() must not be called while attached: the optimizer's own step() is the step now; "
                 "pass losses to observe(), or call detach() first"

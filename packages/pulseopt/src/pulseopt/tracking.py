@@ -7,7 +7,7 @@ from pulseopt._maths.ema import ema_step
 
 
 class EMATracker:
-    """Keep the exponential moving average of what it is fed.
+    """An exponential moving average.
 
     Args:
         alpha: weight of the newest value, in (0, 1].
@@ -41,7 +41,7 @@ class EMATracker:
         return self._value is not None
 
     def update(self, value: float) -> float:
-        """Take one value in and return the average.
+        """Adds one value and returns the average.
 
         Raises:
             ValueError: ``value`` is not finite; the average stays as it was.

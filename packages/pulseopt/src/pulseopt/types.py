@@ -1,6 +1,7 @@
 """The records that controllers, managers and optimizers hand to each other."""
 
 from dataclasses import dataclass, field
+from importlib import import_module
 
 from pulseopt._checks import check
 
@@ -23,7 +24,7 @@ class CandidateConfig:
     noise_std: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what no step could be taken with."""
+        """Validates the fields."""
         if not self.name:
             raise ValueError("Candidate config name must be a non-empty string.")
         if self.lr_multiplier <= 0.0:
@@ -42,9 +43,6 @@ class CandidateConfig:
     def weight_decay_multiplier(self) -> float:
         """Always 1: weight decay is the optimizer's own."""
         return 1.0
-
-
-ExplorationModeConfig = CandidateConfig
 
 
 @dataclass(frozen=True)
@@ -67,24 +65,11 @@ class StructuredSelection:
     context_bucket: str | None = None
 
     def __post_init__(self) -> None:
-        """Give the bucket under all its names."""
+        """Copies the bucket to all its names."""
         bucket = self.context_bucket_id or self.context_bucket_name or self.context_bucket
         for name in ("context_bucket_id", "context_bucket_name", "context_bucket"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, bucket)
-
-
-FactorizedSelection = StructuredSelection
-HierarchicalSelection = StructuredSelection
-
-
-@dataclass(frozen=True)
-class StepStats:
-    """What one step brought to one arm."""
-
-    step_index: int
-    mode_id: int
-    reward: float
 
 
 @dataclass(frozen=True)
@@ -114,3 +99,8 @@ class EpisodeSummary:
     reward_penalty: float | None = None
     reward_final_unclipped: float | None = None
     reward_final_clipped: float | None = None
+
+
+def __getattr__(name: str) -> object:
+    """Returns a name of release 0.1.0 that has moved to `pulseopt.legacy`, with a DeprecationWarning."""
+    return import_module("pulseopt.legacy").moved(__name__, name)

@@ -19,12 +19,12 @@ class Arms:
         self.n_arms = n_arms
 
     def _check_update(self, mode_id: int, reward: float) -> None:
-        """Refuse an arm that is none, and a reward that is no finite number."""
+        """Rejects an arm that does not exist and a reward that is not finite."""
         if not 0 <= mode_id < self.n_arms:
             raise ValueError(f"mode_id must be in [0, {self.n_arms}), got {mode_id}.")
         if not math.isfinite(reward):
             raise ValueError("reward must be a finite float.")
 
     def _check_settings(self, state_dict: dict[str, Any], names: tuple[str, ...]) -> None:
-        """Refuse a checkpoint of a controller that was built otherwise."""
+        """Rejects a checkpoint that was saved under other settings."""
         check_same(self, {name: getattr(self, name) for name in names}, state_dict)

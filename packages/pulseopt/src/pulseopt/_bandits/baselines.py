@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 from pulseopt._bandits.arms import Arms
-from pulseopt._records.random_state import decode, encode
+from pulseopt._records.checkpoint import decode, encode
 
 
 class RandomController(Arms):
@@ -24,11 +24,11 @@ class RandomController(Arms):
         self._rng = random.Random(random_seed)
 
     def select_mode(self) -> int:
-        """Return an arm drawn uniformly."""
+        """Returns an arm drawn uniformly."""
         return self._rng.randrange(self.n_arms)
 
     def update(self, mode_id: int, reward: float) -> None:
-        """Check the arm and the reward, and learn nothing from them.
+        """Checks the arm and the reward, and learns nothing from them.
 
         Raises:
             ValueError: ``mode_id`` is no arm, or ``reward`` is not finite.
@@ -36,15 +36,15 @@ class RandomController(Arms):
         self._check_update(mode_id, reward)
 
     def get_state(self) -> dict[str, object]:
-        """Return the settings."""
+        """Returns the settings."""
         return {"n_arms": self.n_arms, "random_seed": self.random_seed}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything the next choice depends on, as lists and numbers."""
+        """Returns everything the next choice depends on, as lists and numbers."""
         return {**self.get_state(), "random_state": encode(self._rng)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the saved controller stood.
+        """Resumes from what `state_dict` returned.
 
         Raises:
             ValueError: it had another number of arms; nothing has been changed.
@@ -72,11 +72,11 @@ class FixedModeController(Arms):
         self.fixed_mode_id = fixed_mode_id
 
     def select_mode(self) -> int:
-        """Return the arm."""
+        """Returns the arm."""
         return self.fixed_mode_id
 
     def update(self, mode_id: int, reward: float) -> None:
-        """Check the arm and the reward, and learn nothing from them.
+        """Checks the arm and the reward, and learns nothing from them.
 
         Raises:
             ValueError: ``mode_id`` is no arm, or ``reward`` is not finite.
@@ -84,15 +84,15 @@ class FixedModeController(Arms):
         self._check_update(mode_id, reward)
 
     def get_state(self) -> dict[str, object]:
-        """Return the settings."""
+        """Returns the settings."""
         return {"n_arms": self.n_arms, "fixed_mode_id": self.fixed_mode_id}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the settings; there is nothing else."""
+        """Returns the settings; there is nothing else."""
         return self.get_state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Check that the saved controller played the same arm.
+        """Checks that the saved controller played the same arm.
 
         Raises:
             ValueError: it did not.

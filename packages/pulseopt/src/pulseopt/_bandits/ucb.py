@@ -6,7 +6,7 @@ from typing import Any
 from pulseopt._bandits.arms import Arms
 from pulseopt._checks import check, check_integer
 from pulseopt._maths.ucb import best_arms, fade, mean_rewards, scores, warmup_arms
-from pulseopt._records.random_state import decode, encode
+from pulseopt._records.checkpoint import decode, encode
 
 
 class DiscountedUCBController(Arms):
@@ -61,14 +61,14 @@ class DiscountedUCBController(Arms):
         self._rng = random.Random(random_seed)
 
     def select_mode(self) -> int:
-        """Return a least played arm during warm-up, the arm with the highest bound afterwards."""
+        """Returns a least played arm during warm-up, the arm with the highest bound afterwards."""
         arms = warmup_arms(self._warmup_counts, self.warmup_rounds)
         if not arms:
             arms = best_arms(scores(self._counts, self._reward_sums, self.exploration_coef, self.eps))
         return self._rng.choice(arms)  # a single arm draws too: the promised sequence of random numbers
 
     def update(self, mode_id: int, reward: float) -> None:
-        """Discount all arms, then add the reward to the one that was played.
+        """Discounts all arms, then add the reward to the one that was played.
 
         Raises:
             ValueError: ``mode_id`` is no arm, or ``reward`` is not finite.
@@ -80,7 +80,7 @@ class DiscountedUCBController(Arms):
         self._total_updates += 1
 
     def get_state(self) -> dict[str, object]:
-        """Return settings and statistics, for people to look at; `state_dict` is for checkpoints."""
+        """Returns settings and statistics, for people to look at; `state_dict` is for checkpoints."""
         return {
             "n_arms": self.n_arms,
             "exploration_coef": self.exploration_coef,
@@ -94,7 +94,7 @@ class DiscountedUCBController(Arms):
         }
 
     def copy_state_from(self, state: dict[str, Any]) -> None:
-        """Take the statistics, and nothing else, from what `get_state` returned.
+        """Copies the statistics, and nothing else, from what `get_state` returned.
 
         Raises:
             ValueError: the statistics are of another number of arms; nothing has been changed.
@@ -112,12 +112,12 @@ class DiscountedUCBController(Arms):
         self._total_updates = total_updates
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything the next choice depends on, as lists and numbers."""
+        """Returns everything the next choice depends on, as lists and numbers."""
         rng = encode(self._rng)
         return {**self.get_state(), "eps": self.eps, "random_seed": self.random_seed, "random_state": rng}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the saved controller stood.
+        """Resumes from what `state_dict` returned.
 
         Raises:
             ValueError: it was built with other settings; nothing has been changed.

@@ -1,4 +1,4 @@
-"""In which circumstances an episode begins: how the loss has moved lately, how far training has come.
+"""The context an episode begins in: the recent trend of the loss, the phase of training.
 
 W₁ … Wₙ are the last losses of the newest n episodes, n at most the window; t the step, T the steps of the run:
 
@@ -14,9 +14,14 @@ from collections.abc import Sequence
 
 from pulseopt._maths.sums import plain_mean
 
+TREND_CONTEXT_BUCKETS = ["improving", "stable", "worsening"]
+TREND_PHASE_CONTEXT_BUCKETS = [
+    f"{phase}_{trend}" for phase in ("early", "middle", "late") for trend in TREND_CONTEXT_BUCKETS
+]
+
 
 def trend(window: Sequence[float], epsilon: float, relative: bool = False) -> str:
-    """Return ``"improving"``, ``"stable"`` or ``"worsening"``."""
+    """Returns ``"improving"``, ``"stable"`` or ``"worsening"``."""
     if len(window) < 2:
         return "stable"
     slope = (window[-1] - window[0]) / (len(window) - 1)  # (11)
@@ -27,7 +32,7 @@ def trend(window: Sequence[float], epsilon: float, relative: bool = False) -> st
 
 
 def phase(step: int, total_steps: int) -> str:
-    """Return ``"early"``, ``"middle"`` or ``"late"``."""
+    """Returns ``"early"``, ``"middle"`` or ``"late"``."""
     progress = min(step / total_steps, 1.0)  # (14)
     if progress < 1.0 / 3.0:
         return "early"

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 
 def ema_step(alpha: float, mean: float, loss: float) -> float:
-    """Return the average after one more loss."""
+    """Returns the average after one more loss."""
     return alpha * loss + (1.0 - alpha) * mean  # (4)
 
 
 def ema_ends(losses: Sequence[float], alpha: float, carried: float | None = None) -> tuple[float, float]:
-    """Return the average before and after an episode.
+    """Returns the average before and after an episode.
 
     Args:
         losses: the episode's losses, at least one.

@@ -24,12 +24,12 @@ from pulseopt._maths.sums import plain_mean
 
 
 def log_improvement(e0: float, e1: float, eps: float) -> float:
-    """Return b for averages above ``-eps``."""
+    """Returns b for averages above ``-eps``."""
     return math.log(e0 + eps) - math.log(e1 + eps)  # (5)
 
 
 def deviation(losses: Sequence[float]) -> float:
-    """Return D, the population standard deviation, for losses as large as floats get."""
+    """Returns D, the population standard deviation, for losses as large as floats get."""
     largest = max(abs(loss) for loss in losses)
     if largest == 0.0:
         return 0.0
@@ -39,7 +39,7 @@ def deviation(losses: Sequence[float]) -> float:
 
 
 def instability(losses: Sequence[float], eps: float) -> float:
-    """Return v; where squares leave the range of floats, the same from losses in units of the largest."""
+    """Returns v; where squares leave the range of floats, the same from losses in units of the largest."""
     try:
         v = _instability(losses, eps)
     except OverflowError:
@@ -57,14 +57,14 @@ def _instability(losses: Sequence[float], eps: float) -> float:
 
 
 def clipped(base: float, v: float, lam: float, low: float, high: float) -> tuple[float, float, float]:
-    """Return the penalty λ v, the reward before the clip, and the reward."""
+    """Returns the penalty λ v, the reward before the clip, and the reward."""
     penalty = lam * v
     unclipped = base - penalty
     return penalty, unclipped, min(max(unclipped, low), high)  # (7)
 
 
 def relative_improvement(e0: float, e1: float, losses: Sequence[float]) -> tuple[float, float]:
-    """Return b and v for any finite averages and losses."""
+    """Returns b and v for any finite averages and losses."""
     d = deviation(losses)
     scale = max(abs(e0), abs(e1), d)  # (8)
     if scale == 0.0:

@@ -1,4 +1,4 @@
-"""Add floats from left to right, one rounding an addition, on every Python.
+"""Sums of floats from left to right, one rounding an addition, on every Python.
 
 The built-in ``sum`` compensates its rounding errors since Python 3.12; a promise to the bit needs the plain sum.
 """
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 
 def plain_sum(values: Iterable[float]) -> float:
-    """Return ((v₁ + v₂) + v₃) + …, and 0.0 for no values."""
+    """Returns ((v₁ + v₂) + v₃) + …, and 0.0 for no values."""
     total = 0.0
     for value in values:
         total += value
@@ -15,5 +15,5 @@ def plain_sum(values: Iterable[float]) -> float:
 
 
 def plain_mean(values: Sequence[float]) -> float:
-    """Return the arithmetic mean of at least one value."""
+    """Returns the arithmetic mean of at least one value."""
     return plain_sum(values) / len(values)

@@ -19,31 +19,31 @@ _TIE = 1e-12  # scores closer than this are equal
 
 
 def fade(values: list[float], gamma: float, arm: int, amount: float) -> list[float]:
-    """Discount every arm's statistic, then add what the played arm brought."""
+    """Discounts every arm's statistic, then add what the played arm brought."""
     faded = [value * gamma for value in values]
     faded[arm] += amount  # (1) (2)
     return faded
 
 
 def mean_rewards(n: list[float], s: list[float], eps: float) -> list[float]:
-    """Return every arm's discounted mean reward; ``eps`` is the smallest divisor."""
+    """Returns every arm's discounted mean reward; ``eps`` is the smallest divisor."""
     return [s_k / max(n_k, eps) for n_k, s_k in zip(n, s, strict=True)]
 
 
 def scores(n: list[float], s: list[float], c: float, eps: float) -> list[float]:
-    """Return every arm's upper confidence bound; ``eps`` is the smallest count."""
+    """Returns every arm's upper confidence bound; ``eps`` is the smallest count."""
     log_total = math.log(plain_sum(n) + 1.0)
     counts = [max(n_k, eps) for n_k in n]
     return [s_k / n_k + c * math.sqrt(log_total / n_k) for n_k, s_k in zip(counts, s, strict=True)]  # (3)
 
 
 def best_arms(bounds: list[float]) -> list[int]:
-    """Return the arms whose bound is within 1e-12 of the highest."""
+    """Returns the arms whose bound is within 1e-12 of the highest."""
     highest = max(bounds)
     return [arm for arm, bound in enumerate(bounds) if math.isclose(bound, highest, rel_tol=0.0, abs_tol=_TIE)]
 
 
 def warmup_arms(plays: list[int], rounds: int) -> list[int]:
-    """Return the least played of the arms that still owe warm-up plays; none once all have had ``rounds``."""
+    """Returns the least played of the arms that still owe warm-up plays; none once all have had ``rounds``."""
     fewest = min(plays)
     return [arm for arm, count in enumerate(plays) if count == fewest] if fewest < rounds else []

@@ -1,4 +1,4 @@
-"""What the closed episodes were: a bounded table, one row an episode."""
+"""The table of closed episodes, one row an episode, and the curves a ``SummaryWriter`` gets from it."""
 
 import json
 from collections import deque
@@ -6,14 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# A column's name, and where its value stands: in the summary, in the selection, and there in its context.
-REWARD_PARTS = (
-    "reward_base",
-    "reward_instability",
-    "reward_penalty",
-    "reward_final_unclipped",
-    "reward_final_clipped",
-)
+from pulseopt.reward import RewardDetails
+
+# Column → field: of the summary, of the selection, of the selection's context.
 SUMMARY_COLUMNS = {
     "episode_rewards": "reward",
     "episode_start_steps": "start_step",
@@ -22,7 +17,7 @@ SUMMARY_COLUMNS = {
     "episode_end_losses": "loss_end",
     "episode_ema_loss_starts": "ema_loss_start",
     "episode_ema_loss_ends": "ema_loss_end",
-    **{name: name for name in REWARD_PARTS},
+    **{name: name for name in RewardDetails.__dataclass_fields__},
     "mean_update_norms": "mean_update_norm",
 }
 CHOSEN_COLUMNS = {
@@ -41,6 +36,22 @@ CONTEXT_COLUMNS = {
 }
 
 
+SCALARS = {
+    "reward": "episode_rewards",
+    "lr_multiplier": "selected_lr_values",
+    "noise_std": "selected_noise_values",
+    "loss": "episode_end_losses",
+    "update_norm": "mean_update_norms",
+}
+
+
+def write_scalars(writer: Any, row: Mapping[str, Any]) -> None:
+    """Writes a closed episode to a ``SummaryWriter``, at the step it ended with."""
+    for tag, column in SCALARS.items():
+        if row[column] is not None:
+            writer.add_scalar(f"pulseopt/{tag}", row[column], row["episode_end_steps"])
+
+
 class EpisodeLog:
     """Columns of equal length that keep the newest rows.
 
@@ -53,16 +64,16 @@ class EpisodeLog:
         self._columns: dict[str, deque[object]] = {name: deque(maxlen=limit) for name in columns}
 
     def append(self, row: Mapping[str, object]) -> None:
-        """Add a row; the oldest makes room where the limit is reached."""
+        """Adds a row; beyond the limit the oldest one is dropped."""
         for name, column in self._columns.items():
             column.append(row[name])
 
     def columns(self) -> dict[str, list[object]]:
-        """Return copies of the columns."""
+        """Returns copies of the columns."""
         return {name: list(column) for name, column in self._columns.items()}
 
     def load(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Take the newest rows of a saved table.
+        """Replaces the table by the newest rows of a saved one.
 
         Raises:
             ValueError: it has other columns; nothing has been changed.
@@ -73,7 +84,7 @@ class EpisodeLog:
             self._columns[name] = deque(values, maxlen=self._columns[name].maxlen)
 
     def save(self, path: str | Path) -> None:
-        """Write one JSON object a line, oldest episode first."""
+        """Writes one JSON object a line, oldest episode first."""
         names = list(self._columns)
         rows = zip(*self._columns.values(), strict=True)
         lines = [json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows]

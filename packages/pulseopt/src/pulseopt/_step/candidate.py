@@ -1,4 +1,4 @@
-"""A candidate's rate and noise on an optimizer, for the time of one step and no longer."""
+"""A candidate's rate and noise, on an optimizer for the length of one step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +10,11 @@ from pulseopt._step.noise import NoiseSource
 from pulseopt.types import CandidateConfig
 
 
-class Transient:
+class TemporaryCandidate:
     """Multiplies the learning rates and adds noise to the gradients, and undoes both.
 
-    A tensor learning rate is filled in place. A noisy gradient stands in for the clean one, which is put back: while
-    noise is on, a step needs memory for one more set of gradients.
+    A tensor learning rate is filled in place. A noisy gradient replaces the clean one, which is put back: with noise,
+    a step needs memory for one more set of gradients.
 
     Args:
         optimizer: anything with ``param_groups``.
@@ -30,9 +30,9 @@ class Transient:
         self._streams: dict[str, Tensor] | None = None  # as they stood before this step's noise
 
     def apply(self, candidate: CandidateConfig, closure: Callable[[], Any] | None = None) -> Callable[[], Any] | None:
-        """Put the candidate on; return the closure to step with.
+        """Applies the candidate and returns the closure to step with.
 
-        With a closure the noise is added to what each of its calls leaves, the same noise within one step.
+        With a closure, noise is added to the gradients that each call leaves, the same noise within one step.
         """
         self.undo()
         try:
@@ -48,7 +48,7 @@ class Transient:
         return closure and self._wrapped(closure, candidate.noise_std)
 
     def undo(self, failed: bool = False) -> None:
-        """Put rates and gradients back; after a failed step the noise streams too."""
+        """Restores rates and gradients; after a failed step the noise streams too."""
         for group, rate in self._float_rates:
             group["lr"] = rate
         for rate, base in self._tensor_rates:

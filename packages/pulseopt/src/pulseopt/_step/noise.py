@@ -22,7 +22,7 @@ _WITH_GENERATOR = ("cpu", "cuda", "mps", "xpu")
 
 
 def stream_seed(seed: int, group: int, index: int) -> int:
-    """Return the seed of one parameter's stream."""
+    """Returns the seed of one parameter's stream."""
     if index < _STRIDE:
         return seed + _STRIDE * group + index  # (16)
     beyond = index - _STRIDE
@@ -43,7 +43,7 @@ class NoiseSource:
         self._saved: dict[str, Tensor] = {}  # states of streams that have not been drawn from since they were loaded
 
     def noisy(self, grad: Tensor, group: int, index: int, std: float, scale: Tensor | None = None) -> Tensor:
-        """Return the gradient with noise; the one given stays as it is.
+        """Returns the gradient with noise; the one given stays as it is.
 
         Args:
             grad: dense, sparse COO (noise on the entries it holds) or a DTensor (its part of the whole's noise).
@@ -64,16 +64,16 @@ class NoiseSource:
         return grad + _placed_like(noise, grad)  # (15)
 
     def draw(self, shape: torch.Size, dtype: torch.dtype, device: torch.device, group: int, index: int) -> Tensor:
-        """Return z for one parameter, of the given shape, and advance its stream."""
+        """Returns z for one parameter, of the given shape, and advance its stream."""
         generator = self._generator(device, group, index)
         return torch.randn(shape, generator=generator, device=generator.device, dtype=dtype).to(device)
 
     def states(self) -> dict[str, Tensor]:
-        """Return where every stream stands: ``"device:group:index"`` and a tensor of bytes."""
+        """Returns where every stream stands: ``"device:group:index"`` and a tensor of bytes."""
         return {**self._saved, **{key: generator.get_state() for key, generator in self._generators.items()}}
 
     def load(self, seed: int, states: dict[str, Tensor]) -> None:
-        """Go on where the saved streams stood."""
+        """Resumes from saved streams."""
         self.seed = seed
         self._saved = {key: state.cpu() for key, state in states.items()}
         self._generators = {}
@@ -97,7 +97,7 @@ class NoiseSource:
 
 
 def _placed_like(noise: Tensor, grad: Any) -> Tensor:
-    """Return the part of the whole's noise that this rank's part of a sharded gradient gets."""
+    """Returns the part of the whole's noise that this rank's part of a sharded gradient gets."""
     placements = getattr(grad, "placements", None)
     if placements is None:
         return noise

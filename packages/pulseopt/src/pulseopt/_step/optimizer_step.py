@@ -1,4 +1,4 @@
-"""One step of an optimizer with a candidate on it: all of it happens, or nothing."""
+"""One step of an optimizer under a candidate: all of it happens, or nothing."""
 
 import math
 from collections.abc import Callable
@@ -7,59 +7,62 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pulseopt._step.candidate import Transient
+from pulseopt._step.candidate import TemporaryCandidate
 from pulseopt._step.noise import NoiseSource
-from pulseopt._step.update_norm import UpdateNorm, norm
+from pulseopt._step.update_norm import UpdateNorm
 from pulseopt.types import CandidateConfig
 
+Closure = Callable[[], Any]
 
-class Stepper:
-    """Steps an optimizer with a candidate's rate and noise.
+
+class OptimizerStep:
+    """Runs an optimizer's step with a candidate's rate and noise.
+
+    Where the optimizer's ``step`` is ours to call, `take` does all of it; otherwise `begin` comes before it and `end`
+    after it.
 
     Args:
         optimizer: the user's.
         noise: where the noise comes from.
-        track_update_norm: whether to measure how far each step moves the parameters.
+        moved: measures how far each step moves the parameters; None does not.
     """
 
-    def __init__(self, optimizer: Optimizer, noise: NoiseSource, track_update_norm: bool) -> None:
+    def __init__(self, optimizer: Optimizer, noise: NoiseSource, moved: UpdateNorm | None) -> None:
         self._optimizer = optimizer
-        self._transient = Transient(optimizer, noise)
-        self._track = track_update_norm
-        self._moved = UpdateNorm()
-        self._overflow: Tensor | None = None
+        self._candidate = TemporaryCandidate(optimizer, noise)
+        self._moved = moved
         self.scaled: bool = False  # whether the gradients have come through a GradScaler so far
 
-    def begin(self, candidate: CandidateConfig, closure: Callable[[], Any] | None) -> Callable[[], Any] | None:
-        """Put the candidate on the optimizer, and return the closure to step with."""
-        if self._track:
-            groups = self._optimizer.param_groups
-            params = [param for group in groups for param in group["params"]]
+    def begin(self, candidate: CandidateConfig, closure: Closure | None) -> Closure | None:
+        """Applies the candidate to the optimizer and returns the closure to step with."""
+        if self._moved is not None:
+            params = [p for group in self._optimizer.param_groups for p in group["params"]]
             self._moved.begin([p for p in params if p.requires_grad and (closure is not None or p.grad is not None)])
-        return self._transient.apply(candidate, closure)
+        return self._candidate.apply(candidate, closure)
 
-    def end(self, failed: bool = False) -> None:
-        """Take the candidate off the optimizer."""
-        self._transient.undo(failed)
+    def end(self, failed: bool = False) -> bool:
+        """Restores the optimizer's own rates and gradients; returns whether the parameters were stepped.
 
-    def note_overflow(self) -> None:
-        """Remember the flag with which a GradScaler tells a fused optimizer to change nothing."""
-        self._overflow = getattr(self._optimizer, "found_inf", None)
+        A fused optimizer under a GradScaler runs its step even after an overflow, and changes nothing in it.
+        """
+        overflow: Tensor | None = getattr(self._optimizer, "found_inf", None)
+        failed = failed or (overflow is not None and bool(overflow.item()))
+        self._candidate.undo(failed)
+        if self._moved is not None and not failed:
+            self._moved.end()
+        return not failed
 
-    def overflowed(self) -> bool:
-        """Return whether the step that has just ended was skipped inside a fused optimizer."""
-        flag, self._overflow = self._overflow, None
-        return flag is not None and bool(flag.item())
+    def cancel(self) -> None:
+        """Restores what a step that raised has left on the optimizer."""
+        self._candidate.undo()
 
     def update_norm(self) -> float | None:
-        """Return how far the last step moved the parameters; None where it is not measured, or not finite."""
-        if not self._track:
-            return None
-        moved = norm(self._moved.squared_moves())
-        return moved if math.isfinite(moved) else None
+        """Returns how far the last step moved the parameters; None where it is not measured, or not finite."""
+        moved = None if self._moved is None else self._moved.read()
+        return moved if moved is None or math.isfinite(moved) else None
 
-    def step(self, candidate: CandidateConfig, scaler: Any, closure: Callable[[], Any] | None) -> bool:
-        """Step once.
+    def take(self, candidate: CandidateConfig, scaler: Any, closure: Closure | None) -> bool:
+        """Steps once.
 
         Returns:
             Whether the parameters were stepped: False where the scaler found an overflow.
@@ -80,31 +83,29 @@ class Stepper:
             )
         if scaling:
             self.scaled = True
-            return self._step_scaled(candidate, scaler)
+            return self._take_scaled(candidate, scaler)
         closure = self.begin(candidate, closure)
         try:
             self._optimizer.step() if closure is None else self._optimizer.step(closure)
         except BaseException:
             self.end(failed=True)
             raise
-        self.end()
-        return True
+        return self.end()
 
-    def _step_scaled(self, candidate: CandidateConfig, scaler: Any) -> bool:
-        """Step through a scaler, which calls the optimizer only if there was no overflow."""
+    def _take_scaled(self, candidate: CandidateConfig, scaler: Any) -> bool:
+        """Steps through a scaler, which calls the optimizer only if there was no overflow."""
         try:
             scaler.unscale_(self._optimizer)
         except RuntimeError as error:
             if "already been called" not in str(error):  # the user unscaled to clip: just what is wanted
                 raise
-        ran: list[bool] = []
+        stepped: list[bool] = []
 
         def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             self.begin(candidate, None)
 
         def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            self.note_overflow()
-            ran.append(True)
+            stepped.append(self.end())
 
         hooks = [self._optimizer.register_step_pre_hook(before), self._optimizer.register_step_post_hook(after)]
         try:
@@ -115,6 +116,4 @@ class Stepper:
         finally:
             for hook in hooks:
                 hook.remove()
-        skipped = not ran or self.overflowed()
-        self.end(failed=skipped)
-        return not skipped
+        return stepped == [True]

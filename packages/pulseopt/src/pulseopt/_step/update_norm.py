@@ -18,14 +18,16 @@ _CHUNK = 8  # tensors that are subtracted, squared and summed while they are in 
 
 
 class UpdateNorm:
-    """Remembers where parameters were; the copies are kept from step to step and written anew."""
+    """Measures the length of each step; the copies of the parameters are kept from step to step and written anew."""
 
     def __init__(self) -> None:
         self._params: list[Tensor] = []
         self._before: list[Tensor] = []
+        self._sums: list[Tensor] = []  # of the last step, not read yet
+        self._last: float | None = None
 
     def begin(self, params: list[Tensor]) -> None:
-        """Copy the parameters as they are now."""
+        """Copies the parameters as they are now."""
         now = [param.detach() for param in params]
         same = len(params) == len(self._params) and all(a is b for a, b in zip(params, self._params, strict=True))
         plain = same and not any(hasattr(param, "full_tensor") for param in now)  # a DTensor has no list copy
@@ -34,36 +36,40 @@ class UpdateNorm:
         else:
             self._params, self._before = list(params), [param.clone() for param in now]
 
-    def squared_moves(self) -> list[Tensor]:
-        """Return each parameter's Σ (θ' - θ)², on its device."""
+    def end(self) -> None:
+        """Sums each parameter's (θ' - θ)² on its device; waits for nothing."""
         now = [param.detach() for param in self._params]
-        sums: list[Tensor] = []
+        self._sums, self._last = [], 0.0
         for start in range(0, len(now), _CHUNK):
             moves = self._before[start : start + _CHUNK]
             torch._foreach_sub_(moves, now[start : start + _CHUNK])  # θ - θ': its square is the same
             torch._foreach_mul_(moves, [move.conj() if move.is_complex() else move for move in moves])
-            sums += [_whole(move.real.sum() if move.is_complex() else move.sum()) for move in moves]
-        return sums
+            self._sums += [_whole(move.real.sum() if move.is_complex() else move.sum()) for move in moves]
+
+    def read(self) -> float | None:
+        """Returns |Δ| of the last step, with one read for each device and dtype; None before the first step."""
+        if self._sums:
+            alike: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+            for index, part in enumerate(self._sums):
+                alike.setdefault((part.device, part.dtype), []).append(index)
+            parts = [0.0] * len(self._sums)
+            for indices in alike.values():
+                read: Any = torch.stack([self._sums[index] for index in indices]).tolist()
+                for index, value in zip(indices, read, strict=True):
+                    parts[index] = value
+            self._sums, self._last = [], plain_sum(parts) ** 0.5  # (18)
+        return self._last
+
+    def load(self, last: float | None) -> None:
+        """Takes a saved length for that of the last step."""
+        self._sums, self._last = [], last
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles begin without the copies of the parameters."""
-        return {"_params": [], "_before": []}
+        return {"_params": [], "_before": [], "_sums": [], "_last": self.read()}
 
 
 def _whole(part: Any) -> Tensor:
-    """Return a sum over all shards of a DTensor."""
+    """Returns a sum over all shards of a DTensor."""
     whole: Tensor = part.full_tensor() if hasattr(part, "full_tensor") else part
     return whole
-
-
-def norm(sums: list[Tensor]) -> float:
-    """Return |Δ|, with one read for each device and dtype; 0 where there is no parameter."""
-    alike: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-    for place, part in enumerate(sums):
-        alike.setdefault((part.device, part.dtype), []).append(place)
-    parts = [0.0] * len(sums)
-    for places in alike.values():
-        read: Any = torch.stack([sums[place] for place in places]).tolist()
-        for place, value in zip(places, read, strict=True):
-            parts[place] = value
-    return float(plain_sum(parts) ** 0.5)  # (18)

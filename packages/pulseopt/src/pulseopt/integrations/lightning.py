@@ -34,7 +34,7 @@ class AEESCallback(Callback):
         self._loss: Tensor | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Attach to the optimizer."""
+        """Attaches to the optimizer."""
         if self.aees is not None:
             self.aees.detach()
         self.aees = AEES(trainer.optimizers[self._index], **self._settings)
@@ -44,13 +44,13 @@ class AEESCallback(Callback):
         self._ended = False
 
     def on_before_zero_grad(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        """Begin a new step's loss; that of a step skipped by an overflow goes."""
+        """Forgets the loss of a step that an overflow has skipped."""
         self._loss = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Feed the loss; with accumulation Lightning divides it, so that the micro-batches' sum is the step's."""
+        """Feeds the loss; with accumulation Lightning divides it, so that the micro-batches' sum is the step's."""
         found = cast(dict[str, Any], outputs).get("loss") if isinstance(outputs, dict) else outputs
         if found is None or self.aees is None:
             return
@@ -61,7 +61,7 @@ class AEESCallback(Callback):
             self.aees.observe(total)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the last episode and leave the optimizer as it was; a checkpoint still holds the open episode."""
+        """Closes the last episode and leaves the optimizer as it was; a checkpoint still holds the open episode."""
         if self.aees is not None:
             self.aees.detach()
             self._loaded = self.aees.state_dict()
@@ -69,14 +69,14 @@ class AEESCallback(Callback):
             self.aees.finalize()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave the optimizer as it was."""
+        """Leaves the optimizer as it was."""
         if self.aees is not None:
             self.aees.detach()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the controller's state, for the trainer's checkpoint."""
+        """Returns the controller's state, for the trainer's checkpoint."""
         return {"aees": self._loaded if self.aees is None or self._ended else self.aees.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the state for when training starts."""
+        """Keeps the state for when training starts."""
         self._loaded = state_dict["aees"]

@@ -48,7 +48,7 @@ class AEESTrainerMixin(_Base):
         super().__init__(*args, **kwargs)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
-        """Create the trainer's optimizer and attach to it."""
+        """Creates the trainer's optimizer and attaches to it."""
         optimizer: Any = super().create_optimizer(*args, **kwargs)
         if self.aees is not None and self.aees.optimizer is not optimizer:
             self.aees.detach()
@@ -58,7 +58,7 @@ class AEESTrainerMixin(_Base):
         return optimizer
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Run a micro-batch, and feed the step's loss when its last one is done.
+        """Runs a micro-batch, and feeds the step's loss after the last one.
 
         The trainer divides the micro-batches' losses, so that their sum is the step's.
         """
@@ -71,7 +71,7 @@ class AEESTrainerMixin(_Base):
         return loss
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train, then close the last episode."""
+        """Trains, then closes the last episode."""
         output = super().train(*args, **kwargs)
         if self.aees is not None:
             self.aees.finalize()
