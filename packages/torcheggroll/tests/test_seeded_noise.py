@@ -83,3 +83,12 @@ def test_the_gradient_is_the_weighted_mean_times_root_n():
 def test_wrong_values_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_paths_of_0_3_0_still_import():
+    from torcheggroll.normalization import ObservationNormalizer
+    from torcheggroll.rl import PolicySearch
+    from torcheggroll.seeded_noise import generate_lora_noise as kept
+
+    assert kept is generate_lora_noise
+    assert ObservationNormalizer.__name__ in PolicySearch.__init__.__annotations__["normalize"].__args__[1].__name__

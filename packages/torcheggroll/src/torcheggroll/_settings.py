@@ -37,7 +37,7 @@ class Settings(NamedTuple):
 
 
 def check_settings(s: Settings) -> None:
-    """Refuse what no run can use.
+    """Refuses what no run can use.
 
     Raises:
         ValueError: a wrong value.

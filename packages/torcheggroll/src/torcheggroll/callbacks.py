@@ -9,7 +9,7 @@ from .diagnostics import Diagnostics
 
 
 class JSONLines:
-    """Append one line of JSON per step; a crash loses nothing that was written.
+    """Appends one line of JSON per step; a crash loses nothing that was written.
 
     Args:
         path: file to append to; its folder must exist. Numbers that are not finite become null.
@@ -19,7 +19,7 @@ class JSONLines:
         self.path: Path = Path(path)
 
     def __call__(self, diagnostics: Diagnostics) -> None:
-        """Append one step."""
+        """Appends one step."""
         row = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in diagnostics.as_dict().items()
@@ -29,7 +29,7 @@ class JSONLines:
 
 
 class TensorBoard:
-    """Write every number as a scalar.
+    """Writes every number as a scalar.
 
     Args:
         writer: a ``torch.utils.tensorboard.SummaryWriter``, or anything with its ``add_scalar``.
@@ -41,7 +41,7 @@ class TensorBoard:
         self.prefix = prefix
 
     def __call__(self, diagnostics: Diagnostics) -> None:
-        """Write one step."""
+        """Writes one step."""
         for name, value in diagnostics.as_dict().items():
             if name != "epoch" and not isinstance(value, str):
                 self.writer.add_scalar(self.prefix + name, value, diagnostics.epoch)

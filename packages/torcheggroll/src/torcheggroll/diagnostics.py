@@ -46,7 +46,7 @@ class Diagnostics:
     sigma_root_d: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain numbers and strings, ready for JSON."""
+        """Returns plain numbers and strings, ready for JSON."""
         return asdict(self)
 
 
@@ -94,7 +94,7 @@ def diagnose(
 
 
 def pair_signal(s: Tensor, counted: Tensor, antithetic: bool) -> float:
-    """Compare what the sign of a perturbation changes with what its size changes; NaN without whole pairs."""
+    """Compares what the sign of a perturbation changes with what its size changes; NaN without whole pairs."""
     if not antithetic:
         return NAN
     kept = s[counted]
@@ -107,7 +107,7 @@ def pair_signal(s: Tensor, counted: Tensor, antithetic: bool) -> float:
 
 
 def regime_warning(seen: Diagnostics) -> str | None:
-    """Say that σ has left the linear regime of the paper, where both its size and the fitness show it."""
+    """Says that σ has left the linear regime of the paper, where both its size and the fitness show it."""
     inside = seen.sigma_root_d <= _LINEAR or not seen.pair_signal < _CURVED
     if inside or seen.counted < 2 * _PAIRS:
         return None
@@ -119,7 +119,7 @@ def regime_warning(seen: Diagnostics) -> str | None:
 
 
 def fitness_statistics(s: Tensor) -> dict[str, float]:
-    """Give mean, maximum, minimum and deviation of the finite fitnesses."""
+    """Returns mean, maximum, minimum and deviation of the finite fitnesses."""
     s = s.mean(1) if s.dim() == 2 else s
     s = s[torch.isfinite(s)]
     if len(s) == 0:

@@ -52,7 +52,7 @@ class TorchEggrollES:
         model: moved to ``device``; evaluated in eval mode, and left in the mode it was in.
         pop_size: members per step; even when ``antithetic``.
         sigma: σ, the deviation of a perturbation's entry, in the parameters' unit.
-        lr: learning rate of the default optimizer; read ``scale`` for what it multiplies.
+        lr: learning rate of the default optimizer; multiplies the estimate after ``scale``.
         rank: r of the perturbation of a matrix; clipped to its smaller side.
         device: None takes the model's.
         param_filter: ``(parameter, name) -> bool``; parameters that need no gradient are never evolved.
@@ -86,6 +86,17 @@ class TorchEggrollES:
         RuntimeError: the ranks do not begin equal, or one is lost.
 
     Source: Sarkar et al. 2025 (EGGROLL), https://arxiv.org/abs/2511.16652
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll import TorchEggrollES
+        >>> x, y = torch.randn(64, 2), torch.randn(64, 1)
+        >>> es = TorchEggrollES(torch.nn.Linear(2, 1), pop_size=64, sigma=0.1, lr=0.5, seed=0)
+        >>> before = es.step(x, torch.nn.functional.mse_loss, y)
+        >>> for _ in range(20):
+        ...     after = es.step(x, torch.nn.functional.mse_loss, y)
+        >>> after > before, es.epoch
+        (True, 21)
     """
 
     def __init__(
@@ -194,7 +205,7 @@ class TorchEggrollES:
         eval_fn: Callable[[nn.Module], Any] | None = None,
         per_member: bool | str = False,
     ) -> float:
-        """Evaluate the population and move the weights: ``step(eval_fn)`` or ``step(inputs, loss_fn, targets)``.
+        """Evaluates the population and moves the weights: ``step(eval_fn)`` or ``step(inputs, loss_fn, targets)``.
 
         Args:
             inputs: of the model: a tensor, a tuple of arguments, or a dictionary of named ones.
@@ -267,7 +278,7 @@ class TorchEggrollES:
             return self.updater.apply(ascent, self.max_update_norm, self.weight_decay)
 
     def forward(self, inputs: Any, per_member: bool = False) -> Any:
-        """Evaluate the members of this epoch's ``ask()`` on ``inputs``; nothing is updated.
+        """Evaluates the members of this epoch's ``ask()`` on ``inputs``; nothing is updated.
 
         Args:
             inputs: of the model: a tensor, a tuple of arguments, or a dictionary of named ones.
@@ -290,9 +301,21 @@ class TorchEggrollES:
         return MemberData(tree, self.own_members if per_member else None, self.pop_size, name)
 
     def ask(self) -> Population[MemberSpec]:
-        """Open this epoch's population; evaluate its members anywhere, in any order, and ``tell`` what they got.
+        """Opens this epoch's population; evaluate its members anywhere, in any order, and ``tell`` what they got.
 
         Where ranks share the population each gets its own members, and nobody else's.
+
+        Example:
+            >>> import torch
+            >>> from torcheggroll import TorchEggrollES
+            >>> es = TorchEggrollES(torch.nn.Linear(2, 1, bias=False), pop_size=4, seed=0)
+            >>> specs = es.ask()
+            >>> with es.member(specs[0]) as model:
+            ...     fitness = float(model(torch.ones(2)))
+            >>> es.tell({specs[0]: fitness, specs[1]: fitness - 1.0}) == fitness - 0.5
+            True
+            >>> es.diagnostics.dropped  # members 2 and 3 were never reported
+            2
         """
         self._check()
         self._told = {}
@@ -300,12 +323,12 @@ class TorchEggrollES:
         return Population(len(own), lambda i: MemberSpec(self.seed, self.epoch, own[i]))
 
     def tell(self, fitnesses: Any, *, partial: bool = False) -> float | None:
-        """Take the fitness of the members, higher is better, and move the weights.
+        """Takes the fitness of the members, higher is better, and moves the weights.
 
         Args:
             fitnesses: one for each member that ``ask`` gave, in order, ``(N,)`` or ``(N, evaluations)``, or a
                 dictionary from a member's number or MemberSpec to a number or several. What is missing, None, NaN or
-                infinite drops its pair; who is told twice counts as told last.
+                infinite drops its pair; if a member is reported twice, the last value counts.
             partial: only remember them; a later call completes the population.
 
         Returns:
@@ -329,7 +352,7 @@ class TorchEggrollES:
 
     @contextmanager
     def member(self, member: int | MemberSpec) -> Generator[nn.Module, None, None]:
-        """Let the model be one member inside the ``with``; afterwards its weights are what they were, to the bit.
+        """Lets the model be one member inside the ``with``; afterwards its weights are what they were, to the bit.
 
         Args:
             member: an index of this epoch's population, or a spec of any epoch.
@@ -338,11 +361,11 @@ class TorchEggrollES:
             yield self.model
 
     def held(self) -> AbstractContextManager[None]:
-        """Draw each member's perturbation once inside the ``with`` and keep it, for many ``forward`` passes each."""
+        """Draws each member's perturbation once inside the ``with`` and keeps it, for many ``forward`` passes each."""
         return self.model_noise.cached()
 
     def export_lora(self, member: int | MemberSpec) -> dict[str, Tensor]:
-        """Give a member as low-rank factors in PEFT's layout, for a LoRA scale of 1.
+        """Returns a member as low-rank factors in PEFT's layout, for a LoRA scale of 1.
 
         Args:
             member: an index of this epoch's population, or a spec of any epoch.
@@ -353,7 +376,7 @@ class TorchEggrollES:
         return lora_factors(self.model, self.parameters, self._perturbation(member))
 
     def prepare_population(self) -> Population[dict[str, Tensor]]:
-        """Open this epoch's population as dense parameters, each member made when it is asked for.
+        """Opens this epoch's population as dense parameters, each member made when it is asked for.
 
         Returns:
             A sequence of dictionaries for ``torch.func.functional_call``, buffers and other parameters included.
@@ -362,7 +385,7 @@ class TorchEggrollES:
         return Population(len(specs), lambda i: {k: value[0] for k, value in self._dense([specs[i].member]).items()})
 
     def get_stacked_params(self) -> dict[str, Tensor]:
-        """Give the members of ``ask()`` as dense tensors ``(members, *shape)``; this holds all of them at once.
+        """Returns the members of ``ask()`` as dense tensors ``(members, *shape)``; this holds all of them at once.
 
         Raises:
             RuntimeError: no population is open.
@@ -372,7 +395,7 @@ class TorchEggrollES:
         return self._dense(list(self.own_members))
 
     def apply_fitness_scores(self, fitnesses: Tensor | Sequence[float]) -> float:
-        """Take the fitness of each member of ``prepare_population()``, and move the weights.
+        """Takes the fitness of each member of ``prepare_population()``, and moves the weights.
 
         Args:
             fitnesses: ``(members,)``, higher is better; a tensor or a list.
@@ -431,7 +454,7 @@ class TorchEggrollES:
         return SharedState(self.epoch, self.seed, settings_digest(chosen, self.optimizer), weights, due)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give everything that a run needs to go on to the bit: tensors, numbers, strings, lists and dictionaries."""
+        """Returns all that a run needs to continue to the bit: tensors, numbers, strings, lists and dictionaries."""
         state: dict[str, Any] = {
             "epoch": self.epoch,
             "base_params": {p.name: p.value.detach().to("cpu", copy=True) for p in self.parameters},
@@ -446,7 +469,7 @@ class TorchEggrollES:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over weights, settings, optimizer and noise of a checkpoint, those of 0.2.0 included.
+        """Takes over weights, settings, optimizer and noise of a checkpoint, those of 0.2.0 included.
 
         Raises:
             KeyError: something is missing.
@@ -476,6 +499,6 @@ class TorchEggrollES:
             raise
 
     def __repr__(self) -> str:
-        """Show every setting."""
+        """Shows every setting."""
         chosen = {**self.settings()._asdict(), "lr": self.lr, "seed": self.seed, "optimizer": self.optimizer}
         return f"TorchEggrollES({', '.join(f'{name}={value!r}' for name, value in chosen.items())})"

@@ -50,6 +50,13 @@ def target_modules(names: str | Iterable[str], *, bias: bool = False) -> Paramet
     Raises:
         TypeError: ``names`` is no string and holds something else than strings.
         ValueError: ``names`` holds nothing.
+
+    Example:
+        >>> from torch import nn
+        >>> from torcheggroll import TorchEggrollES, target_modules
+        >>> model = nn.ModuleDict({"query": nn.Linear(4, 4), "value": nn.Linear(4, 4)})
+        >>> TorchEggrollES(model, seed=0, param_filter=target_modules(["query"])).param_names
+        ['query.weight']
     """
     if isinstance(names, str):
         pattern = re.compile(names)

@@ -32,17 +32,17 @@ def _divide(f: Tensor, s: Tensor) -> Tensor:
 
 
 def zscore(s: Tensor) -> Tensor:
-    """Take off the mean and divide by the deviation."""
+    """Takes off the mean and divides by the deviation."""
     return _divide(s - s.mean(), s)  # (1)
 
 
 def centered(s: Tensor) -> Tensor:
-    """Take off the mean."""
+    """Takes off the mean."""
     return s - s.mean()  # (2)
 
 
 def rank(s: Tensor) -> Tensor:
-    """Replace each fitness by its rank, from -½ to ½."""
+    """Replaces each fitness by its rank, from -½ to ½."""
     ordered = s.sort().values
     first, behind = torch.searchsorted(ordered, s), torch.searchsorted(ordered, s, right=True)
     own = (first + behind - 1).to(s.dtype) / 2
@@ -50,13 +50,13 @@ def rank(s: Tensor) -> Tensor:
 
 
 def sign(s: Tensor) -> Tensor:
-    """Ask of each pair only which of the two is better; members 2k and 2k + 1 are neighbours."""
+    """Asks of each pair only which of the two is better; members 2k and 2k + 1 are neighbours."""
     better = torch.sign(s[0::2] - s[1::2]) / 2
     return torch.stack([better, -better], 1).flatten()  # (4)
 
 
 def group(s: Tensor, groups: Tensor) -> Tensor:
-    """Take off the mean of the member's group, and divide by the deviation of all."""
+    """Takes off the mean of the member's group, and divides by the deviation of all."""
     number = int(groups.max()) + 1
     total = s.new_zeros(number).index_add_(0, groups, s)
     count = s.new_zeros(number).index_add_(0, groups, torch.ones_like(s)).clamp_(min=1)
@@ -64,12 +64,12 @@ def group(s: Tensor, groups: Tensor) -> Tensor:
 
 
 def question(s: Tensor) -> Tensor:
-    """Take off each question's mean, divide by the deviation of all, and average the questions."""
+    """Takes off each question's mean, divides by the deviation of all, and averages the questions."""
     return _divide(s - s.mean(0), s).mean(1)  # (6)
 
 
 def raw(s: Tensor) -> Tensor:
-    """Leave the fitness as it is."""
+    """Leaves the fitness as it is."""
     return s  # (7)
 
 
@@ -84,7 +84,7 @@ SHAPINGS: dict[str, Shaping] = {
 
 
 def shape_fitness(s: Tensor, shaping: str | Shaping, antithetic: bool, group_size: int | None) -> tuple[Tensor, Tensor]:
-    """Turn fitnesses into weights, leaving out every pair with a member that has none.
+    """Turns fitnesses into weights, leaving out every pair with a member that has none.
 
     Args:
         s: ``(N,)``, or ``(N, questions)``, float64; NaN and infinity mean that the member has no fitness.
@@ -129,7 +129,7 @@ def _checked(weights: Tensor, kept: Tensor) -> Tensor:
 
 
 def fitness_table(results: Any) -> Tensor:
-    """Turn fitnesses into ``(N,)``, or ``(N, evaluations)``, float64 on the CPU.
+    """Turns fitnesses into ``(N,)``, or ``(N, evaluations)``, float64 on the CPU.
 
     Args:
         results: a tensor, or one number, tensor, sequence of numbers, or None for each member. None and a member that

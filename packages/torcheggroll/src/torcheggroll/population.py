@@ -41,7 +41,7 @@ class Population(Sequence[Item], Generic[Item]):
         self._make = make
 
     def __len__(self) -> int:
-        """Count the members."""
+        """Counts the members."""
         return self._size
 
     @overload
@@ -49,7 +49,7 @@ class Population(Sequence[Item], Generic[Item]):
     @overload
     def __getitem__(self, index: slice) -> list[Item]: ...
     def __getitem__(self, index: int | slice) -> Item | list[Item]:
-        """Make one member, or some."""
+        """Makes one member, or some."""
         if isinstance(index, slice):
             return [self._make(i) for i in range(*index.indices(self._size))]
         if not -self._size <= index < self._size:
@@ -57,11 +57,11 @@ class Population(Sequence[Item], Generic[Item]):
         return self._make(index % self._size)
 
     def __iter__(self) -> Iterator[Item]:
-        """Make one member after the other."""
+        """Makes one member after the other."""
         return (self._make(i) for i in range(self._size))
 
     def __repr__(self) -> str:
-        """Say how many there are; none is made."""
+        """Says how many there are; none is made."""
         return f"Population({self._size} members)"
 
 
@@ -121,7 +121,7 @@ def dense_members(model: nn.Module, parameters: Sequence[NamedParameter], deltas
 
 
 def lora_factors(model: nn.Module, parameters: Sequence[NamedParameter], deltas: Sequence[Delta]) -> dict[str, Tensor]:
-    """Name each factor as PEFT does.
+    """Names each factor as PEFT does.
 
     Args:
         model: owner of the parameters; the kind of module decides the layout.
@@ -162,5 +162,5 @@ def _layout(module: nn.Module, name: str, left: Tensor, right: Tensor) -> dict[s
 
 
 def _own(factor: Tensor) -> Tensor:
-    """Copy out of what all factors share: files hold whole storages, and safetensors refuses shared ones."""
+    """Copys out of what all factors share: files hold whole storages, and safetensors refuses shared ones."""
     return factor.clone(memory_format=torch.contiguous_format)

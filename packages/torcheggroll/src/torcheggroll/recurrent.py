@@ -41,6 +41,18 @@ class PersistentES:
 
     Raises:
         ValueError: ``windows`` is negative, or the state holds no tensor.
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll import TorchEggrollES
+        >>> from torcheggroll.recurrent import PersistentES
+        >>> es = TorchEggrollES(torch.nn.GRU(2, 3), pop_size=4, seed=0, noise_reuse=5, engine="loop")
+        >>> persistent = PersistentES(es, torch.zeros(1, 1, 3))
+        >>> loss = lambda outputs, targets: (outputs - targets).square().mean()
+        >>> persistent.step(torch.ones(7, 1, 2), loss, torch.zeros(7, 1, 3)) < 0
+        True
+        >>> persistent.state.shape
+        torch.Size([4, 1, 1, 3])
     """
 
     def __init__(self, es: TorchEggrollES, initial_state: Any, windows: int | None = None) -> None:
@@ -66,7 +78,7 @@ class PersistentES:
         *,
         per_member: bool | str = False,
     ) -> float:
-        """Let every member live through one window, and move the weights.
+        """Lets every member live through one window, and moves the weights.
 
         Args:
             inputs: of the window, in the structure that the model takes first.
@@ -95,7 +107,7 @@ class PersistentES:
         return mean
 
     def reset(self, members: list[int] | None = None) -> None:
-        """Put members, or all, back to the initial state; what ended early begins again with the same weights.
+        """Puts members, or all, back to the initial state; what ended early begins again with the same weights.
 
         Args:
             members: their numbers in the population; those of other ranks are left out.
@@ -110,7 +122,7 @@ class PersistentES:
             state[at] = new[at]
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what ``es.state_dict()`` does not hold: the states of all members.
+        """Returns what ``es.state_dict()`` does not hold: the states of all members.
 
         Where ranks share the population every rank must call it, since each holds its own members' states. The result
         is that of one process, and is for any number of ranks.
@@ -118,7 +130,7 @@ class PersistentES:
         return {"states": [everyone(s, self.es) for s in self._states], "windows": self.windows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state over; with that of ``es`` the run goes on to the bit.
+        """Takes a state over; with that of ``es`` the run goes on to the bit.
 
         Raises:
             KeyError: something is missing.
@@ -143,12 +155,12 @@ def everyone(own: Tensor, es: TorchEggrollES) -> Tensor:
 
 
 def begin(initial: list[Tensor], members: int) -> list[Tensor]:
-    """Give every member the initial state: each tensor with ``members`` in front."""
+    """Returns every member the initial state: each tensor with ``members`` in front."""
     return [s.unsqueeze(0).expand(members, *s.shape).clone() for s in initial]  # (1)
 
 
 def begins(epoch: int, windows: int) -> bool:
-    """Say whether a sequence of ``windows`` windows begins at ``epoch``; with 0 it never ends."""
+    """Says whether a sequence of ``windows`` windows begins at ``epoch``; with 0 it never ends."""
     return epoch == 0 if windows == 0 else epoch % windows == 0
 
 

@@ -1,4 +1,4 @@
-"""Hand the direction of ascent, negated, to a torch optimizer.
+"""Hands the direction of ascent, negated, to a torch optimizer.
 
 Weights in low precision have a float32 master copy that the optimizer moves; the model gets it rounded. With the plain
 SGD of our own each parameter is estimated, stepped and forgotten before the next.
@@ -43,7 +43,7 @@ class Updater:
         self.lr_scheduler: Any = lr_scheduler(self.optimizer) if _is_factory(lr_scheduler) else lr_scheduler
 
     def apply(self, ascent: Iterable[Tensor], limit: float | None, weight_decay: float) -> dict[str, Tensor]:
-        """Move the weights.
+        """Moves the weights.
 
         Args:
             ascent: ΔW of each parameter in order; taken one by one where the update allows it.
@@ -109,7 +109,7 @@ class Updater:
                     p.mul_(1 - group["lr"] * weight_decay)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the optimizer's and the scheduler's state, and the masters that are not the model's own weights."""
+        """Returns the optimizer's and the scheduler's state, and the masters that are not the model's own weights."""
         scheduler = self.lr_scheduler
         return {
             "optimizer": self.optimizer.state_dict(),
@@ -121,7 +121,7 @@ class Updater:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state over."""
+        """Takes a state over."""
         self.optimizer.load_state_dict(state["optimizer"])
         if self.lr_scheduler is not None and state["lr_scheduler"] is not None:
             self.lr_scheduler.load_state_dict(state["lr_scheduler"])

@@ -20,7 +20,7 @@ _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def checksum(tensors: Iterable[Tensor]) -> int:
-    """Reduce dense tensors of any dtype to 64 bits."""
+    """Reduces dense tensors of any dtype to 64 bits."""
     total = 0
     for tensor in tensors:
         total = mix_integer(total + int(_sum(tensor.detach())) + 1)  # (2)
@@ -28,7 +28,7 @@ def checksum(tensors: Iterable[Tensor]) -> int:
 
 
 def digest(text: str) -> int:
-    """Reduce a text to 64 bits, alike in every process."""
+    """Reduces a text to 64 bits, alike in every process."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 

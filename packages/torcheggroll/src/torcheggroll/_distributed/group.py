@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def join(process_group: "ProcessGroup | Literal[False] | None", device: torch.device) -> Ranks:
-    """Take this process's place in a group.
+    """Takes this process's place in a group.
 
     Args:
         process_group: None for the default group where there is one, False for none.

@@ -45,11 +45,11 @@ class Ranks:
         return self._gather is None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Ranks":
-        """Share the place: a group can not be copied."""
+        """Shares the place: a group can not be copied."""
         return self
 
     def __reduce__(self) -> tuple[type["Ranks"], tuple[()]]:
-        """Be alone where it is unpickled: that process has its own group, or none."""
+        """Is alone where it is unpickled: that process has its own group, or none."""
         return Ranks, ()
 
     def shares(self, population: int, antithetic: bool) -> list[range]:
@@ -59,7 +59,7 @@ class Ranks:
         return [range(*both) for both in pairwise(ends)]
 
     def gather(self, row: Tensor, epoch: int) -> Tensor:
-        """Give every rank's ``row``, ``(n,)`` of int64 or float64, as ``(world, n)``.
+        """Returns every rank's ``row``, ``(n,)`` of int64 or float64, as ``(world, n)``.
 
         Raises:
             RuntimeError: a rank is lost.
@@ -135,7 +135,7 @@ class Ranks:
         return torch.cat([found[: len(share)] for found, share in zip(rows, shares, strict=True)])
 
     def compare(self, words: Mapping[str, int], epoch: int, own: int = 0) -> int:
-        """Refuse to go on where ranks hold different states.
+        """Refuses to go on where ranks hold different states.
 
         Args:
             words: what they must have in common, by name.

@@ -18,7 +18,7 @@ _NONE = Delta(None, None, None)
 
 
 def convolution_rule(base: Callable[..., Tensor], dims: int) -> Rule:
-    """Make the rule of ``functional.conv1d``, ``functional.conv2d`` or ``functional.conv3d``."""
+    """Makes the rule of ``functional.conv1d``, ``functional.conv2d`` or ``functional.conv3d``."""
 
     def rule(
         intercept: Interceptor,
@@ -48,7 +48,7 @@ def convolution_rule(base: Callable[..., Tensor], dims: int) -> Rule:
 
 
 def _row(delta: Delta, dims: int) -> Delta:
-    """Give the dense perturbation of a weight of one row as factors, of which one is 1."""
+    """Returns the dense perturbation of a weight of one row as factors, of which one is 1."""
     if delta.dense is None:
         return delta
     right = delta.dense.flatten(-dims).unsqueeze(-2)

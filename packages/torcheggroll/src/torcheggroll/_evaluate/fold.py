@@ -53,12 +53,12 @@ class FoldError(RuntimeError):
 
 
 def is_folded(value: object) -> bool:
-    """Say whether a tensor holds every member."""
+    """Says whether a tensor holds every member."""
     return isinstance(value, Tensor) and getattr(value, "_torcheggroll_folded", False)
 
 
 def mark(value: Tensor) -> Tensor:
-    """Say that a tensor ``(members, ...)`` holds every member."""
+    """Says that a tensor ``(members, ...)`` holds every member."""
     value._torcheggroll_folded = True  # type: ignore[attr-defined]
     return value
 
@@ -72,7 +72,7 @@ class Folder(Interceptor):
         self._products = products
 
     def apply(self, call: Call, x: Tensor, *tensors: Tensor | None) -> Tensor:
-        """Evaluate an op of the library for all members."""
+        """Evaluates an op of the library for all members."""
         shared, options = not is_folded(x), call.options
         if shared and call.op is linear:
             weight, bias, left, *_ = tensors
@@ -81,11 +81,11 @@ class Folder(Interceptor):
         return mark(call.op(x, shared, *tensors, **options))
 
     def dims(self, x: Tensor) -> int:
-        """Count the dimensions that ``x`` has for the model."""
+        """Counts the dimensions that ``x`` has for the model."""
         return x.dim() - is_folded(x)
 
     def like(self, source: Tensor, view: Tensor) -> Tensor:
-        """Let a view of ``source`` count as what ``source`` counts as."""
+        """Lets a view of ``source`` count as what ``source`` counts as."""
         return mark(view) if is_folded(source) else view
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -135,7 +135,7 @@ class Folder(Interceptor):
         return mark(attention(q, k, v, mask, not is_folded(mask), is_causal, scale, enable_gqa))
 
     def whole(self, func: Any, value: Any) -> Any:
-        """Give every member's parameter formed in full for ``func``, or ``value`` where it is none."""
+        """Returns every member's parameter formed in full for ``func``, or ``value`` where it is none."""
         known = self.find(value)
         if known is None:
             return value
@@ -144,12 +144,12 @@ class Folder(Interceptor):
         return mark(known.full())
 
     def materialised(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Run ``func`` with each member's parameters formed in full."""
+        """Runs ``func`` with each member's parameters formed in full."""
         known = [t for t in _tensors(args, kwargs) if self.find(t) is not None]
         return self._mapped(func, args, kwargs, {id(t): self.whole(func, t) for t in known})
 
     def _mapped(self, func: Any, args: Any, kwargs: Any, instead: dict[int, Tensor]) -> Any:
-        """Run an op by its batching rule, or member by member."""
+        """Runs an op by its batching rule, or member by member."""
 
         def change(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
             if isinstance(tree, tuple | list):
@@ -186,7 +186,7 @@ class Folder(Interceptor):
 
 
 def _aligned(value: Any, dims: int) -> Any:
-    """Give a folded tensor of fewer dimensions those that broadcasting would add, behind the members."""
+    """Returns a folded tensor of fewer dimensions those that broadcasting would add, behind the members."""
     if not is_folded(value) or value.dim() == dims + 1:
         return value
     return value.view(value.shape[0], *[1] * (dims + 1 - value.dim()), *value.shape[1:])

@@ -26,7 +26,7 @@ class Perturbed(NamedTuple):
     delta: Delta
 
     def full(self) -> Tensor:
-        """Give this member's parameter itself, in the parameter's dtype."""
+        """Returns this member's parameter itself, in the parameter's dtype."""
         left, right, dense = self.delta
         if left is not None and right is not None:
             dense = formed(left, right, self.value.shape)
@@ -34,12 +34,12 @@ class Perturbed(NamedTuple):
         return (self.value.to(dense.dtype) + dense).to(self.value.dtype)
 
     def transposed(self, value: Tensor) -> "Perturbed":
-        """Give the transposed matrix: (A Bᵀ)ᵀ = B Aᵀ."""
+        """Returns the transposed matrix: (A Bᵀ)ᵀ = B Aᵀ."""
         left, right, dense = self.delta
         return Perturbed(self.name, value, Delta(right, left, None if dense is None else dense.transpose(-1, -2)))
 
     def rows(self, value: Tensor, first: int) -> "Perturbed":
-        """Give some of the first dimension's entries: columns of Aᵀ, or of the dense perturbation."""
+        """Returns some of the first dimension's entries: columns of Aᵀ, or of the dense perturbation."""
         left, right, dense = self.delta
         at = slice(first, first + len(value))
         return Perturbed(
@@ -59,7 +59,7 @@ def perturbed(parameters: Sequence[NamedParameter], deltas: Sequence[Delta]) -> 
 
 
 def formed(left: Tensor, right: Tensor, size: torch.Size) -> Tensor:
-    """Multiply the factors out, with the members in front where the factors have them."""
+    """Multiplies the factors out, with the members in front where the factors have them."""
     return (left.transpose(-1, -2) @ right).reshape(*left.shape[:-2], *size)
 
 
@@ -109,23 +109,23 @@ class Interceptor(TorchFunctionMode):
         self.largest = 0  # bytes of the largest tensor that an op gave
 
     def apply(self, call: Call, x: Tensor, *tensors: Tensor | None) -> Tensor:
-        """Evaluate an op of the library for the member at hand; vmap makes it all of them."""
+        """Evaluates an op of the library for the member at hand; vmap makes it all of them."""
         return PerMember.apply(call, x, *tensors)  # type: ignore[no-any-return]
 
     def dims(self, x: Tensor) -> int:
-        """Count the dimensions that ``x`` has for the model."""
+        """Counts the dimensions that ``x`` has for the model."""
         return x.dim()
 
     def like(self, source: Tensor, view: Tensor) -> Tensor:
-        """Let a view of ``source`` count as what ``source`` counts as."""
+        """Lets a view of ``source`` count as what ``source`` counts as."""
         return view
 
     def find(self, value: object) -> Perturbed | None:
-        """Look a parameter, or a view of one, up."""
+        """Looks a parameter, or a view of one, up."""
         return self._known.get(id(value))
 
     def remember(self, view: Perturbed) -> Tensor:
-        """Know a view from now on; its tensor is kept, so that its identity stays its own."""
+        """Knows a view from now on; its tensor is kept, so that its identity stays its own."""
         self._known[id(view.value)] = view
         return view.value
 
@@ -161,14 +161,14 @@ class Interceptor(TorchFunctionMode):
         return self.materialised(func, args, kwargs)
 
     def materialised(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Call ``func`` with this member's parameters formed in full, and say so once per op."""
+        """Calls ``func`` with this member's parameters formed in full, and says so once per op."""
         return func(
             *[self.whole(func, value) for value in args],
             **{name: self.whole(func, value) for name, value in kwargs.items()},
         )
 
     def whole(self, func: Any, value: Any) -> Any:
-        """Give this member's parameter formed in full for ``func``, or ``value`` where it is none."""
+        """Returns this member's parameter formed in full for ``func``, or ``value`` where it is none."""
         if isinstance(value, tuple | list):
             values = cast("Sequence[object]", value)
             swapped = [self.whole(func, v) for v in values]
@@ -191,7 +191,7 @@ class Interceptor(TorchFunctionMode):
 
 
 def op_name(func: Any) -> str:
-    """Name an op for people: ``einsum``, ``mul``, ``T``."""
+    """Names an op for people: ``einsum``, ``mul``, ``T``."""
     name = getattr(func, "__name__", str(func))
     owner = getattr(func, "__self__", None)
     return str(getattr(owner, "__name__", name)) if name == "__get__" else name

@@ -25,7 +25,7 @@ _GET = "__get__"  # what torch hands over when an attribute is read
 
 
 def _dense(found: Perturbed | None) -> Tensor | None:
-    """Give the perturbation of a scale or shift in full."""
+    """Returns the perturbation of a scale or shift in full."""
     if found is None:
         return None
     left, right, dense = found.delta
@@ -191,7 +191,7 @@ def same_rule(intercept: Interceptor, input: Tensor, *_: Any, **__: Any) -> Any:
 
 
 def split_rule(func: Any) -> Rule:
-    """Make the rule of ``split`` or ``chunk`` along the first dimension, as attention does with packed projections."""
+    """Makes the rule of ``split`` or ``chunk`` along the first dimension, as attention does with packed projections."""
 
     def rule(intercept: Interceptor, input: Tensor, sections: Any, dim: int = 0) -> Any:
         found = intercept.find(input)
@@ -231,7 +231,7 @@ def _never(_: object) -> bool:
 
 
 def opened(function: Any) -> Rule:
-    """Make the rule of a function written in Python: run its own lines, whose ops are intercepted one by one."""
+    """Makes the rule of a function written in Python: run its own lines, whose ops are intercepted one by one."""
     own: dict[str, Any] = {**function.__globals__, "has_torch_function": _never}
     body = FunctionType(function.__code__, own, function.__name__, function.__defaults__, function.__closure__)
     body.__kwdefaults__ = function.__kwdefaults__

@@ -30,7 +30,7 @@ class SharedProducts:
         self._kept: dict[int, Product] = {}
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Give ``x weightᵀ + bias`` as rows.
+        """Returns ``x weightᵀ + bias`` as rows.
 
         Args:
             x: ``(..., n)``, the same for all members.
@@ -51,6 +51,6 @@ class SharedProducts:
 
 
 def _stamp(tensor: Tensor) -> Stamp:
-    """Say where a tensor's numbers lie, how they are read, and how often they were written to."""
+    """Says where a tensor's numbers lie, how they are read, and how often they were written to."""
     place = tensor.data_ptr(), tensor.device, tensor.dtype, tuple(tensor.shape), tensor.stride()
     return *place, tensor._version

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
-    """Rebuild ``tree`` with ``function`` applied to each tensor; named tuples and Transformers' outputs stay so."""
+    """Rebuilds ``tree`` with ``function`` applied to each tensor; named tuples and Transformers' outputs stay so."""
     if isinstance(tree, Tensor):
         return function(tree)
     if isinstance(tree, Mapping):
@@ -23,14 +23,14 @@ def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
 
 
 def tensors_of(tree: Any) -> list[Tensor]:
-    """List the tensors of ``tree`` in order."""
+    """Lists the tensors of ``tree`` in order."""
     found: list[Tensor] = []
     map_tensors(found.append, tree)
     return found
 
 
 def join(function: Callable[[list[Tensor]], Tensor], trees: list[Any]) -> Any:
-    """Join trees of one structure, leaf by leaf: ``function`` gets each leaf's tensors, one per tree."""
+    """Joins trees of one structure, leaf by leaf: ``function`` gets each leaf's tensors, one per tree."""
     columns = [tensors_of(tree) for tree in trees]
     if any(len(column) != len(columns[0]) for column in columns):
         raise RuntimeError("the members' outputs differ in structure; return the same structure for every member")

@@ -14,7 +14,7 @@ from .products import padded
 
 
 def grouping(grouped: bool) -> dict[str, Any]:
-    """Name the argument that lets several query heads use one key head; torch knows it from 2.5 on."""
+    """Names the argument that lets several query heads use one key head; torch knows it from 2.5 on."""
     return {"enable_gqa": True} if grouped else {}
 
 
@@ -28,7 +28,7 @@ def attention(
     scale: float | None,
     grouped: bool,
 ) -> Tensor:
-    """Evaluate all members; what the dimensions between members and heads lack is broadcast.
+    """Evaluates all members; what the dimensions between members and heads lack is broadcast.
 
     Args:
         query: ``(members, ..., heads, queries, d)``.
@@ -61,10 +61,10 @@ def attention(
 
 
 def _common(leads: Sequence[torch.Size]) -> list[int]:
-    """Give the sizes that dimensions of the same number broadcast to."""
+    """Returns the sizes that dimensions of the same number broadcast to."""
     return [max(sizes) for sizes in zip(*leads, strict=True)]
 
 
 def _aligned(tensor: Tensor, dims: int) -> Tensor:
-    """Insert the dimensions that are missing behind the members."""
+    """Inserts the dimensions that are missing behind the members."""
     return tensor.view(tensor.shape[0], *[1] * (dims - tensor.dim()), *tensor.shape[1:])

@@ -28,7 +28,7 @@ def convolution(
     groups: int,
     settings: dict[str, Any],
 ) -> Tensor:
-    """Evaluate all members.
+    """Evaluates all members.
 
     Args:
         x: ``(members, batch, in, ...)``, or without the first dimension when ``shared``.

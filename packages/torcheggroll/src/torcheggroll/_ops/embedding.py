@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 def embedding(token: Tensor, shared: bool, weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Evaluate all members.
+    """Evaluates all members.
 
     Args:
         token: ``(members, ...)``, or ``(...)`` when ``shared``, integers.

@@ -26,7 +26,7 @@ def linear(
     bias_delta: Tensor | None,
     base: Tensor | None = None,
 ) -> Tensor:
-    """Evaluate all members.
+    """Evaluates all members.
 
     Args:
         x: ``(members, ..., n)``, or ``(..., n)`` when ``shared``.
@@ -66,12 +66,12 @@ def linear(
 
 
 def base_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Give ``x weightᵀ + bias`` as rows ``(rows, m)``, for an ``x`` ``(..., n)`` that all members see."""
+    """Returns ``x weightᵀ + bias`` as rows ``(rows, m)``, for an ``x`` ``(..., n)`` that all members see."""
     return affine(aligned(x.reshape(-1, x.shape[-1])), padded(weight), bias)
 
 
 def _with_bias(h: Tensor, left: Tensor, bias: Tensor | None, bias_delta: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Give ``[x B, 1]`` and ``[(σ/√r) A, b + σe]ᵀ``, either part of the bias where there is one."""
+    """Returns ``[x B, 1]`` and ``[(σ/√r) A, b + σe]ᵀ``, either part of the bias where there is one."""
     if bias is None or bias_delta is None:
         whole = bias_delta if bias is None else bias.expand(len(left), -1)
         assert whole is not None

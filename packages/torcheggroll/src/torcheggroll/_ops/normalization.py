@@ -21,7 +21,7 @@ def normalization(
     normalize: Callable[[Tensor], Tensor],
     channel_first: bool,
 ) -> Tensor:
-    """Evaluate all members.
+    """Evaluates all members.
 
     Args:
         x: ``(members, batch, ...)``, or without the first dimension when ``shared``.

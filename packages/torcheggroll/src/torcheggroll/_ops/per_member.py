@@ -26,20 +26,20 @@ class PerMember(torch.autograd.Function):
 
     @staticmethod
     def forward(call: Call, x: Tensor, *tensors: Tensor | None) -> Tensor:
-        """Evaluate one member."""
+        """Evaluates one member."""
         parameters, deltas = tensors[: call.plain], tensors[call.plain :]
         each = [None if d is None else d.unsqueeze(0) for d in deltas]
         return call.op(x.unsqueeze(0), False, *parameters, *each, **call.options)[0]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        """Keep nothing: evolution strategies need no gradient."""
+        """Keeps nothing: evolution strategies need no gradient."""
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
         info: Any, in_dims: tuple[int | None, ...], call: Call, x: Tensor, *tensors: Tensor | None
     ) -> tuple[Tensor, int]:
-        """Evaluate all members at once."""
+        """Evaluates all members at once."""
         dims = in_dims[2:]
         if any(d is not None for d in dims[: call.plain]):
             raise RuntimeError("a perturbed parameter must not be mapped over by a vmap of the model's own")
@@ -67,14 +67,14 @@ class Attention(torch.autograd.Function):
         scale: float | None,
         grouped: bool,
     ) -> Tensor:
-        """Evaluate one member."""
+        """Evaluates one member."""
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=causal, scale=scale, **grouping(grouped)
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        """Keep nothing: evolution strategies need no gradient."""
+        """Keeps nothing: evolution strategies need no gradient."""
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -88,7 +88,7 @@ class Attention(torch.autograd.Function):
         scale: float | None,
         grouped: bool,
     ) -> tuple[Tensor, int]:
-        """Evaluate all members at once."""
+        """Evaluates all members at once."""
         q, k, v = (
             t.unsqueeze(0).expand(info.batch_size, *t.shape) if dim is None else t.movedim(dim, 0)
             for t, dim in zip((query, key, value), in_dims[:3], strict=True)

@@ -19,13 +19,13 @@ _LONG_RANK = 7  # longer sums are blocked, and where a block begins depends on t
 
 
 def padded(matrix: Tensor) -> Tensor:
-    """Give ``matrix`` with zeros behind each row, up to the next cache line."""
+    """Returns ``matrix`` with zeros behind each row, up to the next cache line."""
     odd = matrix.shape[-1] % _COLUMNS
     return functional.pad(matrix, (0, _COLUMNS - odd)) if odd else matrix
 
 
 def aligned(matrix: Tensor) -> Tensor:
-    """Give ``matrix`` padded, in memory where every row begins a cache line."""
+    """Returns ``matrix`` padded, in memory where every row begins a cache line."""
     whole = padded(matrix)
     return (
         whole if whole is not matrix or _begins_lines(matrix) else matrix.clone(memory_format=torch.contiguous_format)
@@ -33,14 +33,14 @@ def aligned(matrix: Tensor) -> Tensor:
 
 
 def _begins_lines(matrix: Tensor) -> bool:
-    """Say whether every row begins a cache line."""
+    """Says whether every row begins a cache line."""
     size = matrix.element_size()
     steps = [step for count, step in zip(matrix.shape[:-1], matrix.stride()[:-1], strict=True) if count > 1]
     return all(at * size % _LINE == 0 for at in (matrix.storage_offset(), *steps))
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Give ``x weightᵀ + bias`` for ``x`` of shape ``(rows, n)``."""
+    """Returns ``x weightᵀ + bias`` for ``x`` of shape ``(rows, n)``."""
     rows = x.shape[0]
     if rows % _ROWS:
         return functional.linear(functional.pad(x, (0, 0, 0, -rows % _ROWS)), weight, bias)[:rows]
@@ -48,14 +48,14 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def thin_shared(x: Tensor, right: Tensor) -> Tensor:
-    """Give ``x B`` of every member for one ``x`` ``(rows, n)``: ``(members, rows, r)``, from one product."""
+    """Returns ``x B`` of every member for one ``x`` ``(rows, n)``: ``(members, rows, r)``, from one product."""
     members, rank, columns = right.shape
     wide = affine(right.reshape(members * rank, columns), x, None)
     return wide.view(members, rank, len(x)).transpose(1, 2)
 
 
 def thin_each(x: Tensor, right: Tensor) -> Tensor:
-    """Give ``x B`` of every member for its own ``x`` ``(members, rows, n)``: ``(members, rows, r)``."""
+    """Returns ``x B`` of every member for its own ``x`` ``(members, rows, n)``: ``(members, rows, r)``."""
     rank = right.shape[1]
     if x.shape[1] == rank == 1 and x.device.type == "cpu":  # dot products: a library's batch of them is slower
         products = cast(Tensor, torch.linalg.vecdot(x, right))  # pyright: ignore[reportUnknownMemberType]
@@ -68,29 +68,29 @@ def thin_each(x: Tensor, right: Tensor) -> Tensor:
 
 
 def _straddles(h: Tensor, left: Tensor) -> bool:
-    """Say whether a member's ``h Aᵀ`` begins within a cache line, where so long a sum takes other instructions."""
+    """Says whether a member's ``h Aᵀ`` begins within a cache line, where so long a sum takes other instructions."""
     return h.shape[2] >= _LONG_RANK and (left.shape[2] % _COLUMNS != 0 or not _begins_lines(left))
 
 
 def _thin_apart(h: Tensor, left: Tensor) -> Tensor:
-    """Give ``h Aᵀ`` from matrices that all begin a cache line."""
+    """Returns ``h Aᵀ`` from matrices that all begin a cache line."""
     return torch.bmm(h, aligned(left))[:, :, : left.shape[2]]
 
 
 def add_thin_(base: Tensor, h: Tensor, left: Tensor) -> Tensor:
-    """Add ``h Aᵀ`` to ``base`` ``(members, rows, m)``, in place."""
+    """Adds ``h Aᵀ`` to ``base`` ``(members, rows, m)``, in place."""
     if h.shape[1] == 1 and h.shape[2] == 1:
         return base.addcmul_(h, left)
     return base.add_(_thin_apart(h, left)) if _straddles(h, left) else base.baddbmm_(h, left)
 
 
 def add_thin(base: Tensor, h: Tensor, left: Tensor) -> Tensor:
-    """Give ``base + h Aᵀ`` for a ``base`` that the members share."""
+    """Returns ``base + h Aᵀ`` for a ``base`` that the members share."""
     return base + _thin_apart(h, left) if _straddles(h, left) else torch.baddbmm(base, h, left)
 
 
 def affine_onto_thin(x: Tensor, weight: Tensor, h: Tensor, left: Tensor) -> Tensor:
-    """Give ``h Aᵀ + x weightᵀ`` as rows: the thin product is written first, the large one lands on it.
+    """Returns ``h Aᵀ + x weightᵀ`` as rows: the thin product is written first, the large one lands on it.
 
     Args:
         x: ``(members · rows, n)``.
@@ -118,7 +118,7 @@ def affine_onto_thin(x: Tensor, weight: Tensor, h: Tensor, left: Tensor) -> Tens
 
 
 def full(size: torch.Size | tuple[int, ...], left: Tensor | None, right: Tensor | None, dense: Tensor | None) -> Tensor:
-    """Give the perturbations themselves, ``(members, *size)``."""
+    """Returns the perturbations themselves, ``(members, *size)``."""
     if left is None or right is None:
         assert dense is not None
         return dense

@@ -18,7 +18,7 @@ class Drawn(NamedTuple):
     right: Tensor | None
 
     def mirrored(self) -> "Drawn":
-        """Give both members of each pair: ``(2K, ...)``, the second with the opposite sign."""
+        """Returns both members of each pair: ``(2K, ...)``, the second with the opposite sign."""
         left = torch.stack([self.left, -self.left], 1).flatten(0, 1)
         return Drawn(left, None if self.right is None else self.right.repeat_interleave(2, 0))
 
@@ -37,11 +37,11 @@ class IntegerNoise:
         self._variance = 1.0 if distribution == "rademacher" else 1 + 1 / 12  # rounding adds a twelfth
 
     def variance(self, shape: Shape) -> float:
-        """Give the variance of an entry of E."""
+        """Returns the variance of an entry of E."""
         return shape.rank * self._variance**2 if shape.rank else self._variance
 
     def draw(self, epoch: int, numbers: Sequence[int], shapes: Sequence[Shape], pairs: Tensor) -> list[Drawn]:
-        """Draw several parameters' noise.
+        """Draws several parameters' noise.
 
         Args:
             epoch: number of the draw.

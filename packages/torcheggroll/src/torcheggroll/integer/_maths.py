@@ -33,21 +33,21 @@ _INDEX_BITS = 12
 
 
 def product(x: Tensor, w: Tensor) -> Tensor:
-    """Multiply ``(R, n)`` by the transpose of ``(m, n)``, both int8, into int32, exactly."""
+    """Multiplies ``(R, n)`` by the transpose of ``(m, n)``, both int8, into int32, exactly."""
     if len(x) > 16 and x.shape[1] % 8 == 0 and len(w) % 8 == 0 and _has_exact_unit(x.device):
         return _int8_product(x, w.t())
     return carried(x, w)
 
 
 def carried(x: Tensor, w: Tensor) -> Tensor:
-    """Do the same with float as the carrier of integers."""
+    """Does the same with float as the carrier of integers."""
     dtype = torch.float32 if x.shape[1] << 14 < 1 << 24 else torch.float64
     return (x.to(dtype) @ w.to(dtype).t()).to(torch.int32)
 
 
 @lru_cache(maxsize=8)
 def _has_exact_unit(device: torch.device) -> bool:
-    """Try extreme values: processors without an int8 dot product saturate on the way."""
+    """Tries extreme values: processors without an int8 dot product saturate on the way."""
     x = torch.tensor([127, -127], dtype=torch.int8).repeat_interleave(32).repeat(32, 1)
     w = x.roll(16, 1)[:16].clone()
     w[::2] = x[0]
@@ -67,7 +67,7 @@ def accumulated(
     shift: int,
     bias_shift: int,
 ) -> Tensor:
-    """Sum the products of a linear layer, without forming any member's weights, and what rounds them to the nearest.
+    """Sums the products of a linear layer, without forming any member's weights, and what rounds them to the nearest.
 
     Args:
         x: ``(..., n)`` int8; with noise ``(M, ..., n)``.
@@ -101,7 +101,7 @@ def accumulated(
 
 
 def check_bound(inputs: int, rank: int, sigma_shift: int, unit: int) -> None:
-    """Refuse a layer whose sums might leave int32.
+    """Refuses a layer whose sums might leave int32.
 
     Raises:
         ValueError: they might.
@@ -116,7 +116,7 @@ def check_bound(inputs: int, rank: int, sigma_shift: int, unit: int) -> None:
 
 
 def looked_up(index: Tensor, weight: Tensor, noise: Drawn | None, sigma_shift: int) -> Tensor:
-    """Take rows of a table, times two to the ``sigma_shift``, with each member's noise and what rounds them."""
+    """Takes rows of a table, times two to the ``sigma_shift``, with each member's noise and what rounds them."""
     rows = weight.index_select(0, index.flatten()).view(*index.shape, -1).to(torch.int32) << sigma_shift
     rows += 1 << sigma_shift >> 1  # (3)
     if noise is None or noise.right is None:
@@ -129,7 +129,7 @@ def looked_up(index: Tensor, weight: Tensor, noise: Drawn | None, sigma_shift: i
 
 
 def shifted(a: Tensor, shift: int, limit: int) -> Tensor:
-    """Divide by two to the ``shift``, rounding down, and clip; ``a`` is overwritten.
+    """Divides by two to the ``shift``, rounding down, and clips; ``a`` is overwritten.
 
     Returns:
         int8 for a limit up to 127, else int16.
@@ -139,12 +139,12 @@ def shifted(a: Tensor, shift: int, limit: int) -> Tensor:
 
 
 def gate(a: Tensor) -> Tensor:
-    """Turn a pre-activation into the share of the new, in 128ths, as int16."""
+    """Turns a pre-activation into the share of the new, in 128ths, as int16."""
     return a.to(torch.int16).add_(64).clamp_(0, 128)  # (4)
 
 
 def min_gru(z: Tensor, candidate: Tensor, h: Tensor) -> Tensor:
-    """Mix candidates into the state, one step after the other.
+    """Mixes candidates into the state, one step after the other.
 
     Args:
         z: ``(..., T, n)`` int16, from 0 to 128.
@@ -166,7 +166,7 @@ def min_gru(z: Tensor, candidate: Tensor, h: Tensor) -> Tensor:
 
 
 def power(logits: Tensor) -> Tensor:
-    """Give e(l)/16 as float32, which holds it exactly: l is the exponent and the mantissa's first bits."""
+    """Returns e(l)/16 as float32, which holds it exactly: l is the exponent and the mantissa's first bits."""
     bits = logits.clamp(-TOP, TOP).to(torch.int32)
     bits += 16 * 127
     bits <<= 19
@@ -181,7 +181,7 @@ def _table(device: torch.device) -> Tensor:
 
 
 def logarithm(s: Tensor) -> Tensor:
-    """Give L of positive float32 numbers, read from the exponent and the mantissa's first bits, as int32."""
+    """Returns L of positive float32 numbers, read from the exponent and the mantissa's first bits, as int32."""
     bits = s.view(torch.int32)
     p = (bits >> 23) - 127
     first = (bits >> (23 - _INDEX_BITS)) & ((1 << _INDEX_BITS) - 1)
@@ -189,7 +189,7 @@ def logarithm(s: Tensor) -> Tensor:
 
 
 def code_length(logits: Tensor, targets: Tensor) -> Tensor:
-    """Give the length of each target's code under the logits, by integers alone.
+    """Returns the length of each target's code under the logits, by integers alone.
 
     Args:
         logits: ``(..., symbols)`` int8 in 16ths of a bit, clipped to ±95; at most 256 symbols.

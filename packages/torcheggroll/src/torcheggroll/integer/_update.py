@@ -22,7 +22,7 @@ from ._factors import Drawn
 
 
 def pair_signs(fitness: Tensor) -> Tensor:
-    """Ask of each pair which member is better, ``(N,)`` to ``(K,)`` int8; NaN and infinity silence a pair."""
+    """Asks of each pair which member is better, ``(N,)`` to ``(K,)`` int8; NaN and infinity silence a pair."""
     plus, minus = fitness[0::2], fitness[1::2]
     signs = (plus > minus).to(torch.int8) - (plus < minus).to(torch.int8)  # (1)
     if fitness.is_floating_point():
@@ -31,17 +31,17 @@ def pair_signs(fitness: Tensor) -> Tensor:
 
 
 def share(alpha: float, decay: float, epoch: int) -> float:
-    """Give α of an epoch."""
+    """Returns α of an epoch."""
     return alpha / (1 + epoch * decay)  # (5)
 
 
 def threshold(alpha: float, variance: float, pairs: int) -> int:
-    """Give how many votes it takes to move a weight: one at least."""
+    """Returns how many votes it takes to move a weight: one at least."""
     return max(ceil(NormalDist().inv_cdf(1 - alpha / 2) * sqrt(variance * pairs)), 1)  # (3)
 
 
 def votes(signs: Tensor, drawn: Drawn) -> Tensor:
-    """Sum the noise of some pairs, each for or against.
+    """Sums the noise of some pairs, each for or against.
 
     Args:
         signs: ``(K,)`` int8.
@@ -58,6 +58,6 @@ def votes(signs: Tensor, drawn: Drawn) -> Tensor:
 
 
 def move(weight: Tensor, vote: Tensor, tau: int, limit: int) -> None:
-    """Move each weight by one where enough pairs agree, and keep it in its range."""
+    """Moves each weight by one where enough pairs agree, and keeps it in its range."""
     step = (vote >= tau).to(torch.int16) - (vote <= -tau).to(torch.int16)
     weight.copy_((weight.to(torch.int16) + step).clamp_(-limit, limit))  # (4)

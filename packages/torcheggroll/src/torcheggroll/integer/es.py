@@ -39,7 +39,7 @@ class IntegerParameter(NamedTuple):
 
 
 class IntegerEggroll:
-    """Evolve the integer layers of a model, by integer arithmetic alone.
+    """Evolves the integer layers of a model, by integer arithmetic alone.
 
     Members 2k and 2k + 1 add 2⁻ˢ A Bᵀ to each matrix, with opposite signs; each pair votes for its better half, and a
     weight moves by one where the votes pass a threshold. Equal to the bit on every device and for any ``chunk_size``.
@@ -61,6 +61,14 @@ class IntegerEggroll:
         TypeError: a hyper-parameter is of a wrong kind.
 
     Source: Sarkar et al. 2025 (EGGROLL), appendix H, https://arxiv.org/abs/2511.16652
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll.integer import IntegerEggroll, IntegerLinear, code_length
+        >>> es = IntegerEggroll(IntegerLinear(8, 4), pop_size=16, seed=0)
+        >>> x, y = torch.ones(5, 8, dtype=torch.int8), torch.zeros(5, dtype=torch.int64)
+        >>> es.step(x, code_length, y) < 0
+        True
     """
 
     model: nn.Module
@@ -116,7 +124,7 @@ class IntegerEggroll:
 
     @contextmanager
     def members(self, first: int, last: int) -> Generator[nn.Module, None, None]:
-        """Let the model be members ``first`` to ``last - 1`` of this epoch, side by side.
+        """Lets the model be members ``first`` to ``last - 1`` of this epoch, side by side.
 
         Args:
             first: even.
@@ -146,7 +154,7 @@ class IntegerEggroll:
     def step(
         self, inputs: Any, loss_fn: Callable[[Any, Any], Tensor], targets: Any, *, per_pair: bool = False
     ) -> float:
-        """Evaluate the population and move the weights.
+        """Evaluates the population and moves the weights.
 
         Args:
             inputs: of the model; the model gets them with the members in front.
@@ -184,7 +192,7 @@ class IntegerEggroll:
         return map_tensors(own, tree)
 
     def tell(self, fitness: Tensor | Sequence[float]) -> None:
-        """Move the weights by the fitness of every member, higher is better; NaN and infinity silence a pair.
+        """Moves the weights by the fitness of every member, higher is better; NaN and infinity silence a pair.
 
         Args:
             fitness: ``(pop_size,)``.
@@ -226,12 +234,12 @@ class IntegerEggroll:
         return self.epoch // self.noise_reuse if self.noise_reuse else 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Give everything that a run needs to go on to the bit."""
+        """Returns everything that a run needs to go on to the bit."""
         weights = {p.name: p.value.detach().to("cpu", copy=True) for p in self.parameters}
         return {"epoch": self.epoch, "weights": weights, **{name: getattr(self, name) for name in _SETTINGS}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over weights, settings and epoch of a checkpoint.
+        """Takes over weights, settings and epoch of a checkpoint.
 
         Raises:
             KeyError: something is missing.

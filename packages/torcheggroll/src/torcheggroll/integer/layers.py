@@ -140,7 +140,7 @@ class IntegerMinGRU(nn.Module):
         self.inner = IntegerLinear(width, 2 * width, bits=bits, generator=generator)
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> Tensor:
-        """Run over the last but one dimension.
+        """Runs over the last but one dimension.
 
         Args:
             x: ``(..., T, width)`` int8.

@@ -19,13 +19,13 @@ _MASK = (1 << 64) - 1
 
 
 def _signed(z: int) -> int:
-    """Give the 64 bits of ``z`` as the signed integer that torch stores."""
+    """Returns the 64 bits of ``z`` as the signed integer that torch stores."""
     z &= _MASK
     return z - (1 << 64) if z >> 63 else z
 
 
 def mix_integer(z: int) -> int:
-    """Mix one 64-bit integer, in Python."""
+    """Mixes one 64-bit integer, in Python."""
     z &= _MASK
     z = (z ^ (z >> 30)) * _M1 & _MASK  # (1)
     z = (z ^ (z >> 27)) * _M2 & _MASK  # (1)
@@ -33,7 +33,7 @@ def mix_integer(z: int) -> int:
 
 
 def mix_(z: Tensor, scratch: Tensor) -> Tensor:
-    """Mix every element of an int64 tensor, in place; ``scratch`` has its shape."""
+    """Mixes every element of an int64 tensor, in place; ``scratch`` has its shape."""
     for shift, factor in ((30, _M1), (27, _M2), (31, None)):
         torch.bitwise_right_shift(z, shift, out=scratch)
         scratch &= (1 << (64 - shift)) - 1
@@ -44,14 +44,14 @@ def mix_(z: Tensor, scratch: Tensor) -> Tensor:
 
 
 def start(seed: int, epoch: int, parameter: int) -> int:
-    """Give what a pair is added to, to make its key, as torch stores it."""
+    """Returns what a pair is added to, to make its key, as torch stores it."""
     z = mix_integer(seed + _GAMMA)
     z = mix_integer(z + epoch + _GAMMA)
     return _signed(mix_integer(z + parameter + _GAMMA) + _GAMMA)
 
 
 def keys(starts: Tensor, pairs: Tensor) -> Tensor:
-    """Give the key of each pair for each parameter.
+    """Returns the key of each pair for each parameter.
 
     Args:
         starts: ``(P,)`` int64, ``start`` of each parameter.
@@ -65,12 +65,12 @@ def keys(starts: Tensor, pairs: Tensor) -> Tensor:
 
 
 def steps(first: int, count: int, device: torch.device) -> Tensor:
-    """Give what is added to a key for words ``first`` to ``first + count - 1``."""
+    """Returns what is added to a key for words ``first`` to ``first + count - 1``."""
     j = torch.arange(first + 1, first + count + 1, device=device, dtype=torch.int64)
     return j.mul_(_signed(_GAMMA))
 
 
 def words(key: Tensor, step: Tensor) -> Tensor:
-    """Give the words of each stream: ``(K, 1)`` or ``(K, W)`` keys and ``(W,)`` steps give ``(K, W)`` int64."""
+    """Returns the words of each stream: ``(K, 1)`` or ``(K, W)`` keys and ``(W,)`` steps give ``(K, W)`` int64."""
     z = key + step
     return mix_(z, torch.empty_like(z))  # (3)

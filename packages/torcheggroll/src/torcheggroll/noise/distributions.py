@@ -46,13 +46,13 @@ def _signs(device: torch.device) -> Tensor:
 
 
 def gaussian(word: Tensor) -> Tensor:
-    """Read four Gaussian numbers from each word."""
+    """Reads four Gaussian numbers from each word."""
     u = word.view(torch.uint16).to(torch.int32)
     return torch.index_select(_quantiles(word.device), 0, u.view(-1)).view(u.shape)  # (1)
 
 
 def uniform(word: Tensor) -> Tensor:
-    """Read four uniform numbers from each word."""
+    """Reads four uniform numbers from each word."""
     z = word.view(torch.int16).to(torch.float32)
     z += 0.5
     z *= (12 / (2**32 - 1)) ** 0.5  # (3)
@@ -60,7 +60,7 @@ def uniform(word: Tensor) -> Tensor:
 
 
 def rademacher(word: Tensor) -> Tensor:
-    """Read sixty-four signs from each word."""
+    """Reads sixty-four signs from each word."""
     u = word.view(torch.uint8).to(torch.int32)
     return torch.index_select(_signs(word.device), 0, u.view(-1)).view(len(word), -1)
 

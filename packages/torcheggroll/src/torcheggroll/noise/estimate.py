@@ -19,21 +19,21 @@ _BLOCK = 1 << 17  # numbers of factors at a time
 
 
 def scale_of(mode: str, sigma: float, count: int) -> float:
-    """Give c for ``count`` members."""
+    """Returns c for ``count`` members."""
     inverse = 1 / sigma if sigma else 0.0
     by_mode: dict[str, float] = {"hyperscale": sigma * count**0.5, "paper": 1.0, "unbiased": inverse}  # (3)
     return by_mode[mode]
 
 
 def pair_weights(fitness: Tensor, antithetic: bool) -> Tensor:
-    """Fold the members' weights into one per pair: ``(N,)`` to ``(K,)``."""
+    """Folds the members' weights into one per pair: ``(N,)`` to ``(K,)``."""
     return fitness[0::2] - fitness[1::2] if antithetic else fitness  # (2)
 
 
 def estimate(
     noise: Noise, epoch: int, parameter: int, shape: Shape, weights: Tensor, factor: float, dtype: torch.dtype
 ) -> Tensor:
-    """Sum the perturbations of one parameter, weighted.
+    """Sums the perturbations of one parameter, weighted.
 
     Args:
         noise: where the factors come from.

@@ -46,7 +46,7 @@ class Shape(NamedTuple):
         return _lines(self.rank * self.rows) + self.rank * self.columns if self.rank else prod(self.size)
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Read Aᵀ ``(K, r, m)`` and Bᵀ ``(K, r, n)`` from the numbers of each pair."""
+        """Reads Aᵀ ``(K, r, m)`` and Bᵀ ``(K, r, n)`` from the numbers of each pair."""
         left, right = z[:, : self.rank * self.rows], z[:, _lines(self.rank * self.rows) : self.numbers]
         return left.reshape(len(z), self.rank, self.rows), right.reshape(len(z), self.rank, self.columns)
 
@@ -70,13 +70,13 @@ class Delta(NamedTuple):
 
 
 def _lines(count: int, per_word: int = 1) -> int:
-    """Round up to whole cache lines and whole words, either of which is a multiple of the other."""
+    """Rounds up to whole cache lines and whole words, either of which is a multiple of the other."""
     whole = max(per_word, _LINE)
     return -(-count // whole) * whole
 
 
 def perturbed_shape(size: tuple[int, ...], rank: int) -> Shape:
-    """Decide the rank of a parameter: matrices are factored, everything else is dense."""
+    """Decides the rank of a parameter: matrices are factored, everything else is dense."""
     if len(size) < 2 or (len(size) > 2 and size[0] == 1) or 0 in size:
         return Shape(size, 0)
     return Shape(size, min(rank, size[0], prod(size[1:])))
@@ -95,7 +95,7 @@ class Noise:
         self.distribution = distribution
 
     def numbers(self, epoch: int, parameters: Sequence[int], counts: Sequence[int], pairs: Tensor) -> Tensor:
-        """Draw numbers for several parameters side by side.
+        """Draws numbers for several parameters side by side.
 
         Args:
             epoch: number of the draw.
@@ -118,7 +118,7 @@ class Noise:
     def _blocks(
         self, epoch: int, parameters: Sequence[int], counts: Sequence[int], pairs: Tensor
     ) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Draw what ``numbers`` gives piece by piece: whoever asks may use each while it is in the cache."""
+        """Draws what ``numbers`` gives piece by piece: whoever asks may use each while it is in the cache."""
         per_word, read = DISTRIBUTIONS[self.distribution]
         device = pairs.device
         wide = [_lines(count, per_word) // per_word for count in counts]
@@ -137,7 +137,7 @@ class Noise:
                 yield slice(top, top + len(block)), slice(at, at + block.shape[1]), block
 
     def columns_of(self, counts: Sequence[int]) -> list[slice]:
-        """Say where each parameter's numbers are among those of ``numbers``."""
+        """Says where each parameter's numbers are among those of ``numbers``."""
         per_word = DISTRIBUTIONS[self.distribution].per_word
         slices: list[slice] = []
         left = 0
@@ -149,7 +149,7 @@ class Noise:
     def factors(
         self, epoch: int, parameter: int, pairs: Tensor, shape: Shape, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor | None]:
-        """Draw Aᵀ ``(K, r, m)`` and Bᵀ ``(K, r, n)``, or z ``(K, *size)`` and None, with unit variance."""
+        """Draws Aᵀ ``(K, r, m)`` and Bᵀ ``(K, r, n)``, or z ``(K, *size)`` and None, with unit variance."""
         z = self.numbers(epoch, [parameter], [shape.numbers], pairs)[:, : shape.numbers].to(dtype)
         if not shape.rank:
             return z.reshape(len(pairs), *shape.size), None  # (2)
@@ -163,7 +163,7 @@ class Noise:
         sigma: float,
         dtypes: Sequence[torch.dtype],
     ) -> list[Delta]:
-        """Draw the perturbations of every parameter for some members, all in one go."""
+        """Draws the perturbations of every parameter for some members, all in one go."""
         counts = [shape.numbers for shape in shapes]
         wide = torch.float64 if torch.float64 in dtypes else torch.float32
         per_word = DISTRIBUTIONS[self.distribution].per_word
@@ -184,7 +184,7 @@ class Noise:
 
 @lru_cache(maxsize=16)
 def _layout(wide: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Give the step and the parameter of each word, for parameters side by side."""
+    """Returns the step and the parameter of each word, for parameters side by side."""
     step = torch.cat([steps(0, count, device) for count in wide])
     owner = torch.repeat_interleave(torch.arange(len(wide), device=device), torch.tensor(wide, device=device))
     return step, owner
@@ -194,7 +194,7 @@ def _layout(wide: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor
 def _signed_scales(
     shapes: tuple[Shape, ...], per_word: int, sigma: float, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Give what each number is multiplied by: σ/√r in A, σ where dense, 1 in B; and the same for the mirror image."""
+    """Returns what each number is multiplied by: σ/√r in A, σ where dense, 1 in B; then that of the mirror image."""
     plus: list[Tensor] = []
     for shape in shapes:
         own = torch.ones(_lines(shape.numbers, per_word), dtype=dtype, device=device)
@@ -225,7 +225,7 @@ class Members:
             self._negative = torch.tensor([[antithetic and i % 2 == 1] for i in indices], device=device)
 
     def spread(self, block: Tensor, rows: slice, plus: Tensor, minus: Tensor, out: Tensor) -> None:
-        """Write into ``out`` what the pairs ``rows`` drew, times ``plus`` or, for the mirror image, ``minus``."""
+        """Writes into ``out`` what the pairs ``rows`` drew, times ``plus`` or, for the mirror image, ``minus``."""
         if self._mirrored:
             both = out.view(-1, 2, out.shape[1])[rows]
             torch.mul(block, plus, out=both[:, 0])

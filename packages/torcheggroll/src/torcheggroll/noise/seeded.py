@@ -23,7 +23,7 @@ def _generator(seed: int, device: torch.device) -> torch.Generator:
 
 
 def generate_lora_noise(param: Tensor, rank: int, sigma: float, seed: int, device: torch.device) -> Tensor:
-    """Draw the low-rank noise of a matrix from one seed.
+    """Draws the low-rank noise of a matrix from one seed.
 
     Args:
         param: ``(m, n)``; gives the shape and the dtype.
@@ -51,7 +51,7 @@ def generate_lora_noise(param: Tensor, rank: int, sigma: float, seed: int, devic
 
 
 def generate_standard_noise(param: Tensor, sigma: float, seed: int, device: torch.device) -> Tensor:
-    """Draw dense Gaussian noise in the shape of ``param`` from one seed.
+    """Draws dense Gaussian noise in the shape of ``param`` from one seed.
 
     Args:
         param: any shape; gives the shape and the dtype.
@@ -80,7 +80,7 @@ def generate_lora_noise_batched(
     dtype: torch.dtype,
     fast: bool = False,
 ) -> Tensor:
-    """Draw the low-rank noise of a matrix for ``pop_size`` members.
+    """Draws the low-rank noise of a matrix for ``pop_size`` members.
 
     Args:
         shape: ``(m, n)`` of the parameter.
@@ -122,7 +122,7 @@ def generate_standard_noise_batched(
     dtype: torch.dtype,
     fast: bool = False,
 ) -> Tensor:
-    """Draw dense Gaussian noise for ``pop_size`` members; the arguments are those of the low-rank form.
+    """Draws dense Gaussian noise for ``pop_size`` members; the arguments are those of the low-rank form.
 
     Returns:
         ``(pop_size, *shape)``.
@@ -156,7 +156,7 @@ def generate_noise_for_shapes(
     dtype: torch.dtype = torch.float32,
     antithetic: bool = True,
 ) -> dict[str, Tensor]:
-    """Draw the noise of a whole population for named shapes, without a module.
+    """Draws the noise of a whole population for named shapes, without a module.
 
     Args:
         shapes: name to shape.
@@ -197,7 +197,7 @@ def generate_noise_for_shapes(
 def compute_es_gradient(
     noise: Mapping[str, Tensor], rewards: Tensor, normalize_fitness: bool = True
 ) -> dict[str, Tensor]:
-    """Estimate the direction of ascent from dense noise and the fitness of each member.
+    """Estimates the direction of ascent from dense noise and the fitness of each member.
 
     Args:
         noise: name to ``(pop_size, *shape)``.

@@ -1,4 +1,4 @@
-"""Which steps of a vector environment belong to which episode, for each way of starting again that Gymnasium knows.
+"""Episode accounting under each Gymnasium autoreset mode.
 
 NEXT_STEP: the step after an episode's end only resets; its action and reward mean nothing. SAME_STEP: the last step
 already shows the next episode. DISABLED: nothing starts again unless told, with ``options={"reset_mask": ...}``.
@@ -29,7 +29,7 @@ class Seeds(NamedTuple):
 
 
 def autoreset_mode(envs: Any) -> str:
-    """Name the mode of a vector environment; Gymnasium 1.0 does not say, and knew only NEXT_STEP.
+    """Names the mode of a vector environment; Gymnasium 1.0 does not say, and knew only NEXT_STEP.
 
     Raises:
         ValueError: a mode that is none of the three.
@@ -67,7 +67,7 @@ class ReturnCounter:
         return bool((self.episode < self.returns.shape[1]).any())
 
     def record(self, reward: Tensor, ended: Tensor) -> Tensor:
-        """Book one step of every environment; gives those whose episode ended with it."""
+        """Books one step of every environment; gives those whose episode ended with it."""
         self._total += torch.where(self.counted, reward.to(torch.float64), 0.0)
         self._steps += self.counted
         over = ended & ~self._resetting
@@ -80,7 +80,7 @@ class ReturnCounter:
         return over
 
     def close(self, which: Tensor) -> None:
-        """Enter what some environments have earned so far as the result of their episode."""
+        """Enters what some environments have earned so far as the result of their episode."""
         rows = which.nonzero()[:, 0]
         at = self.episode[rows]
         self.returns[rows, at], self.lengths[rows, at] = self._total[rows], self._steps[rows]
@@ -95,7 +95,7 @@ def play(
     watch: Callable[[Tensor, Tensor], None] | None = None,
     max_steps: int | None = None,
 ) -> EpisodeReturns:
-    """Play until every environment has ended ``episodes`` episodes.
+    """Plays until every environment has ended ``episodes`` episodes.
 
     Args:
         envs: a Gymnasium vector environment.

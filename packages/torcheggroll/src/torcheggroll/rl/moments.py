@@ -27,13 +27,13 @@ class Moments(NamedTuple):
 
 
 def empty(streams: int, shape: tuple[int, ...]) -> Moments:
-    """Begin streams that have seen nothing."""
+    """Begins streams that have seen nothing."""
     zero = torch.zeros(streams, *shape, dtype=torch.float64)
     return Moments(torch.zeros(streams, dtype=torch.float64), zero, zero.clone())
 
 
 def observe_(streams: Moments, x: Tensor, counted: Tensor) -> None:
-    """Take one observation per stream in, in place.
+    """Takes one observation per stream in, in place.
 
     Args:
         streams: S of them.
@@ -49,7 +49,7 @@ def observe_(streams: Moments, x: Tensor, counted: Tensor) -> None:
 
 
 def merge(a: Moments, b: Moments) -> Moments:
-    """Put streams together, row by row."""
+    """Puts streams together, row by row."""
     n = a.n + b.n  # (2)
     share = _wide(b.n / n.clamp(min=1), a.mean)
     delta = b.mean - a.mean  # (2)
@@ -60,7 +60,7 @@ def merge(a: Moments, b: Moments) -> Moments:
 
 
 def merge_all(streams: Moments) -> Moments:
-    """Put all rows together; one row is left."""
+    """Puts all rows together; one row is left."""
     while len(streams.n) > 1:
         whole = len(streams.n) // 2 * 2
         merged = merge(Moments(*(t[0:whole:2] for t in streams)), Moments(*(t[1:whole:2] for t in streams)))
@@ -70,7 +70,7 @@ def merge_all(streams: Moments) -> Moments:
 
 
 def normalized(x: Tensor, stream: Moments, epsilon: float, clip: float) -> Tensor:
-    """Give ``(..., *shape)`` zero mean and unit variance, by a single stream; nothing seen, nothing changed."""
+    """Returns ``(..., *shape)`` zero mean and unit variance, by a single stream; nothing seen, nothing changed."""
     if not float(stream.n[0]):
         return x
     variance = stream.squares[0] / stream.n[0]

@@ -46,20 +46,20 @@ class ObservationNormalizer:
         return self._seen.squares[0] / max(self.count, 1)
 
     def normalize(self, observation: Tensor) -> Tensor:
-        """Give ``(..., *shape)`` zero mean and unit variance, clipped; before any data it is left alone."""
+        """Returns ``(..., *shape)`` zero mean and unit variance, clipped; before any data it is left alone."""
         return normalized(observation, self._seen, self.epsilon, self.clip)
 
     def absorb(self, streams: Moments) -> None:
-        """Take in what some members saw, one row for each, in their order."""
+        """Takes in what some members saw, one row for each, in their order."""
         if len(streams.n):
             self._seen = merge(self._seen, merge_all(streams))
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the number of observations, their mean and the sum of their squared deviations."""
+        """Returns the number of observations, their mean and the sum of their squared deviations."""
         return {name: value[0].clone() for name, value in self._seen._asdict().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state over.
+        """Takes a state over.
 
         Raises:
             KeyError: something is missing.

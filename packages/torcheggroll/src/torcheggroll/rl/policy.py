@@ -38,6 +38,16 @@ class PolicySearch:
     Raises:
         ValueError: ``episodes`` or ``max_steps`` is below 1.
         TypeError: the action space is neither Discrete nor Box and ``act`` is None.
+
+    Example:
+        >>> import gymnasium, torch
+        >>> from torcheggroll import TorchEggrollES
+        >>> from torcheggroll.rl import PolicySearch
+        >>> es = TorchEggrollES(torch.nn.Linear(4, 2), pop_size=4, sigma=0.1, seed=0)
+        >>> search = PolicySearch(es, lambda n: gymnasium.make_vec("CartPole-v1", n, "sync"))
+        >>> search.step() > 0
+        True
+        >>> search.close()
     """
 
     def __init__(
@@ -73,7 +83,7 @@ class PolicySearch:
         )
 
     def step(self) -> float:
-        """Let every member play, and move the weights.
+        """Lets every member play, and moves the weights.
 
         Returns:
             The mean return over the members and their episodes.
@@ -117,7 +127,7 @@ class PolicySearch:
 
     @torch.no_grad()
     def evaluate(self, episodes: int = 100, seed: int | None = None) -> Tensor:
-        """Play the policy itself, the centre of the population, one episode in each of as many environments.
+        """Plays the policy itself, the centre of the population, one episode in each of as many environments.
 
         Args:
             episodes: how many.
@@ -137,18 +147,18 @@ class PolicySearch:
             return play(envs, act, 1, seeds).returns[:, 0]
 
     def close(self) -> None:
-        """Close the environments; they are made again when needed."""
+        """Closes the environments; they are made again when needed."""
         for envs in self._envs.values():
             envs.close()
         self._envs.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what ``es.state_dict()`` does not hold: the observations' statistics, and the steps played."""
+        """Returns what ``es.state_dict()`` does not hold: the observations' statistics, and the steps played."""
         normalizer = None if self.normalizer is None else self.normalizer.state_dict()
         return {"normalizer": normalizer, "env_steps": self.env_steps, "seed": self.seed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state over; with that of ``es`` the run goes on to the bit.
+        """Takes a state over; with that of ``es`` the run goes on to the bit.
 
         Raises:
             KeyError: something is missing.
@@ -176,7 +186,7 @@ class PolicySearch:
         return self.act(outputs).cpu().numpy().astype(envs.single_action_space.dtype, copy=False)
 
     def _seeds(self, envs: Any, purpose: int, epoch: int, first: int | None, seed: int | None = None) -> Seeds:
-        """Give the seed of every episode: with ``first``, the number of the first environment, all differ."""
+        """Returns the seed of every episode: with ``first``, the number of the first environment, all differ."""
         base = mix_integer(mix_integer((self.seed if seed is None else seed) + purpose) + epoch)
 
         def of(environment: int, episode: int) -> int:
@@ -187,7 +197,7 @@ class PolicySearch:
 
 
 def actor(space: Any) -> Actor:
-    """Turn outputs into actions of a space: the largest for Discrete, clipped for Box."""
+    """Turns outputs into actions of a space: the largest for Discrete, clipped for Box."""
     if hasattr(space, "n") and hasattr(space, "start"):
         start = int(space.start)
         return lambda outputs: outputs.argmax(-1) + start
@@ -202,5 +212,5 @@ def actor(space: Any) -> Actor:
 
 
 def _takes_one_each(envs: Any) -> bool:
-    """Say whether ``reset`` takes a list of seeds, as Gymnasium's Sync and Async vector environments do."""
+    """Says whether ``reset`` takes a list of seeds, as Gymnasium's Sync and Async vector environments do."""
     return hasattr(getattr(envs, "unwrapped", envs), "env_fns")
