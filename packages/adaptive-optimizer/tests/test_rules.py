@@ -40,14 +40,16 @@ def parameter():
 
 
 def follow(opt, losses, read, rewards=None):
-    """What ``read`` says of the optimizer between each loss and its step."""
+    """What ``read`` says of the optimizer inside each step."""
     seen = []
-    for i, loss in enumerate(losses):
-        opt.step_loss(loss)
-        if rewards is not None:
-            opt.step_reward(rewards[i])
-        seen.append(read(opt))
+    handle = opt.register_step_pre_hook(lambda *_: seen.append(read(opt)))
+    for loss, reward in zip(losses, [None] * len(losses) if rewards is None else rewards, strict=True):
+        if loss is not None:
+            opt.step_loss(loss)
+        if reward is not None:
+            opt.step_reward(reward)
         opt.step()
+    handle.remove()
     return seen
 
 
@@ -202,11 +204,7 @@ def test_rewards_steer_the_rate(losses, rule):
             "scaling": clip(1 + (oracle.E - center) / max(4 * spread, 1e-12), 0.1, 2),
         }
         expected.append(clip(math.prod(parts[name] for name in rule.split("+")), 0.1, 10))
-    seen = []
-    for reward in losses:
-        opt.step_reward(reward)
-        seen.append(opt.param_groups[0]["lr"])
-        opt.step()
+    seen = follow(opt, [None] * len(losses), lambda o: o.param_groups[0]["lr"], rewards=losses)
     assert seen == pytest.approx(expected, rel=1e-6)
 
 

@@ -3,8 +3,8 @@
     lr = base · clamp(M V C R)     (21)  clamp to ``lr_factor_bounds``, then to [min_lr, max_lr]
     wd = base · N                  (22)
 
-It is told each loss, each reward and each step that was made, and keeps one set of factors for all parameter groups, so
-that the ratios between groups stay the user's. Betas hold still for the first ``beta_warmup`` steps.
+It is fed each loss and each reward, counts the steps, and keeps one set of factors for all parameter groups, so that
+the ratios between groups stay the user's. Betas hold still for the first ``beta_warmup`` steps.
 
 Source: this package; (1) to (5) are in ``_statistics``, (6) to (17) in ``rules``, (18) to (20) in ``_horizon``.
 """
@@ -14,42 +14,44 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from adaptive_optimizer._factors import CLOCKED, Factor, Horizon, lr_factors, product, reward_factors
-from adaptive_optimizer._horizon import LIMITS
+from adaptive_optimizer._factors import CLOCKED, Factor, lr_factors, product, reward_factors, wd_factors
+from adaptive_optimizer._horizon import LIMITS, Horizon
 from adaptive_optimizer._settings import Settings
 from adaptive_optimizer._statistics import RewardStatistics, Statistics
-from adaptive_optimizer.rules import DOWN, UP, Rule, Signal
+from adaptive_optimizer.rules import RuleSet, Signal
+
+VERSION = 1
 
 Bases = Mapping[str, Sequence[float | None]]
-"""For each of momentum, beta1, beta2 and alpha: its base value in each parameter group."""
-
-Snapshot = tuple[dict[str, Any], dict[str, Any], list[float], list[tuple[float, float]], tuple[int, int, int, bool]]
-COUNTERS = ("step", "nonfinite_losses", "nonfinite_rewards", "warned")
+"""For each of momentum, beta1, beta2 and alpha that a rule moves: its base value in each parameter group."""
 
 
 class Controller:
     """Statistics, factors and counters."""
 
-    def __init__(self, rules: Mapping[str, Mapping[str, Rule]], settings: Settings) -> None:
+    def __init__(self, rule_set: RuleSet, settings: Settings) -> None:
+        rules = rule_set.rules
+        b, delta = settings.loss_beta, settings.min_rel_improve
         self.settings = settings
-        self.losses = Statistics(settings.loss_beta, settings.min_rel_improve, larger_is_better=False)
-        self.rewards = RewardStatistics(settings.loss_beta, settings.min_rel_improve)
-        self.lr = lr_factors(dict(rules["lr"]), settings)
-        self.reward = reward_factors(dict(rules["reward"]))
-        self.wd = [Factor(name, rule, 0.1, 10.0) for name, rule in rules["wd"].items()]
+        self.statistics: dict[str, Statistics] = {
+            "loss": Statistics(b, delta, larger_is_better=False),
+            "reward": RewardStatistics(b, delta),
+        }
+        self.lr = lr_factors(rules["lr"], settings)
+        self.reward = reward_factors(rules["reward"])
+        self.wd = wd_factors(rules["wd"])
         steers_momentum = "trend" in rules["reward"]
         self.horizons = {
             knob: Horizon(name, rule, limits, rewarded=knob == "momentum" and steers_momentum)
             for knob, limits in LIMITS.items()
             for name, rule in rules[knob].items()
         }
-        self.clocked = [factor for factor in self.lr if factor.name in CLOCKED]
+        self._moved = {"loss": [*self.lr, *self.wd], "reward": self.reward}
+        self._clocked = [factor for factor in self.lr if factor.name in CLOCKED]
         self._named = self._name_factors()
-        self._factors = list(self._named.values())
         self.step = 0
-        self.nonfinite_losses = 0
-        self.nonfinite_rewards = 0
-        self.warned = False
+        self.nonfinite = {"loss": 0, "reward": 0}
+        self._warned = False
 
     @property
     def lr_factor(self) -> float:
@@ -62,160 +64,138 @@ class Controller:
         """What multiplies every base weight decay."""
         return product(self.wd)  # (22)
 
-    def feed_loss(self, loss: float, bases: Bases) -> None:
-        """Take in one loss; what is not finite backs off, counts, or raises.
+    def feed(self, stream: str, value: float, bases: Bases) -> None:
+        """Takes in one loss or reward; a loss that is not finite backs off, counts, or raises.
+
+        Args:
+            stream: "loss", smaller being better, or "reward", larger being better.
+            value: its newest value.
+            bases: base values of the averages that rules move.
 
         Raises:
-            ValueError: the loss is not finite and ``on_nonfinite="raise"``; nothing has changed.
+            ValueError: the value is not finite and ``on_nonfinite="raise"``; nothing has changed.
         """
-        if not isfinite(loss):
-            self._refuse("loss", loss)
-            self.nonfinite_losses += 1
-            if self.settings.on_nonfinite == "backoff":
-                self.lr[0].put(0.5 * self.lr[0].value)
+        if not isfinite(value):
+            self._take_nonfinite(stream, value)
             return
-        self.losses.update(loss)
-        signal = self._signal(self.losses, 0.0, 1.0)
-        for factor in self.lr:
-            factor.update(signal)
-        for factor in self.wd:
+        statistics = self.statistics[stream]
+        statistics.update(value)
+        signal = self._signal(statistics)
+        for factor in self._moved[stream]:
             factor.update(signal)
         for knob, horizon in self.horizons.items():
             if self.step >= self.settings.beta_warmup or knob not in ("beta1", "beta2"):
-                horizon.update(signal, bases[knob])
-        self._warn_once()
+                horizon.update(stream, signal, bases[knob])
+        if stream == "loss":
+            self._warn_once()
 
-    def feed_reward(self, reward: float, bases: Bases) -> None:
-        """Take in one reward; what is not finite only counts, or raises.
+    def follow_clock(self) -> None:
+        """Brings the factors that depend on the number of steps alone to the step about to be made."""
+        for factor in self._clocked:
+            factor.update(self._signal(self.statistics["loss"]))
 
-        Raises:
-            ValueError: the reward is not finite and ``on_nonfinite="raise"``; nothing has changed.
-        """
-        if not isfinite(reward):
-            self._refuse("reward", reward)
-            self.nonfinite_rewards += 1
-            return
-        stats, settings = self.rewards, self.settings
-        stats.update(reward)
-        center = stats.center if settings.reward_center is None else settings.reward_center
-        span = max(4 * stats.spread, 1e-12) if settings.reward_span is None else settings.reward_span  # (17)
-        signal = self._signal(stats, center, span)
-        for factor in self.reward:
-            factor.update(signal)
-        if "momentum" in self.horizons and stats.verdict:
-            self.horizons["momentum"].reward(UP if stats.verdict > 0 else DOWN, bases["momentum"])
-
-    def tick(self) -> None:
-        """Bring the factors that follow the clock to the step about to be made."""
-        if self.clocked:
-            signal = self._signal(self.losses, 0.0, 1.0)
-            for factor in self.clocked:
-                factor.update(signal)
-
-    def made_step(self) -> None:
-        """A step was made with the factors as they are."""
+    def count_step(self) -> None:
+        """Counts a step that was made with the factors as they are."""
         self.step += 1
-        self.settle()
+        self.hold_horizons()
 
-    def settle(self) -> None:
-        """The 2 % a step that horizons may move count from here."""
+    def hold_horizons(self) -> None:
+        """Counts the 2 % a step that horizons may move from here."""
         for horizon in self.horizons.values():
-            horizon.settle()
+            horizon.hold()
 
     def factors(self) -> dict[str, float]:
-        """The factors by their symbols, and ``lr``, what multiplies every base lr."""
+        """Returns the factors by their symbols, and ``lr``, what multiplies every base lr."""
         named = {"M": self.lr[0].value, "V": 1.0, "C": 1.0, "R": product(self.reward), "N": self.wd_factor}
         for factor in self.lr[1:]:
-            symbol = "V" if factor.name == "variance" else "C" if factor in self.clocked else factor.name
+            symbol = "V" if factor.name == "variance" else "C" if factor in self._clocked else factor.name
             named[symbol] = named.get(symbol, 1.0) * factor.value
         symbols = {"momentum": "H", "beta1": "H_beta1", "beta2": "H_beta2", "alpha": "H_alpha"}
-        horizons = {symbol: self.horizons[k].used if k in self.horizons else 1.0 for k, symbol in symbols.items()}
+        horizons = {symbol: self.horizons[k].factor if k in self.horizons else 1.0 for k, symbol in symbols.items()}
         return {**named, **horizons, "lr": self.lr_factor}
 
-    def record(self, loss: float | None, reward: float | None, lr: float | None) -> dict[str, Any]:
-        """What the step just made goes into the logs with."""
-        record: dict[str, Any] = {"step": self.step, "loss": loss, "reward": reward, "lr": lr}
-        record["lr_factor"] = self.lr_factor
-        for key, factor in self._named.items():
-            record[key] = factor.value
-        for knob, horizon in self.horizons.items():
-            record[knob] = horizon.used
-        return record
-
-    def snapshot(self) -> Snapshot:
-        """All that changes, as it is now; made for speed."""
-        values = [factor.value for factor in self._factors]
-        horizons = [(horizon.used, horizon.before) for horizon in self.horizons.values()]
-        counters = self.step, self.nonfinite_losses, self.nonfinite_rewards, self.warned
-        return vars(self.losses).copy(), vars(self.rewards).copy(), values, horizons, counters
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Go back to what ``snapshot`` returned."""
-        losses, rewards, values, horizons, counters = snapshot
-        vars(self.losses).update(losses)
-        vars(self.rewards).update(rewards)
-        for factor, value in zip(self._factors, values, strict=True):
-            factor.value = value
-        for horizon, (used, before) in zip(self.horizons.values(), horizons, strict=True):
-            horizon.used, horizon.before = used, before
-        self.step, self.nonfinite_losses, self.nonfinite_rewards, self.warned = counters
+    def record(self) -> dict[str, float]:
+        """Returns the factors that rules move, as the logs name them."""
+        factors = {key: factor.value for key, factor in self._named.items()}
+        horizons = {knob: horizon.factor for knob, horizon in self.horizons.items()}
+        return {"lr_factor": self.lr_factor, **factors, **horizons}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes, in plain numbers and dictionaries."""
+        """Returns all that changes, in plain numbers and dictionaries."""
         return {
-            "losses": self.losses.state_dict(),
-            "rewards": self.rewards.state_dict(),
+            "losses": self.statistics["loss"].state_dict(),
+            "rewards": self.statistics["reward"].state_dict(),
             "factors": {key: factor.value for key, factor in self._named.items()},
-            "horizons": {knob: [h.used, h.before] for knob, h in self.horizons.items()},
-            "counters": {name: getattr(self, name) for name in COUNTERS},
+            "horizons": {knob: [h.factor, h.previous_factor] for knob, h in self.horizons.items()},
+            "counters": {
+                "step": self.step,
+                "nonfinite_losses": self.nonfinite["loss"],
+                "nonfinite_rewards": self.nonfinite["reward"],
+                "warned": self._warned,
+            },
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state``; a factor that it does not hold keeps its value."""
-        self.losses.load_state_dict(state["losses"])
-        self.rewards.load_state_dict(state["rewards"])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues from ``state``; a factor that it does not hold keeps its value."""
+        self.statistics["loss"].load_state_dict(state["losses"])
+        self.statistics["reward"].load_state_dict(state["rewards"])
         for key, factor in self._named.items():
             factor.put(state["factors"].get(key, factor.value))
         for knob, horizon in self.horizons.items():
-            horizon.used, horizon.before = state["horizons"].get(knob, [horizon.used, horizon.before])
-        for name in COUNTERS:
-            setattr(self, name, state["counters"][name])
+            now = [horizon.factor, horizon.previous_factor]
+            horizon.factor, horizon.previous_factor = state["horizons"].get(knob, now)
+        counters = state["counters"]
+        self.step, self._warned = counters["step"], counters["warned"]
+        self.nonfinite = {"loss": counters["nonfinite_losses"], "reward": counters["nonfinite_rewards"]}
+
+    def state_of_snapshot(self, snapshot: Sequence[Any]) -> dict[str, Any]:
+        """Returns the state that 0.1.0 saved by position, as ``state_dict`` names it."""
+        losses, rewards, values, horizons, (step, losses_off, rewards_off, warned) = snapshot
+        counters = {"step": step, "nonfinite_losses": losses_off, "nonfinite_rewards": rewards_off, "warned": warned}
+        return {
+            "losses": losses,
+            "rewards": rewards,
+            "factors": dict(zip(self._named, values, strict=True)),
+            "horizons": dict(zip(self.horizons, horizons, strict=True)),
+            "counters": counters,
+        }
 
     def _name_factors(self) -> dict[str, Factor]:
         channels = {"lr": self.lr, "reward": self.reward, "wd": self.wd}
         named = {f"{channel}.{factor.name}": factor for channel, some in channels.items() for factor in some}
         for knob, horizon in self.horizons.items():
-            named[f"{knob}.{horizon.moved.name}"] = horizon.moved
-            if horizon.rewarded is not None and horizon.rewarded is not horizon.moved:
-                named[f"{knob}.reward"] = horizon.rewarded
+            named.update({f"{knob}.{factor.name}": factor for factor in horizon.targets.values()})
         return named
 
-    def _signal(self, stats: Statistics, center: float, span: float) -> Signal:
+    def _signal(self, statistics: Statistics) -> Signal:
         return Signal(
-            stats.verdict,
-            stats.cv2,
-            stats.latest,
-            stats.average,
-            stats.first,
-            stats.typical,
-            center,
-            span,
+            statistics.verdict,
+            statistics.cv2,
+            statistics.latest,
+            statistics.average,
+            statistics.first,
+            statistics.mean_abs,
+            *statistics.reference(self.settings.reward_center, self.settings.reward_span),
             self.step,
             self.settings,
         )
 
-    def _refuse(self, what: str, value: float) -> None:
-        if self.settings.on_nonfinite == "raise":
+    def _take_nonfinite(self, stream: str, value: float) -> None:
+        policy = self.settings.on_nonfinite
+        if policy == "raise":
             raise ValueError(
-                f"{what} must be finite, got {value!r}; skip the step, or pass on_nonfinite='backoff' or 'ignore'"
+                f"{stream} must be finite, got {value!r}; skip the step, or pass on_nonfinite='backoff' or 'ignore'"
             )
+        self.nonfinite[stream] += 1
+        if policy == "backoff" and stream == "loss":
+            self.lr[0].put(0.5 * self.lr[0].value)
 
     def _warn_once(self) -> None:
         horizon = self.horizons.get("momentum")
-        if horizon is None or self.warned or horizon.moved.name != "inverse":
+        if horizon is None or self._warned or horizon.targets["loss"].name != "inverse":
             return
-        if self.losses.average <= 0 or self.losses.first <= 0:
-            self.warned = True
+        if self.statistics["loss"].average <= 0 or self.statistics["loss"].first <= 0:
+            self._warned = True
             warnings.warn(
                 "momentum_rule='inverse' needs positive losses and holds the momentum while their average, or the "
                 "first one, is not; use 'relative' or 'normalized' for losses of any sign",
@@ -224,11 +204,8 @@ class Controller:
             )
 
 
-VERSION = 1
-
-
 def read_into(controller: Controller, adaptive: Mapping[str, Any], rules: Mapping[str, str]) -> None:
-    """Load ``adaptive`` into a fresh ``controller``; warn where it was made with other rules.
+    """Loads a checkpoint's ``adaptive`` into a fresh ``controller``; warns where it was made with other rules.
 
     Raises:
         ValueError: it was saved by another release, or a part is missing.

@@ -1,11 +1,17 @@
-"""Writes what the controller decided into the parameter groups, and takes it back."""
+"""Where a parameter group keeps each knob, and the values that groups hold for the length of one step.
+
+The same key means different things to different optimizers. ``betas[0]`` is the momentum of bitsandbytes' SGD and LARS
+and the alpha of its RMSprop; its Adagrad has ``betas`` that mean nothing; ``alpha`` of ASGD and of bitsandbytes' Adam
+family is no smoothing constant and is left alone; AdEMAMix has a third beta, left alone too; Transformers' Adafactor
+calls its momentum ``beta1``. Groups of one optimizer may differ (Muon beside AdamW): each is looked at by itself.
+"""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
-from operator import is_
 from typing import Any, NamedTuple, cast
 
+import torch
 from torch import Tensor
 from torch.optim import SGD, Optimizer, RMSprop
 
@@ -15,287 +21,203 @@ from adaptive_optimizer._horizon import LIMITS, coefficient, compensation, movab
 Group = dict[str, Any]
 
 
-class Place(NamedTuple):
-    """Where a parameter group keeps a knob: under ``key``, or in that tuple's entry ``entry``."""
+class KnobLocation(NamedTuple):
+    """Where a parameter group keeps a knob: under ``key``, or in that tuple's item ``item``."""
 
     key: str
-    entry: int | None = None
+    item: int | None = None
 
     def get(self, group: Mapping[str, Any]) -> Any:
-        """The knob's value in ``group``; None where it is not there."""
-        key, entry = self
-        value = group.get(key)
-        return value if entry is None or value is None else value[entry]
+        """Returns the knob's value in ``group``; None where it is not there."""
+        value = group.get(self.key)
+        return value if self.item is None or value is None else value[self.item]
 
     def replaced(self, held: Any, value: float) -> Any:
-        """What the group must hold instead of ``held`` for the knob to be ``value``; tuples are never changed."""
-        entry = self.entry
-        if entry is None:
+        """Returns what stands in for ``held`` where the knob is ``value``; tuples are never changed in place."""
+        if self.item is None:
             return value
-        return type(held)((*held[:entry], value, *held[entry + 1 :]))
+        return type(held)((*held[: self.item], value, *held[self.item + 1 :]))
 
 
-def places(optimizer: Optimizer) -> dict[str, Place]:
-    """The knobs that ``optimizer`` has, among lr, wd, momentum, beta1, beta2 and alpha."""
-    candidates = {"lr": Place("lr"), "wd": Place("weight_decay"), **_averages(optimizer)}
-    groups = optimizer.param_groups
-
-    def is_there(knob: str, place: Place) -> bool:
-        # Adafactor's lr is None while it paces itself: a knob that is there and does nothing.
-        return any(place.key in group and (knob == "lr" or place.get(group) is not None) for group in groups)
-
-    return {knob: place for knob, place in candidates.items() if is_there(knob, place)}
+Knobs = dict[str, KnobLocation]
 
 
-def _averages(optimizer: Optimizer) -> dict[str, Place]:
-    kind = getattr(optimizer, "optimizer_name", None)  # bitsandbytes' word for its kernels
-    first, group = Place("betas", 0), optimizer.param_groups[0]
-    if type(kind) is str and "betas" in group:
-        if kind in ("momentum", "lars"):
-            return {"momentum": first}
-        if kind == "rmsprop":
-            return {"alpha": first}
-        if kind == "adagrad":
-            return {}
-    found: dict[str, Place] = {}
-    if "momentum" in group:
-        found["momentum"] = Place("momentum")
-    elif "beta1" in group:
-        found["momentum"] = Place("beta1")
+def knobs_of(optimizer: Optimizer, group: Group) -> Knobs:
+    """Returns the knobs that ``group`` has, among lr, wd, momentum, betas, beta1, beta2 and alpha."""
+    candidates = {"lr": KnobLocation("lr"), "wd": KnobLocation("weight_decay"), **_averages(optimizer, group)}
+    # The lr of an Adafactor that paces itself is None: a knob that is there and does nothing.
+    return {k: at for k, at in candidates.items() if at.key in group and (k == "lr" or at.get(group) is not None)}
+
+
+def _averages(optimizer: Optimizer, group: Group) -> Knobs:
+    kernel = getattr(optimizer, "optimizer_name", None)  # bitsandbytes' word for what it runs
+    first = KnobLocation("betas", 0)
+    if type(kernel) is str and "betas" in group and kernel in ("momentum", "lars", "rmsprop", "adagrad"):
+        return {} if kernel == "adagrad" else {"alpha" if kernel == "rmsprop" else "momentum": first}
+    found = {"momentum": KnobLocation("momentum" if "momentum" in group else "beta1")}
     betas: Any = group.get("betas")
     if isinstance(betas, tuple | list) and len(cast(Sequence[Any], betas)) >= 2:
-        found |= {"beta1": first, "beta2": Place("betas", 1)}
-    if "alpha" in group and any(each.__name__.startswith("RMSprop") for each in type(optimizer).__mro__):
-        found["alpha"] = Place("alpha")
+        found |= {"betas": KnobLocation("betas"), "beta1": first, "beta2": KnobLocation("betas", 1)}
+    if any(each.__name__.startswith("RMSprop") for each in type(optimizer).__mro__):
+        found["alpha"] = KnobLocation("alpha")
     return found
 
 
 def lr_is_inert(group: Mapping[str, Any]) -> bool:
-    """Whether the optimizer ignores this group's lr, as Transformers' Adafactor does with ``relative_step=True``."""
+    """Returns whether the optimizer ignores this group's lr, as Transformers' Adafactor with ``relative_step=True``."""
     return group.get("lr") is None or bool(group.get("relative_step", False))
 
 
-def recompiles(optimizer: Optimizer) -> bool:
-    """Whether every new value of betas or weight decay costs a compilation, of seconds: torchao's step is compiled."""
-    return any(each.__module__.startswith("torchao.") for each in type(optimizer).__mro__)
-
-
-def is_heavy_ball(optimizer: Optimizer) -> bool:
-    """Whether momentum adds gradients up, so that a longer memory makes larger steps, instead of averaging them."""
+def is_heavy_ball(optimizer: Optimizer, group: Group) -> bool:
+    """Returns whether momentum adds gradients up, so that a longer memory makes larger steps, or averages them."""
     accumulates = getattr(optimizer, "optimizer_name", None) in ("momentum", "lars")
-    return accumulates or isinstance(optimizer, SGD | RMSprop) or "dampening" in optimizer.param_groups[0]
+    return accumulates or isinstance(optimizer, SGD | RMSprop) or "dampening" in group
 
 
-def check_numbers(groups: Iterable[Group], knobs: Mapping[str, Place]) -> None:
-    """Refuse a knob that is neither a number nor, for lr, a tensor.
+class GroupWriter:
+    """The knobs of one optimizer: base values outside a step, effective values inside it."""
 
-    Raises:
-        TypeError: a rule moves a knob that a group keeps as a tensor.
-    """
-    for group in groups:
-        for knob, place in knobs.items():
-            if knob != "lr" and isinstance(place.get(group), Tensor):
+    def __init__(self, optimizer: Optimizer, controller: Controller, moved: set[str]) -> None:
+        settings = controller.settings
+        self.optimizer = optimizer
+        self.moved = moved
+        self.used: list[dict[str, Any]] = []  # what each group held in the last step; empty once a new signal has come
+        self._controller = controller
+        self._averages = [knob for knob in LIMITS if knob in moved]
+        self._compensates = settings.compensate_lr and "momentum" in moved
+        self._limits = (settings.min_lr, settings.max_lr)
+        self._has_lr_limits = self._limits != (0, inf)
+        self._lent: list[tuple[Group, str, Any, Any]] = []
+        self._located: list[tuple[Group, Knobs]] = []
+        for group in optimizer.param_groups:
+            self.check(group)
+
+    def check(self, group: Group) -> None:
+        """Refuses a group whose moved knobs are no numbers.
+
+        Raises:
+            TypeError: a rule moves a knob that the group keeps as a tensor.
+        """
+        for knob, location in knobs_of(self.optimizer, group).items():
+            if knob in self.moved and knob != "lr" and isinstance(location.get(group), Tensor):
                 raise TypeError(
-                    f"{place.key} must be made of numbers for its rule to move it, got a tensor; "
+                    f"{location.key} must be made of numbers for its rule to move it, got a tensor; "
                     f"pass floats, or no rule for {knob}"
                 )
 
-
-class Transient:
-    """What was lent to the groups, and how to take it back."""
-
-    def __init__(self) -> None:
-        self._undo: list[tuple[Group, str, Any, Any]] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._undo)
-
-    def put(self, group: Group, key: str, value: Any) -> None:
-        """Lend ``value`` to ``group[key]``."""
-        self._undo.append((group, key, group[key], value))
-        group[key] = value
-
-    def fill(self, group: Group, key: str, change: Callable[[Tensor], Any]) -> Tensor:
-        """Let ``change`` write into the tensor ``group[key]``; returns a copy of what it then holds."""
-        tensor: Tensor = group[key]
-        base = tensor.detach().clone()
-        change(tensor.detach())
-        self._undo.append((group, key, base, (tensor, tensor._version)))
-        return tensor.detach().clone()
-
-    def is_intact(self) -> bool:
-        """Whether everything lent is still where it was put."""
-        return all(_untouched(group[key], base, lent) for group, key, base, lent in self._undo)
-
-    def take_back(self) -> None:
-        """Give every group its base values back; what someone else has written meanwhile is a new base and stays."""
-        while self._undo:
-            group, key, base, lent = self._undo.pop()
-            if not _untouched(group[key], base, lent):
-                continue
-            if isinstance(base, Tensor):
-                group[key].detach().copy_(base)
-            else:
-                group[key] = base
-
-    def base(self, group: Group, key: str) -> Any:
-        """The base value of ``group[key]``, also while another is lent."""
-        for lent_to, name, base, lent in self._undo:
-            if lent_to is group and name == key:
-                return base if _untouched(group[key], base, lent) else group[key]
-        return group[key]
-
-
-def _untouched(held: Any, base: Any, lent: Any) -> bool:
-    """Whether the group holds what it was lent: that object, or the same tensor in the state it was left in."""
-    if isinstance(base, Tensor):
-        tensor, version = lent
-        return held is tensor and held._version == version
-    return held is lent
-
-
-class Actuator:
-    """One optimizer's knobs: their base values, the values in use, and those used last."""
-
-    def __init__(
-        self, optimizer: Optimizer, controller: Controller, places: Mapping[str, Place], moved: set[str]
-    ) -> None:
-        self.optimizer = optimizer
-        self.controller = controller
-        self.places = places
-        self.moved = {knob: places[knob] for knob in sorted(moved)}
-        settings = controller.settings
-        self._compensates = settings.compensate_lr and "momentum" in self.moved and is_heavy_ball(optimizer)
-        self._lr_moves = "lr" in self.moved or (self._compensates and "lr" in self.places)
-        self._has_lr_limits = settings.min_lr > 0 or settings.max_lr < inf
-        self._averages = [(knob, place) for knob, place in self.moved.items() if knob in LIMITS]
-        self._transient = Transient()
-        self._groups: list[Group] = []  # those that hold lent values
-        self.used: list[dict[str, Any]] = []
-        self.check(optimizer.param_groups)
-
-    def check(self, groups: Iterable[Group]) -> None:
-        """Refuse groups whose moved knobs are no numbers."""
-        check_numbers(groups, self.moved)
-
-    def apply(self) -> None:
-        """Let every group hold its effective values, computed from its base values of this moment."""
-        self._transient.take_back()
-        if not self.moved:
-            return
-        lr_factor, wd_factor = self.controller.lr_factor, self.controller.wd_factor
-        self._groups = list(self.optimizer.param_groups)
-        self.used = [self._apply(group, lr_factor, wd_factor) for group in self._groups]
-
-    def ensure(self) -> None:
-        """Before a step: ``apply``, unless the groups still hold what the newest signal had written there."""
-        groups = self.optimizer.param_groups
-        same = len(groups) == len(self._groups) and all(map(is_, groups, self._groups))
-        if not (same and self._transient and self._transient.is_intact()):
-            self.controller.tick()
-            self.apply()
-
-    def restore(self) -> None:
-        """Let every group hold its base values again."""
-        self._transient.take_back()
-
-    @property
-    def applied(self) -> bool:
-        """Whether groups hold effective values now."""
-        return bool(self._transient)
-
-    def bases(self) -> dict[str, list[float | None]]:
-        """Base values of the averages that rules move, group by group; after ``restore``."""
-        groups = self.optimizer.param_groups
-        return {knob: [place.get(group) for group in groups] for knob, place in self._averages}
-
     def warn(self) -> None:
-        """Say once what will not go as expected: rules that move nothing, values that cost a compilation each."""
+        """Warns once of rules that move nothing, and of values that cost a compilation each."""
         groups = self.optimizer.param_groups
         inert = ["lr"] if "lr" in self.moved and all(map(lr_is_inert, groups)) else []
-        inert += [k for k, place in self._averages if not any(movable(place.get(group)) for group in groups)]
+        inert += [knob for knob, bases in self.bases().items() if not any(map(movable, bases))]
         name = type(self.optimizer).__name__
         if inert:
             _warn(
                 f"the rule for {', '.join(inert)} has no effect now: {name} does not use it with its present settings"
             )
-        compiled = sorted(self.moved.keys() - {"lr"})
-        if compiled and recompiles(self.optimizer):
+        compiled = sorted(self.moved - {"lr"})
+        if compiled and any(each.__module__.startswith("torchao.") for each in type(self.optimizer).__mro__):
             _warn(f"{name} compiles its step again for each new value of {', '.join(compiled)}; steer only its lr")
 
-    def logged_lr(self) -> float | None:
-        """The lr of group 0 that was used; None where it is a tensor, which only a wait for its device would tell."""
-        lr = self._last(self.places["lr"], 0, self.optimizer.param_groups[0]) if "lr" in self.places else None
-        return None if isinstance(lr, Tensor) else lr
+    def bases(self) -> dict[str, list[float | None]]:
+        """Returns, for each average that a rule moves, its base value in each group."""
+        return {
+            knob: [at[knob].get(group) if knob in at else None for group, at in self._groups()]
+            for knob in self._averages
+        }
+
+    def no_rate(self) -> bool:
+        """Returns whether every base lr is 0; a tensor on another device counts as a rate and is not read."""
+        rates: list[Any] = [group.get("lr") for group in self.optimizer.param_groups]
+        return bool(rates) and all(
+            lr is not None and (not isinstance(lr, Tensor) or lr.device.type == "cpu") and bool(lr == 0) for lr in rates
+        )
+
+    def write(self) -> None:
+        """Lets every group hold its effective values, computed from its base values of this moment."""
+        self.used = self._values() if self.moved else []
+        for (group, _), values in zip(self._located, self.used, strict=False):
+            for key, value in values.items():
+                held = group[key]
+                if isinstance(held, Tensor):  # compiled and capturable optimizers know an lr by its identity
+                    base = held.detach().clone()
+                    held.detach().copy_(value)
+                    self._lent.append((group, key, base, (held, held._version)))
+                else:
+                    self._lent.append((group, key, held, value))
+                    group[key] = value
+
+    def restore(self) -> None:
+        """Lets every group hold its base values again; what someone else has written meanwhile is a new base."""
+        while self._lent:
+            group, key, base, lent = self._lent.pop()
+            held = group[key]
+            if not isinstance(base, Tensor):
+                group[key] = base if held is lent else held
+            elif held is lent[0] and held._version == lent[1]:
+                held.detach().copy_(base)
 
     def effective(self, knob: str) -> list[Any]:
-        """The value last used, for each group; the group's own where no rule has moved it yet."""
-        place = self.places.get(knob)
-        if place is None:
-            return [None] * len(self.optimizer.param_groups)
-        return [self._number(self._last(place, i, group)) for i, group in enumerate(self.optimizer.param_groups)]
+        """Returns each group's value of the step to come, or, without a new signal, of the last step."""
+        values = self.used or self._values()
+        return [
+            _number(at[knob].get({**group, **(values[index] if index < len(values) else {})})) if knob in at else None
+            for index, (group, at) in enumerate(self._groups())
+        ]
 
-    def effective_betas(self) -> list[tuple[float, ...] | None]:
-        """The betas last used, for each group."""
-        if "beta1" not in self.places:
-            return [None] * len(self.optimizer.param_groups)
-        place = Place("betas")
-        groups = enumerate(self.optimizer.param_groups)
-        return [tuple(map(self._number, self._last(place, i, group))) for i, group in groups]
+    def base_lrs(self) -> list[Any]:
+        """Returns the lr of each group without any factor."""
+        return [_number(group.get("lr")) for group in self.optimizer.param_groups]
 
-    def base(self, knob: str) -> list[Any]:
-        """The base value, for each group."""
-        place = self.places.get(knob)
-        if place is None:
-            return [None] * len(self.optimizer.param_groups)
-        return [self._number(self._base(place, group)) for group in self.optimizer.param_groups]
+    def logged_lr(self) -> float | None:
+        """Returns the lr that group 0 used; None where it is a tensor, which only a wait for its device would tell."""
+        lr = (self.used[0] if self.used else {}).get("lr", self.optimizer.param_groups[0].get("lr"))
+        return None if isinstance(lr, Tensor) else lr
 
-    def _apply(self, group: Group, lr_factor: float, wd_factor: float) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for knob, place in self._averages:
-            mu0 = place.get(group)
-            if movable(mu0):
-                mu = coefficient(mu0, self.controller.horizons[knob].used, LIMITS[knob])
-                key = place.key
-                values[key] = place.replaced(values[key] if key in values else group[key], mu)
-                if self._compensates and knob == "momentum":
+    def _groups(self) -> list[tuple[Group, Knobs]]:
+        groups = self.optimizer.param_groups
+        if len(groups) != len(self._located) or any(
+            a is not b for a, (b, _) in zip(groups, self._located, strict=True)
+        ):
+            self._located = [(group, knobs_of(self.optimizer, group)) for group in groups]
+        return self._located
+
+    def _values(self) -> list[dict[str, Any]]:
+        lr_factor, wd_factor = self._controller.lr_factor, self._controller.wd_factor
+        return [dict(self._values_of(group, at, lr_factor, wd_factor)) for group, at in self._groups()]
+
+    def _values_of(self, group: Group, at: Knobs, lr_factor: float, wd_factor: float) -> Iterator[tuple[str, Any]]:
+        changed: dict[str, Any] = {}  # two betas share a key
+        moves_lr = "lr" in self.moved
+        for knob in self._averages:
+            location = at.get(knob)
+            mu0: float | None = location.get(group) if location else None
+            if location and movable(mu0):
+                key = location.key
+                mu = coefficient(mu0, self._controller.horizons[knob].factor, LIMITS[knob])
+                changed[key] = location.replaced(changed.get(key, group[key]), mu)
+                yield key, changed[key]
+                if knob == "momentum" and self._compensates and is_heavy_ball(self.optimizer, group):
                     lr_factor *= compensation(mu, mu0)
-        if "wd" in self.moved:
-            values["weight_decay"] = group["weight_decay"] * wd_factor
-        if self._lr_moves and not lr_is_inert(group):
-            lr = group["lr"]
-            if isinstance(lr, Tensor):
-                return self._lend(group, values) | {"lr": self._fill(group, lr_factor)}
-            values["lr"] = self._within(lr * lr_factor)
-        return self._lend(group, values)
+                    moves_lr = True
+        if "wd" in self.moved and "wd" in at:
+            yield "weight_decay", group["weight_decay"] * wd_factor
+        if moves_lr and not lr_is_inert(group):
+            yield "lr", self._within(group["lr"], group["lr"] * lr_factor)
 
-    def _lend(self, group: Group, values: dict[str, Any]) -> dict[str, Any]:
-        for key, value in values.items():
-            self._transient.put(group, key, value)
-        return values
+    def _within(self, base: Any, lr: Any) -> Any:
+        if not self._has_lr_limits:
+            return lr
+        low, high = self._limits
+        if isinstance(lr, Tensor):
+            return torch.where(base == 0, base, lr.clamp(low, high))
+        return min(max(lr, low), high) if base else base  # a group at rest stays at rest
 
-    def _fill(self, group: Group, lr_factor: float) -> Tensor:
-        def change(lr: Tensor) -> None:
-            lr.mul_(lr_factor)
-            if self._has_lr_limits:
-                lr.clamp_(self.controller.settings.min_lr, self.controller.settings.max_lr)
 
-        return self._transient.fill(group, "lr", change)
-
-    def _within(self, lr: float) -> float:
-        settings = self.controller.settings
-        return min(max(lr, settings.min_lr), settings.max_lr) if self._has_lr_limits else lr
-
-    def _base(self, place: Place, group: Group) -> Any:
-        return place.get({place.key: self._transient.base(group, place.key)}) if place.key in group else None
-
-    def _last(self, place: Place, index: int, group: Group) -> Any:
-        used = self.used[index] if index < len(self.used) else {}
-        return place.get(used if place.key in used else group)
-
-    @staticmethod
-    def _number(value: Any) -> Any:
-        return value.item() if isinstance(value, Tensor) else value
+def _number(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return tuple(map(_number, cast(Sequence[Any], value)))
+    return value.item() if isinstance(value, Tensor) else value
 
 
 def _warn(message: str) -> None:

@@ -13,8 +13,12 @@ larger, since its bias correction no longer fits the state; SGD's μ from 0.9 to
 Source: this package.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from math import inf
 from typing import NamedTuple, TypeGuard
+
+from adaptive_optimizer._factors import Factor
+from adaptive_optimizer.rules import Rule, Signal, relative
 
 SLOWEST, FASTEST = 0.98, 1.02
 
@@ -35,12 +39,12 @@ LIMITS = {
 
 
 def movable(mu0: float | None) -> TypeGuard[float]:
-    """Whether an average with coefficient ``mu0`` has a horizon that can move: 0 is no average, 1 never forgets."""
+    """Returns whether ``mu0`` has a horizon that can move: 0 is no average, 1 never forgets."""
     return mu0 is not None and 0 < mu0 < 1
 
 
 def coefficient(mu0: float, q: float, limits: Limits) -> float:
-    """μ for the base ``mu0`` and the horizon factor ``q``; q = 1 returns ``mu0`` to the bit."""
+    """Returns μ for the base ``mu0`` and the horizon factor ``q``; q = 1 returns ``mu0`` to the bit."""
     if q == 1 or not movable(mu0):
         return mu0
     low = mu0 if limits.low is None or mu0 < limits.low else limits.low
@@ -50,7 +54,7 @@ def coefficient(mu0: float, q: float, limits: Limits) -> float:
 
 
 def reachable(bases: Iterable[float | None], limits: Limits) -> tuple[float, float]:
-    """The interval of q beyond which no base moves any further; integrators stop there."""
+    """Returns the interval of q beyond which no base moves any further; integrators stop there."""
     low = high = 1.0
     for mu0 in bases:
         if not movable(mu0):
@@ -61,12 +65,47 @@ def reachable(bases: Iterable[float | None], limits: Limits) -> tuple[float, flo
     return low, high
 
 
-def limited(q: float, before: float) -> float:
-    """``q``, at most 2 % away from ``before``."""
-    low, high = SLOWEST * before, FASTEST * before  # (19)
+def limited(q: float, previous: float) -> float:
+    """Returns ``q``, at most 2 % away from ``previous``."""
+    low, high = SLOWEST * previous, FASTEST * previous  # (19)
     return low if q < low else high if q > high else q
 
 
 def compensation(mu: float, mu0: float) -> float:
-    """What keeps heavy-ball steps of their size when μ₀ has become ``mu``."""
+    """Returns what keeps heavy-ball steps of their size when μ₀ has become ``mu``."""
     return (1 - mu) / (1 - mu0) if movable(mu0) else 1.0  # (20)
+
+
+class Horizon:
+    """The factor q on one knob's horizon 1/(1-μ), moved by losses and, where rewards count for it, by them too."""
+
+    def __init__(self, name: str, rule: Rule, limits: Limits, *, rewarded: bool) -> None:
+        self.limits = limits
+        self.targets = {"loss": Factor(name, rule, 0.0, inf)}
+        if rewarded:
+            # A rule that sets its factor anew with every loss keeps what rewards add in a factor of its own.
+            apart = Factor("reward", None, 0.0, inf)
+            self.targets["reward"] = self.targets["loss"] if name == "relative" else apart
+        self.factor = self.previous_factor = 1.0
+        self._bases: Sequence[float | None] = ()
+
+    def update(self, stream: str, signal: Signal, bases: Sequence[float | None]) -> None:
+        """Follows a loss or a reward, as ``stream`` says; ``bases`` are μ₀ of each parameter group."""
+        target = self.targets.get(stream)
+        if target is None or (stream == "reward" and signal.verdict == 0):
+            return
+        if bases != self._bases:
+            self._bases = bases
+            low, high = reachable(bases, self.limits)
+            for each in self.targets.values():
+                each.low, each.high = low, high
+        target.put(relative(target.value, signal)) if stream == "reward" else target.update(signal)
+        q = target.value
+        for other in self.targets.values():
+            if other is not target:
+                q = min(max(q * other.value, target.low), target.high)
+        self.factor = limited(q, self.previous_factor)
+
+    def hold(self) -> None:
+        """Counts the next 2 % from the present factor."""
+        self.previous_factor = self.factor

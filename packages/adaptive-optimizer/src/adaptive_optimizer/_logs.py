@@ -13,7 +13,7 @@ class Writer(Protocol):
     """The part of ``torch.utils.tensorboard.SummaryWriter`` that is used."""
 
     def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> Any:
-        """Record one number."""
+        """Records one number."""
 
 
 class Logs:
@@ -25,7 +25,7 @@ class Logs:
         self._writer = writer
 
     def __getstate__(self) -> dict[str, Any]:
-        """A writer holds an open file and stays behind."""
+        """Leaves out the writer, which holds an open file."""
         return {**self.__dict__, "_writer": None}
 
     @property
@@ -34,7 +34,7 @@ class Logs:
         return self.limit > 0 or self._writer is not None
 
     def add(self, record: Record) -> None:
-        """Keep ``record``; the writer gets its numbers."""
+        """Keeps ``record``; the writer gets its numbers."""
         self._records.append(record)
         if self._writer is not None:
             for name, value in record.items():
@@ -42,11 +42,11 @@ class Logs:
                     self._writer.add_scalar(f"adaptive_optimizer/{name}", value, record["step"])
 
     def records(self) -> list[Record]:
-        """The records, oldest first; a copy."""
+        """Returns a copy of the records, oldest first."""
         return [dict(record) for record in self._records]
 
     def save(self, path: str | Path) -> None:
-        """Write the records as JSON lines, one step a line; a number that is not finite becomes null."""
+        """Writes the records as JSON lines, one step a line; a number that is not finite becomes null."""
         lines = [json.dumps({k: _finite(v) for k, v in each.items()}, allow_nan=False) + "\n" for each in self._records]
         Path(path).write_text("".join(lines), encoding="utf-8")
 

@@ -32,7 +32,7 @@ class Settings:
     average_ranks: bool = True
 
     def __post_init__(self) -> None:
-        """Check every number; the interval is the message."""
+        """Checks every number; the interval is the message."""
         check_integer("cycle_length", self.cycle_length, "[1, inf)")
         check("cycle_mult", self.cycle_mult, "[1, inf)")
         check("cycle_floor", self.cycle_floor, "[0, 1]")

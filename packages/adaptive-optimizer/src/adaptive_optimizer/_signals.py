@@ -1,6 +1,8 @@
 """From what the training loop hands over to one Python number, the same one on every rank."""
 
+from collections.abc import Mapping
 from numbers import Real
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -8,7 +10,7 @@ from torch import Tensor
 
 
 def read(name: str, signal: float | Tensor, *, average_ranks: bool) -> float:
-    """The value of a loss or reward: one read from its device, none where it is a number already.
+    """Returns the value of a loss or reward: one read from its device, none where it is a number already.
 
     Args:
         name: for the error message.
@@ -53,3 +55,71 @@ def _mean_over_ranks(signal: float | Tensor) -> Tensor:
     mean: Tensor = signal.to(torch.float64).reshape(()) / dist.get_world_size()
     dist.all_reduce(mean)
     return mean
+
+
+class LossBuffer:
+    """The losses since the last step: averaged over ``size`` micro-batches, withdrawn where the step was skipped.
+
+    GradScaler skips a step after an overflow without notifying the optimizer. The signs of it: ``zero_grad`` resets the
+    gradients after a loss came, and the next loss comes before any step.
+    """
+
+    def __init__(self, size: int, *, average_ranks: bool) -> None:
+        self._size = size
+        self._average_ranks = average_ranks
+        self._waiting: list[float] = []  # losses of a window that is not yet full
+        self.clear()
+
+    def clear(self) -> None:
+        """Begins the losses of the next step."""
+        self.latest: float | None = None  # the loss that reached the controller
+        self.before: Mapping[str, Any] | None = None  # the controller before the first of them
+        self.gradients_reset = False
+        self.fed = False
+
+    def read(self, loss: float | Tensor) -> float:
+        """Returns one loss as a number; ranks are averaged here where each loss counts by itself."""
+        return read("loss", loss, average_ranks=self._average_ranks and self._size == 1)
+
+    def add(self, value: float) -> float | None:
+        """Returns the loss that counts now: ``value``, the mean of a window that ``value`` fills, or None."""
+        if self._size == 1:
+            return value
+        self._waiting.append(value)
+        return self.take() if len(self._waiting) == self._size else None
+
+    def take(self) -> float | None:
+        """Returns the mean of the losses that wait, over all ranks; None where none waits."""
+        if not self._waiting:
+            return None
+        mean = sum(loss / len(self._waiting) for loss in self._waiting)
+        self._waiting.clear()
+        return read("loss", mean, average_ranks=self._average_ranks)
+
+    def fed_to(self, controller: Mapping[str, Any], value: float) -> None:
+        """Records that ``value`` is about to reach the controller, whose state is ``controller``."""
+        if not self.fed:
+            self.before = controller
+        self.fed, self.latest = True, value
+
+    def reset_gradients(self) -> None:
+        """Records that the gradients of the losses are gone."""
+        self.gradients_reset = self.fed or bool(self._waiting)
+
+    def withdraw(self) -> Mapping[str, Any] | None:
+        """Drops the losses of a step that was skipped; returns the controller's state before them."""
+        before = self.before
+        self._waiting.clear()
+        self.clear()
+        return before
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a checkpoint between two steps needs."""
+        return {"waiting": list(self._waiting), "fed": self.fed, "before": self.before}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues from ``state``; from an empty one as if no loss had come."""
+        self.clear()
+        self._waiting = list(state.get("waiting", []))
+        self.fed = bool(state.get("fed", False))
+        self.before = state.get("before")

@@ -21,7 +21,8 @@ from math import hypot, sqrt
 LARGEST = 1e300
 SMALLEST_SCALE = 1e-12
 LARGEST_CV2 = 100.0
-SETTINGS = ("beta", "delta", "sign", "_root_b", "_root_1_b")
+SETTINGS = {"beta", "delta", "sign", "_root_b", "_root_1_b"}
+SAVED_AS = {"mean_abs": "typical"}  # the name in checkpoints since 0.1.0
 SLOW = 0.99  # the b of the reward's centre, equation (17) of ``rules``
 
 
@@ -41,15 +42,15 @@ class Statistics:
         self.verdict = 0
         self.first = 0.0
         self.latest = 0.0
-        self.typical = 0.0  # moving average of |L|, the newest not yet in it
+        self.mean_abs = 0.0  # moving average of |L|, the newest not yet in it
 
     def update(self, value: float) -> None:
-        """Take in one finite value."""
+        """Takes in one finite value."""
         value = -LARGEST if value < -LARGEST else LARGEST if value > LARGEST else value
         self.n += 1
         if self.n == 1:
             self.average = self.first = self.latest = value  # (1)
-            self.typical = abs(value)
+            self.mean_abs = abs(value)
             return
         b, before = self.beta, self.average
         difference = value - before
@@ -61,17 +62,21 @@ class Statistics:
         self.sd = self._root_b * hypot(self.sd, self._root_1_b * difference)  # (5)
         cv2 = (self.sd / scale) * (self.sd / scale)
         self.cv2 = cv2 if cv2 < LARGEST_CV2 else LARGEST_CV2  # (5)
-        self.typical = b * self.typical + (1 - b) * abs(self.latest) if self.n > 2 else self.typical
+        self.mean_abs = b * self.mean_abs + (1 - b) * abs(self.latest) if self.n > 2 else self.mean_abs
         self.latest = value
 
+    def reference(self, center: float | None, span: float | None) -> tuple[float, float]:
+        """Returns c and s of equation (16) for a rule that compares values with them; losses have none."""
+        return 0.0, 1.0
+
     def state_dict(self) -> dict[str, float]:
-        """The running numbers, without the settings."""
-        return {name: value for name, value in vars(self).items() if name not in SETTINGS}
+        """Returns the running numbers, without the settings."""
+        return {SAVED_AS.get(name, name): value for name, value in vars(self).items() if name not in SETTINGS}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Continue from ``state``, as ``state_dict`` returned it."""
-        for name in self.state_dict():
-            setattr(self, name, state[name])
+        """Continues from ``state``, as ``state_dict`` returned it."""
+        for name in vars(self).keys() - SETTINGS:
+            setattr(self, name, state[SAVED_AS.get(name, name)])
 
 
 class RewardStatistics(Statistics):
@@ -83,7 +88,7 @@ class RewardStatistics(Statistics):
         self.spread = 0.0
 
     def update(self, value: float) -> None:
-        """Take in one finite reward."""
+        """Takes in one finite reward."""
         super().update(value)
         value = self.latest
         if self.n == 1:
@@ -91,3 +96,10 @@ class RewardStatistics(Statistics):
             return
         self.spread += max(1 - SLOW, 1 / self.n) * (abs(value - self.center) - self.spread)
         self.center += (1 - SLOW) * (value - self.center)
+
+    def reference(self, center: float | None, span: float | None) -> tuple[float, float]:
+        """Returns c and s of equation (16): as given, or following the rewards."""
+        return (
+            self.center if center is None else center,
+            max(4 * self.spread, SMALLEST_SCALE) if span is None else span,  # (17)
+        )

@@ -1,11 +1,13 @@
 """``AdaptiveOptimizer``: any optimizer, its knobs steered by losses and rewards."""
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+# A delegated attribute cannot be told apart from the attribute it stands in for, except by type checkers.
+# pyright: reportIncompatibleVariableOverride=false
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict
-from inspect import currentframe
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +16,38 @@ from torch.optim import Optimizer
 
 from adaptive_optimizer._checks import check_integer
 from adaptive_optimizer._controller import VERSION, Controller, read_into
-from adaptive_optimizer._delegate import Delegate
-from adaptive_optimizer._groups import Actuator, places
-from adaptive_optimizer._intake import Intake
+from adaptive_optimizer._delegate import Delegated, checked_optimizer
+from adaptive_optimizer._groups import GroupWriter, knobs_of
 from adaptive_optimizer._logs import Logs, Record, Writer
 from adaptive_optimizer._settings import Settings
-from adaptive_optimizer._signals import read
-from adaptive_optimizer._values import Values
-from adaptive_optimizer.rules import Choice, Rule
+from adaptive_optimizer._signals import LossBuffer, read
+from adaptive_optimizer.rules import Rule, RuleSet
 
 RuleOrName = str | Rule | None
-SCHEDULERS = "torch.optim.lr_scheduler"
 
 
-class AdaptiveOptimizer(Values, Delegate):
-    """Steer another optimizer's knobs by losses and rewards, outside autograd.
+class AdaptiveOptimizer(Optimizer):
+    """Steers another optimizer's knobs by losses and rewards, outside autograd.
 
-    Parameter groups hold adapted values from ``step_loss`` until ``step`` has run; then their base values, which are
-    the user's and the scheduler's, return. So after ``step``, ``param_groups[0]["lr"]`` is the base and ``lr`` is the
-    value last used. With no rule it is the wrapped optimizer, to the bit.
+    Parameter groups hold adapted values inside ``step`` only. Outside it they hold base values, which are the user's
+    and the scheduler's; ``lr``, ``wd`` and so on read the adapted values of the step to come, once a loss or a reward
+    has come for it, and of the last step before that. With no rule it is the wrapped optimizer, to the bit.
+
+    ``param_groups``, ``state``, ``defaults`` and hooks are the wrapped optimizer's own. Hooks receive that optimizer
+    and see adapted values.
+
+    >>> import torch
+    >>> from adaptive_optimizer import AdaptiveOptimizer
+    >>> weight = torch.nn.Parameter(torch.ones(3))
+    >>> opt = AdaptiveOptimizer(torch.optim.SGD([weight], lr=0.1), lr_rule="trend")
+    >>> for _ in range(3):
+    ...     opt.zero_grad()
+    ...     loss = weight.square().sum()
+    ...     loss.backward()
+    ...     opt.step_loss(loss)
+    ...     opt.step()
+    >>> round(opt.lr, 6), opt.param_groups[0]["lr"]
+    (0.103936, 0.1)
 
     Args:
         optimizer: the optimizer to steer; of torch, bitsandbytes, torchao, Transformers or anyone else.
@@ -64,8 +79,20 @@ class AdaptiveOptimizer(Values, Delegate):
 
     Raises:
         TypeError: ``optimizer`` is no optimizer, or an argument has the wrong kind.
-        ValueError: a rule is unknown or twice there, a number is outside its interval, or the optimizer lacks a knob.
+        ValueError: a rule is unknown or named twice, a number is outside its interval, or no group has a rule's knob.
     """
+
+    _step_supports_amp_scaling = False  # GradScaler unscales and decides; also around a fused optimizer
+
+    param_groups: Delegated[list[dict[str, Any]]] = Delegated()
+    state: Delegated[defaultdict[Any, Any]] = Delegated()
+    defaults: Delegated[dict[str, Any]] = Delegated()
+    _optimizer_step_pre_hooks: Delegated[OrderedDict[int, Any]] = Delegated()
+    _optimizer_step_post_hooks: Delegated[OrderedDict[int, Any]] = Delegated()
+    _optimizer_state_dict_pre_hooks: Delegated[OrderedDict[int, Any]] = Delegated()
+    _optimizer_state_dict_post_hooks: Delegated[OrderedDict[int, Any]] = Delegated()
+    _optimizer_load_state_dict_pre_hooks: Delegated[OrderedDict[int, Any]] = Delegated()
+    _optimizer_load_state_dict_post_hooks: Delegated[OrderedDict[int, Any]] = Delegated()
 
     def __init__(
         self,
@@ -97,7 +124,8 @@ class AdaptiveOptimizer(Values, Delegate):
         log_limit: int = 10_000,
         writer: Writer | None = None,
     ) -> None:
-        super().__init__(optimizer)
+        # Optimizer.__init__ is not called: it would make groups and hooks of its own and run global step hooks twice.
+        self._base = checked_optimizer(optimizer)
         check_integer("log_limit", log_limit, "[0, inf)")
         self._asked = {
             "lr_rule": lr_rule,
@@ -125,22 +153,26 @@ class AdaptiveOptimizer(Values, Delegate):
             on_nonfinite,
             average_ranks,
         )
-        knobs = places(optimizer)
-        asked = Choice.of(lr_rule, momentum_rule, betas_rule, alpha_rule, wd_rule, reward_rule)
-        self._choice = asked.of_present(set(knobs), type(optimizer).__name__, strict=strict)
-        self._controller = Controller(self._choice.rules, self._settings)
-        self._actuator = Actuator(optimizer, self._controller, knobs, self._choice.knobs)
-        self._actuator.warn()
+        present = [knobs_of(optimizer, group).keys() for group in optimizer.param_groups]
+        asked = RuleSet.parse(**self._asked)
+        self._rules = asked.for_groups(present, type(optimizer).__name__, strict=strict)
         self._strict = strict
-        self._adapts = bool(self._actuator.moved)
-        self._logs = Logs(log_limit, writer)
-        self._intake = Intake(self._controller, self._actuator)
+        self._controller = Controller(self._rules, self._settings)
+        self._groups = GroupWriter(optimizer, self._controller, self._rules.knobs)
+        self._groups.warn()
+        self._losses = LossBuffer(accumulate, average_ranks=average_ranks)
         self._reward: float | None = None
+        self._logs = Logs(log_limit, writer)
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The wrapped optimizer."""
+        return self._base
 
     def step_loss(self, loss: float | Tensor) -> None:
-        """Adapt to a loss; call it once a step, before ``step``.
+        """Adapts to a loss; call it once a step, before ``step``.
 
-        A loss whose gradients ``zero_grad`` has dropped before a step was made (GradScaler skips steps) is forgotten as
+        A loss whose gradients ``zero_grad`` has reset before a step was made (GradScaler skips steps) is withdrawn as
         soon as the next one comes.
 
         Args:
@@ -150,10 +182,15 @@ class AdaptiveOptimizer(Values, Delegate):
             TypeError: ``loss`` is no real number.
             ValueError: it has another shape; or it is not finite and ``on_nonfinite="raise"``.
         """
-        self._intake.take(loss)
+        value = self._losses.read(loss)
+        if self._losses.gradients_reset:
+            before = self._losses.withdraw()
+            if before is not None:
+                self._controller.load_state_dict(before)
+        self._feed_loss(self._losses.add(value))
 
     def step_reward(self, reward: float | Tensor) -> None:
-        """Adapt to a reward, larger being better; call it whenever there is one.
+        """Adapts to a reward, larger being better; call it whenever there is one.
 
         Args:
             reward: one number, of shape () or (1,), from this rank.
@@ -163,135 +200,216 @@ class AdaptiveOptimizer(Values, Delegate):
             ValueError: it has another shape; or it is not finite and ``on_nonfinite="raise"``.
         """
         value = read("reward", reward, average_ranks=self._settings.average_ranks)
-        self._actuator.restore()
-        self._controller.feed_reward(value, self._actuator.bases())
+        self._feed("reward", value)
         self._reward = value
-        self._actuator.apply()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Let the wrapped optimizer make its step with adapted values, then restore the base values.
+        """Lets the wrapped optimizer make its step with adapted values.
 
         Without a new loss the factors hold, and cosines go on. Where no ``step_loss`` came since the last step, the
-        loss that ``closure`` returned counts as one, for the next step.
+        loss that ``closure`` returned counts as one, for the next step. ``closure`` runs with base values in the
+        groups; a loss that it feeds acts on this step. A step whose base lr is 0 in every group, as
+        ``torch.distributed.checkpoint`` takes one to make state, adapts nothing and does not count.
 
         Returns:
             What the wrapped optimizer's ``step`` returned.
         """
-        self._intake.kept()
-        self._intake.flush()
-        self._actuator.ensure()
+        if self._groups.no_rate():
+            return self._base.step() if closure is None else self._base.step(closure)
+        self._losses.gradients_reset = False
+        self._feed_loss(self._losses.take())
+        self._controller.follow_clock()
+        self._groups.write()
         try:
-            loss = self._base.step() if closure is None else self._base.step(closure)
+            loss = self._base.step() if closure is None else self._base.step(self._at_base_values(closure))
         finally:
-            self._actuator.restore()
-        fed = self._intake.fed
-        self._stepped()
-        if closure is not None and loss is not None and self._adapts and not fed:
-            self._intake.take(loss)
-            self._actuator.restore()
-            self._intake.stepped()
+            self._groups.restore()
+        fed = self._losses.fed
+        self._count_step()
+        if closure is not None and loss is not None and self._rules.knobs and not fed:
+            self.step_loss(loss)
+            self._losses.clear()
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Reset the gradients, as the wrapped optimizer does it."""
-        self._intake.dropped()
-        super().zero_grad(set_to_none=set_to_none)
+        """Resets the gradients, as the wrapped optimizer does it."""
+        self._losses.reset_gradients()
+        self._base.zero_grad(set_to_none=set_to_none)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group to the wrapped optimizer; what its rules move is checked first."""
-        self._actuator.check([{**self.defaults, **param_group}])
-        with self._base_values():
-            super().add_param_group(param_group)
+        """Adds a group to the wrapped optimizer; what its rules move is checked first."""
+        self._groups.check({**self.defaults, **param_group})
+        self._base.add_param_group(param_group)
+
+    def train(self) -> None:
+        """Tells a schedule-free optimizer that training goes on; others are left alone."""
+        getattr(self._base, "train", lambda: None)()
+
+    def eval(self) -> None:
+        """Tells a schedule-free optimizer that an evaluation follows; others are left alone."""
+        getattr(self._base, "eval", lambda: None)()
 
     def state_dict(self) -> dict[str, Any]:
-        """The wrapped optimizer's state with its base values, and under "adaptive" the controller's.
+        """Returns the wrapped optimizer's state, and under "adaptive" the controller's.
 
         Without a rule it is the wrapped optimizer's state_dict, key for key.
         """
-        with self._base_values():
-            state = self._base.state_dict()
-        if not self._adapts:
+        state = self._base.state_dict()
+        if not self._rules.knobs:
             return state
         adaptive = {
             "version": VERSION,
-            "rules": self._choice.names,
+            "rules": self._rules.names,
             "controller": self._controller.state_dict(),
-            "intake": self._intake.state_dict(),
-            "used": deepcopy(self._actuator.used),
+            "intake": self._losses.state_dict(),
+            "used": self._groups.used,
         }
-        return {**state, "adaptive": adaptive}
+        return {**state, "adaptive": deepcopy(adaptive)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from ``state_dict``; from a bare one of the wrapped optimizer's class with a fresh controller.
+        """Continues from ``state_dict``; from a bare one of the wrapped optimizer's class with a fresh controller.
 
         Rules and settings stay those of this object.
 
         Raises:
             ValueError: the state of the controller is not one that this release reads; nothing has changed.
         """
-        adaptive = state_dict.get("adaptive", {})
-        controller = Controller(self._choice.rules, self._settings)
+        adaptive: dict[str, Any] = deepcopy(state_dict.get("adaptive", {}))
+        fresh = Controller(self._rules, self._settings)
         if adaptive:
-            read_into(controller, adaptive, self._choice.names)
-        self._actuator.restore()
+            read_into(fresh, adaptive, self._rules.names)
         self._base.load_state_dict({key: value for key, value in state_dict.items() if key != "adaptive"})
-        self._controller.restore(controller.snapshot())
-        self._actuator.used = deepcopy(adaptive.get("used", []))
-        same_rules = adaptive.get("rules") == self._choice.names
-        self._intake.load_state_dict(adaptive["intake"] if same_rules else {})
+        self._controller.load_state_dict(fresh.state_dict())
+        self._groups.used = adaptive.get("used", [])
+        same_rules = adaptive.get("rules") == self._rules.names
+        losses: dict[str, Any] = adaptive["intake"] if same_rules else {}
+        if isinstance(losses.get("before"), tuple | list):
+            losses["before"] = fresh.state_of_snapshot(losses["before"])
+        self._losses.load_state_dict(losses)
 
     @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """The wrapped optimizer's own groups.
+    def lr(self) -> float:
+        """Learning rate of group 0; a tensor is read from its device."""
+        return self.lrs[0]
 
-        A scheduler computes from base values. Where it runs after a step that GradScaler skipped, adapted values still
-        stand in the groups: for torch's schedulers they make way first, and ``step`` writes them again.
+    @property
+    def wd(self) -> float:
+        """Weight decay of group 0; None where it has none."""
+        return self.wds[0]
+
+    @property
+    def momentum(self) -> float | None:
+        """Momentum of group 0, wherever the optimizer keeps it."""
+        return self.momentums[0]
+
+    @property
+    def betas(self) -> tuple[float, ...] | None:
+        """Betas of group 0, where they are betas."""
+        return self.all_betas[0]
+
+    @property
+    def alpha(self) -> float | None:
+        """RMSprop's smoothing constant of group 0."""
+        return self.alphas[0]
+
+    @property
+    def lrs(self) -> list[float]:
+        """Learning rate of each group."""
+        return self._groups.effective("lr")
+
+    @property
+    def wds(self) -> list[float]:
+        """Weight decay of each group."""
+        return self._groups.effective("wd")
+
+    @property
+    def momentums(self) -> list[float | None]:
+        """Momentum of each group."""
+        return self._groups.effective("momentum")
+
+    @property
+    def all_betas(self) -> list[tuple[float, ...] | None]:
+        """Betas of each group."""
+        return self._groups.effective("betas")
+
+    @property
+    def alphas(self) -> list[float | None]:
+        """RMSprop's smoothing constant of each group."""
+        return self._groups.effective("alpha")
+
+    @property
+    def base_lrs(self) -> list[float]:
+        """The user's or the scheduler's learning rate of each group, without any factor."""
+        return self._groups.base_lrs()
+
+    @property
+    def factors(self) -> dict[str, float]:
+        """The factors in use, 1 where no rule moves them.
+
+        M trend, V variance, C cosines, R rewards, N weight decay; H, H_beta1, H_beta2 and H_alpha scale the horizons
+        1/(1-μ); ``lr`` is what multiplies every base lr. A rule of your own has its name.
         """
-        if self._actuator.applied:
-            frame = currentframe()
-            if frame and frame.f_back and frame.f_back.f_globals.get("__name__") == SCHEDULERS:
-                self._actuator.restore()
-        return self._base.param_groups
+        return self._controller.factors()
 
-    @param_groups.setter
-    def param_groups(self, groups: list[dict[str, Any]]) -> None:
-        self._base.param_groups = groups
+    @property
+    def nonfinite_losses(self) -> int:
+        """How many losses were not finite."""
+        return self._controller.nonfinite["loss"]
+
+    @property
+    def nonfinite_rewards(self) -> int:
+        """How many rewards were not finite."""
+        return self._controller.nonfinite["reward"]
 
     def get_logs(self) -> list[Record]:
-        """The last ``log_limit`` steps: step, loss, reward, lr, lr_factor and the factors that rules move."""
+        """Returns the last ``log_limit`` steps: step, loss, reward, lr, lr_factor and the factors that rules move."""
         return self._logs.records()
 
     def save_logs(self, path: str | Path) -> None:
-        """Write ``get_logs()`` to ``path`` as JSON lines; ``python -m adaptive_optimizer.plot`` draws them."""
+        """Writes ``get_logs()`` to ``path`` as JSON lines; ``python -m adaptive_optimizer.plot`` draws them."""
         self._logs.save(path)
 
     def __repr__(self) -> str:
-        """Every setting, and the wrapped optimizer."""
+        """Returns every setting, and the wrapped optimizer."""
         settings = {**self._asked, **asdict(self._settings), "strict": self._strict, "log_limit": self._logs.limit}
         shown = ", ".join(f"{name}={value!r}" for name, value in settings.items())
         return f"{type(self).__name__}({shown}) around {self._base!r}"
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickle and deepcopy, with base values in the groups; ``step`` writes the adapted ones again."""
-        self._actuator.restore()
+        """Returns what pickle and deepcopy take along."""
         patched = ("step", "_opt_called")  # by a learning-rate scheduler, which is not copied along
         return {name: value for name, value in self.__dict__.items() if name not in patched}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take everything over; hooks are the wrapped optimizer's."""
+        """Takes everything over; hooks are the wrapped optimizer's."""
         self.__dict__.update(state)
 
-    def _stepped(self) -> None:
-        self._controller.made_step()
-        if self._logs.wanted:
-            self._logs.add(self._controller.record(self._intake.latest, self._reward, self._actuator.logged_lr()))
-        self._intake.stepped()
-        self._reward = None
+    def _feed_loss(self, value: float | None) -> None:
+        if value is None:
+            return
+        before = self._controller.state_dict()
+        if self._losses.fed and isfinite(value):
+            self._controller.hold_horizons()  # a second loss without a step between counts as a step for (19)
+        self._feed("loss", value)
+        self._losses.fed_to(before, value)
 
-    @contextmanager
-    def _base_values(self) -> Generator[None]:
-        applied = self._actuator.applied
-        self._actuator.restore()
-        yield
-        if applied:
-            self._actuator.apply()
+    def _feed(self, stream: str, value: float) -> None:
+        self._controller.feed(stream, value, self._groups.bases())
+        self._groups.used = []
+
+    def _at_base_values(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+        def evaluate() -> Any:
+            self._groups.restore()
+            loss = closure()
+            self._groups.write()
+            return loss
+
+        return evaluate
+
+    def _count_step(self) -> None:
+        self._controller.count_step()
+        if self._logs.wanted:
+            signals = {"loss": self._losses.latest, "reward": self._reward, "lr": self._groups.logged_lr()}
+            self._logs.add({"step": self._controller.step, **signals, **self._controller.record()})
+        self._losses.clear()
+        self._reward = None

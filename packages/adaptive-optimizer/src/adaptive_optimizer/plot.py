@@ -1,4 +1,4 @@
-"""Draw the logs: ``python -m adaptive_optimizer.plot logs.jsonl out.png`` (extra ``plot``)."""
+"""Draws the logs: ``python -m adaptive_optimizer.plot logs.jsonl out.png`` (extra ``plot``)."""
 
 import json
 import sys
@@ -11,12 +11,12 @@ FIXED = ("step", "loss", "reward", "lr", "lr_factor")
 
 
 def read_logs(path: str | Path) -> list[dict[str, Any]]:
-    """The records that ``save_logs`` wrote to ``path``."""
+    """Returns the records that ``save_logs`` wrote to ``path``."""
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
 
 
 def draw(records: Records, path: str | Path) -> None:
-    """Draw signals, learning rate and factors over steps, as the picture ``path``; its ending names the format.
+    """Draws signals, learning rate and factors over steps, as the picture ``path``; its ending names the format.
 
     Args:
         records: as ``get_logs`` or ``read_logs`` returns them.
@@ -52,7 +52,7 @@ def _lines(axes: Any, records: Records, names: list[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: a file of JSON lines, and the picture to write."""
+    """Runs the command line: a file of JSON lines, and the picture to write."""
     given = sys.argv[1:] if arguments is None else arguments
     if len(given) != 2:
         sys.stderr.write("usage: python -m adaptive_optimizer.plot logs.jsonl out.png\n")

@@ -21,7 +21,7 @@ Down outweighs up twice in (6): balanced factors drive the rate to the edge of s
 Source: the rules' names are those of the AdaptiveOptimizer README (theoryjames1-glitch), the equations this package's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from math import cos, floor, inf, log, pi
 from typing import Any, NamedTuple, cast
@@ -39,74 +39,79 @@ class Signal(NamedTuple):
     latest: float  # L, the newest value
     average: float  # E
     first: float  # the first E
-    typical: float  # A, moving average of earlier |L|
+    mean_abs: float  # A, moving average of earlier |L|
     center: float  # c of (16); 0 for losses
     span: float  # s of (16); 1 for losses
     step: int  # k, completed steps
     settings: Settings
+
+    @property
+    def typical(self) -> float:
+        """The name that ``mean_abs`` had in 0.1.0."""
+        return self.mean_abs
 
 
 Rule = Callable[[float, Signal], float]
 
 
 def trend(value: float, signal: Signal) -> float:
-    """Grow the rate by 2 % after an improvement, shrink it by 4 % after the opposite."""
+    """Grows the rate by 2 % after an improvement, shrinks it by 4 % after the opposite."""
     return value * (UP if signal.verdict > 0 else DOWN if signal.verdict < 0 else FLAT)  # (6)
 
 
 def variance(value: float, signal: Signal) -> float:
-    """Shrink the rate while the values are noisy; not cumulative."""
+    """Shrinks the rate while the values are noisy; not cumulative."""
     return 1 / (1 + signal.settings.noise_weight * signal.cv2)  # (7)
 
 
 def cosine(value: float, signal: Signal) -> float:
-    """Anneal once over ``cycle_length`` steps, then hold the floor."""
+    """Anneals once over ``cycle_length`` steps, then holds the floor."""
     return _anneal(min(signal.step, signal.settings.cycle_length), signal.settings.cycle_length, signal.settings)  # (8)
 
 
 def cosine_restart(value: float, signal: Signal) -> float:
-    """Anneal again and again, each cycle ``cycle_mult`` times as long as the one before."""
+    """Anneals again and again, each cycle ``cycle_mult`` times as long as the one before."""
     start, length = _cycle(signal.step, signal.settings.cycle_length, signal.settings.cycle_mult)
     return _anneal(signal.step - start, length, signal.settings)  # (9)
 
 
 def relative(value: float, signal: Signal) -> float:
-    """Lengthen the horizon by 2 % after an improvement, shorten it by 4 % after the opposite."""
+    """Lengthens the horizon by 2 % after an improvement, shortens it by 4 % after the opposite."""
     return value * (UP if signal.verdict > 0 else DOWN if signal.verdict < 0 else 1.0)  # (10)
 
 
 def inverse(value: float, signal: Signal) -> float:
-    """Lengthen the horizon as the loss falls: half the loss, twice the horizon."""
+    """Lengthens the horizon as the loss falls: half the loss, twice the horizon."""
     if signal.average <= 0 or signal.first <= 0:
         return value
     return signal.first / signal.average  # (11)
 
 
 def normalized(value: float, signal: Signal) -> float:
-    """Shorten the horizon where a loss stands out against the earlier ones."""
+    """Shortens the horizon where a loss stands out against the earlier ones."""
     size = abs(signal.latest)
     if size == 0:
-        return 1.0 if signal.typical == 0 else inf
-    return (1 + signal.typical / size) / 2  # (12)
+        return 1.0 if signal.mean_abs == 0 else inf
+    return (1 + signal.mean_abs / size) / 2  # (12)
 
 
 def stable(value: float, signal: Signal) -> float:
-    """Lengthen the horizon while the values are noisy; never below its base."""
+    """Lengthens the horizon while the values are noisy; never below its base."""
     return 1 + signal.settings.noise_weight * signal.cv2  # (13)
 
 
 def opposite_trend(value: float, signal: Signal) -> float:
-    """Decay less after an improvement, more after the opposite."""
+    """Decays less after an improvement, more after the opposite."""
     return value * (0.98 if signal.verdict > 0 else 1.02 if signal.verdict < 0 else 1.0)  # (14)
 
 
 def reward_trend(value: float, signal: Signal) -> float:
-    """Grow by 2 % when the reward rises, shrink by 4 % when it falls."""
+    """Grows by 2 % when the reward rises, shrinks by 4 % when it falls."""
     return value * (UP if signal.verdict > 0 else DOWN if signal.verdict < 0 else 1.0)  # (15)
 
 
 def scaling(value: float, signal: Signal) -> float:
-    """Follow the reward's distance from its centre, in units of its span."""
+    """Follows the reward's distance from its centre, in units of its span."""
     return 1 + (signal.average - signal.center) / signal.span  # (16)
 
 
@@ -116,7 +121,7 @@ def _anneal(step: float, length: float, settings: Settings) -> float:
 
 
 def _cycle(step: int, length: float, mult: float) -> tuple[float, float]:
-    """Start and length of the cycle that ``step`` lies in, without walking through the earlier ones."""
+    """Returns start and length of the cycle that ``step`` lies in."""
     if mult == 1:
         return step - step % length, length
     index = max(0, floor(log(1 + step * (mult - 1) / length, mult)) - 1)
@@ -139,7 +144,18 @@ RULES: dict[str, dict[str, Rule]] = {
 
 
 def register_rule(name: str, function: Rule, *, knob: str | None = None) -> None:
-    """Make ``function`` known as ``name``, as ``lr_rule="name"`` or ``"trend+name"``.
+    """Registers ``function`` as ``name``, for ``lr_rule="name"`` or ``"trend+name"``.
+
+    >>> import torch
+    >>> from adaptive_optimizer import AdaptiveOptimizer, register_rule
+    >>> register_rule("calm", lambda value, signal: 0.5 if signal.cv2 > 0.01 else 1.0, knob="lr")
+    >>> weight = torch.nn.Parameter(torch.ones(3))
+    >>> opt = AdaptiveOptimizer(torch.optim.SGD([weight], lr=0.1), lr_rule="calm")
+    >>> for loss in (1.0, 1.0, 3.0):
+    ...     opt.step_loss(loss)
+    ...     opt.step()
+    >>> opt.lr
+    0.05
 
     Args:
         name: letters, digits and underscores; not one that the knob has already.
@@ -166,11 +182,11 @@ def register_rule(name: str, function: Rule, *, knob: str | None = None) -> None
 
 
 def chosen(knob: str, rule: object, *, argument: str, combine: bool = False) -> dict[str, Rule]:
-    """The rules that ``rule`` names, ``"a+b"`` where ``combine``; in one order, however they were written.
+    """Returns the rules that ``rule`` names, ``"a+b"`` where ``combine``; in one order, however they were written.
 
     Raises:
         TypeError: ``rule`` is neither a name, a callable nor None.
-        ValueError: a part is unknown, twice there or empty.
+        ValueError: a part is unknown, named twice or empty.
     """
     if rule is None or rule == "none":
         return {}
@@ -196,33 +212,33 @@ ARGUMENTS = {
     "wd": "wd_rule",
     "reward": "reward_rule",
 }
-KEYS = {"lr": "lr", "momentum": "momentum", "beta1": "betas", "beta2": "betas", "alpha": "alpha", "wd": "weight decay"}
+KEYS = {**dict.fromkeys(("beta1", "beta2"), "betas"), "wd": "weight decay"}  # what users call a knob, if not as we do
 
 
 @dataclass(frozen=True)
-class Choice:
+class RuleSet:
     """The rules of every knob, by name; a knob without any has an empty dictionary."""
 
     rules: dict[str, dict[str, Rule]]
 
     @classmethod
-    def of(cls, lr: Any, momentum: Any, betas: Any, alpha: Any, wd: Any, reward: Any) -> "Choice":
-        """Look up what the arguments name.
+    def parse(
+        cls, lr_rule: Any, momentum_rule: Any, betas_rule: Any, alpha_rule: Any, wd_rule: Any, reward_rule: Any
+    ) -> "RuleSet":
+        """Looks up what the arguments of ``AdaptiveOptimizer`` name.
 
         Raises:
-            TypeError: a rule is no name, callable or None; ``betas`` is no pair.
-            ValueError: a rule is unknown, twice there or empty.
+            TypeError: a rule is no name, callable or None; ``betas_rule`` is no pair.
+            ValueError: a rule is unknown, named twice or empty.
         """
-        pair: Sequence[Any] = (None, None) if betas is None else betas
-        if not isinstance(betas, tuple | list | None) or len(pair) != 2:
-            raise TypeError(f"betas_rule must be a pair of rules, such as ('relative', 'variance'), got {betas!r}")
-        asked: dict[str, Any] = {"lr": lr, "momentum": momentum, "beta1": pair[0], "beta2": pair[1]}
-        asked |= {"alpha": alpha, "wd": wd, "reward": reward}
-        combine = ("lr", "reward")
+        pair: Sequence[Any] = (None, None) if betas_rule is None else betas_rule
+        if not isinstance(betas_rule, tuple | list | None) or len(pair) != 2:
+            raise TypeError(f"betas_rule must be a pair of rules, such as ('relative', 'variance'), got {betas_rule!r}")
+        asked = (lr_rule, momentum_rule, *pair, alpha_rule, wd_rule, reward_rule)
         return cls(
             {
-                knob: chosen(knob, rule, argument=ARGUMENTS[knob], combine=knob in combine)
-                for knob, rule in asked.items()
+                knob: chosen(knob, rule, argument=argument, combine=knob in ("lr", "reward"))
+                for (knob, argument), rule in zip(ARGUMENTS.items(), asked, strict=True)
             }
         )
 
@@ -236,25 +252,29 @@ class Choice:
         """For each argument with a rule: the rule's name, parts joined by "+"."""
         return {ARGUMENTS[knob]: "+".join(rules) for knob, rules in self.rules.items() if rules}
 
-    def of_present(self, present: set[str], optimizer: str, *, strict: bool) -> "Choice":
-        """The choice without rules for knobs that the optimizer lacks.
+    def for_groups(self, present: Sequence[Set[str]], optimizer: str, *, strict: bool) -> "RuleSet":
+        """Returns the rules that at least one parameter group can follow.
 
         Args:
-            present: the knobs it has.
+            present: the knobs of each group.
             optimizer: its name, for the message.
-            strict: refuse such rules instead.
+            strict: refuse the other rules instead of leaving them out.
 
         Raises:
-            ValueError: naming the rule, the optimizer and what it has.
+            ValueError: naming the rule, the optimizer and what each group has.
         """
         kept: dict[str, dict[str, Rule]] = {}
         for knob, rules in self.rules.items():
             needed = "lr" if knob == "reward" else knob
-            kept[knob] = rules if needed in present else {}
+            kept[knob] = rules if any(needed in knobs for knobs in present) else {}
             if strict and rules and not kept[knob]:
-                has = ", ".join(sorted({KEYS[each] for each in present})) or "none that a rule moves"
                 raise ValueError(
-                    f"{ARGUMENTS[knob]} must be None because {optimizer} has no {KEYS[needed]}, got "
-                    f"{'+'.join(rules)!r} (it has: {has}); drop the rule, or pass strict=False to let it rest"
+                    f"{ARGUMENTS[knob]} must be None because {optimizer} has no {KEYS.get(needed, needed)}, got "
+                    f"{'+'.join(rules)!r} ({_listed(present)}); drop the rule, or pass strict=False to ignore it"
                 )
-        return Choice(kept)
+        return RuleSet(kept)
+
+
+def _listed(present: Sequence[Set[str]]) -> str:
+    groups = [", ".join(sorted({KEYS.get(knob, knob) for knob in knobs})) or "no knob of a rule" for knobs in present]
+    return "; ".join(f"group {index} has: {knobs}" for index, knobs in enumerate(groups))

@@ -1,16 +1,17 @@
 """For Lightning: a callback that feeds each training loss, and a logged metric as the reward (extra ``lightning``)."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import lightning.pytorch as pl
 from torch import Tensor
 from torch.optim import Optimizer
 
 from adaptive_optimizer.adaptive_optimizer import AdaptiveOptimizer
+from adaptive_optimizer.integrations import unwrapped
 
 
 class AdaptiveCallback(pl.Callback):
-    """Feed an ``AdaptiveOptimizer`` that ``configure_optimizers`` returned.
+    """Feeds an ``AdaptiveOptimizer`` that ``configure_optimizers`` returned.
 
     The loss is taken before each backward pass, unscaled, so it acts on the step that follows. It works with automatic
     and with manual optimization (``self.manual_backward``). With ``accumulate_grad_batches=k`` give the optimizer
@@ -28,11 +29,11 @@ class AdaptiveCallback(pl.Callback):
         self.optimizer = optimizer
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        """Feed the loss."""
+        """Feeds the loss."""
         adaptive(trainer.optimizers, self.optimizer).step_loss(loss.detach())
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Feed the metric; Lightning's sanity check before training is no news."""
+        """Feeds the metric; the sanity-check run is ignored."""
         if self.reward is None or trainer.sanity_checking:
             return
         if self.reward not in trainer.callback_metrics:
@@ -44,19 +45,10 @@ class AdaptiveCallback(pl.Callback):
         adaptive(trainer.optimizers, self.optimizer).step_reward(value if self.larger_is_better else -value)
 
 
-def adaptive(optimizers: list[Optimizer], index: int) -> AdaptiveOptimizer:
-    """The ``AdaptiveOptimizer`` at ``index``, out of what the strategy may have wrapped around it.
+def adaptive(optimizers: Sequence[Optimizer], index: int) -> AdaptiveOptimizer:
+    """Returns the ``AdaptiveOptimizer`` at ``index``, out of what the strategy may have wrapped around it.
 
     Raises:
         TypeError: there is another optimizer.
     """
-    found: Any = optimizers[index]
-    while not isinstance(found, AdaptiveOptimizer):
-        inner = getattr(found, "optimizer", None)
-        if inner is None or inner is found:
-            raise TypeError(
-                f"optimizer {index} must be an AdaptiveOptimizer, got {type(found).__name__}; "
-                f"return one from configure_optimizers"
-            )
-        found = inner
-    return found
+    return unwrapped(optimizers[index], f"optimizer {index}", "return one from configure_optimizers")

@@ -6,10 +6,11 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from adaptive_optimizer.adaptive_optimizer import AdaptiveOptimizer
+from adaptive_optimizer.integrations import unwrapped
 
 
 class AdaptiveTrainerMixin:
-    """Put it before ``Trainer``, or a subclass of it: ``class MyTrainer(AdaptiveTrainerMixin, Trainer)``.
+    """A mix-in that stands before ``Trainer``, or a subclass of it: ``class MyTrainer(AdaptiveTrainerMixin, Trainer)``.
 
     Pass the optimizer as ``optimizers=(AdaptiveOptimizer(...), None)``; checkpoints hold its state. The loss of each
     micro batch is fed as ``training_step`` returns it, before the step. With ``gradient_accumulation_steps=k`` give the
@@ -19,7 +20,7 @@ class AdaptiveTrainerMixin:
     optimizer: Any
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Make Trainer's own training step, then feed its loss."""
+        """Makes Trainer's own training step, then feeds its loss."""
         parent: Any = super()
         loss: Tensor = parent.training_step(*args, **kwargs)
         adaptive(self.optimizer).step_loss(loss)
@@ -27,11 +28,11 @@ class AdaptiveTrainerMixin:
 
 
 class AdaptiveTrainer(AdaptiveTrainerMixin, Trainer):
-    """``Trainer``, feeding the loss to its ``AdaptiveOptimizer``."""
+    """``Trainer`` that feeds the loss to its ``AdaptiveOptimizer``."""
 
 
 class RewardCallback(TrainerCallback):
-    """Feed a metric of each evaluation as the reward.
+    """Feeds a metric of each evaluation as the reward.
 
     Args:
         reward: its name, for example "eval_accuracy".
@@ -43,7 +44,7 @@ class RewardCallback(TrainerCallback):
         self.larger_is_better = larger_is_better
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Feed the metric."""
+        """Feeds the metric."""
         metrics: dict[str, float] = kwargs["metrics"]
         if self.reward not in metrics:
             raise ValueError(f"reward must be one of {', '.join(sorted(metrics))}, got {self.reward!r}")
@@ -53,18 +54,10 @@ class RewardCallback(TrainerCallback):
             adaptive(optimizer).step_reward(value if self.larger_is_better else -value)
 
 
-def adaptive(optimizer: Any) -> AdaptiveOptimizer:
-    """The ``AdaptiveOptimizer`` inside what Accelerate wrapped around it.
+def adaptive(optimizer: object) -> AdaptiveOptimizer:
+    """Returns the ``AdaptiveOptimizer`` inside what Accelerate wrapped around it.
 
     Raises:
         TypeError: there is another optimizer.
     """
-    found = optimizer
-    while not isinstance(found, AdaptiveOptimizer):
-        found = getattr(found, "optimizer", None)
-        if found is None:
-            raise TypeError(
-                f"the trainer's optimizer must be an AdaptiveOptimizer, got {type(optimizer).__name__}; "
-                f"pass optimizers=(AdaptiveOptimizer(...), None)"
-            )
-    return found
+    return unwrapped(optimizer, "the trainer's optimizer", "pass optimizers=(AdaptiveOptimizer(...), None)")
