@@ -15,7 +15,7 @@ MACHINE = Machine(
 
 
 def make_run(
-    arm="adamw",
+    entry="adamw",
     seed=0,
     value=0.8,
     test=0.8,
@@ -29,7 +29,7 @@ def make_run(
         workload=workload,
         family=family,
         budget=BUDGET,
-        arm=arm,
+        entry=entry,
         params=params or {"lr": 0.001},
         seed=seed,
         data={"mnist5k": "x"},
@@ -57,12 +57,12 @@ def make_run(
     return Run(**fields).seal()
 
 
-def make_selection(arm="adamw", trials=None, **more):
+def make_selection(entry="adamw", trials=None, **more):
     fields = {
         "profile": "quick",
         "workload": "mnist5k-noise",
         "family": "gradient",
-        "arm": arm,
+        "entry": entry,
         "budget": BUDGET,
         "better": "higher",
         "metric": "accuracy",
@@ -85,17 +85,17 @@ def make_selection(arm="adamw", trials=None, **more):
     return Selection(**fields).seal()
 
 
-def make_study(arm="adamw", tests=(0.80, 0.81, 0.79, 0.80, 0.82), selection=None, **more):
+def make_study(entry="adamw", tests=(0.80, 0.81, 0.79, 0.80, 0.82), selection=None, **more):
     """A selection with all the runs it rests on, and its final and untuned runs."""
-    selection = selection or make_selection(arm)
+    selection = selection or make_selection(entry)
     records = [selection]
     for trial in selection.trials:
         for seed, value in zip(selection.tuning_seeds, trial.values, strict=True):
-            records.append(make_run(arm, seed, value, role="tune", params=trial.params))
+            records.append(make_run(entry, seed, value, role="tune", params=trial.params))
     for seed, test in zip(selection.final_seeds, tests, strict=True):
-        records.append(make_run(arm, seed, value=0.8, test=test, params=selection.chosen, **more))
+        records.append(make_run(entry, seed, value=0.8, test=test, params=selection.chosen, **more))
     for seed in selection.untuned_seeds:
-        records.append(make_run(arm, seed, value=0.6, test=0.61, role="untuned", params=selection.untuned))
+        records.append(make_run(entry, seed, value=0.6, test=0.61, role="untuned", params=selection.untuned))
     return records
 
 

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from bench.compare import digest, load_task, profile_for, seconds_of_run
+from bench.commands.own_task import seconds_of_run
+from bench.protocol.profiles import profile_for
 from bench.workloads.base import GradientTask
 from bench.workloads.data.splits import LeakError
+from bench.workloads.own_task import digest, load_task
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "my_task.py"
 BUDGET = {"steps": 4, "batch": 8, "evals": 2}

@@ -3,7 +3,7 @@ import torch
 from bench.methods.method import Setting
 from bench.methods.peers import PGPEDriver, eggroll_020
 from bench.methods.published_020 import TORCHEGGROLL_020, torcheggroll_020
-from bench.methods.table import METHODS, arms_of
+from bench.methods.table import METHODS, entries_of
 from bench.protocol.plan import studies
 from bench.protocol.profiles import PROFILES
 from bench.workloads.table import WORKLOADS
@@ -44,9 +44,9 @@ def total(members, generation):
 
 
 def test_a_peer_takes_part_only_where_it_is(monkeypatch, release):
-    assert "torcheggroll-0.2.0" in arms_of(WORKLOADS["cartpole"], "es", (), None)
+    assert "torcheggroll-0.2.0" in entries_of(WORKLOADS["cartpole"], "es", (), None)
     monkeypatch.delenv(TORCHEGGROLL_020)
-    assert "torcheggroll-0.2.0" not in arms_of(WORKLOADS["cartpole"], "es", (), None)
+    assert "torcheggroll-0.2.0" not in entries_of(WORKLOADS["cartpole"], "es", (), None)
 
 
 def test_asking_for_a_peer_that_is_not_there_says_what_is_missing(monkeypatch):

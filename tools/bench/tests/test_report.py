@@ -38,9 +38,9 @@ def records(fabricate):
 
 def test_verdicts_come_from_pairs(records):
     (result,) = analyse(records)
-    assert result.arm("thermolion").verdict == "better"
-    assert result.arm("adaptive-adamw").verdict == "tie"
-    assert result.arm("thermolion").comparison.mean == pytest.approx(0.101)
+    assert result.entry("thermolion").verdict == "better"
+    assert result.entry("adaptive-adamw").verdict == "tie"
+    assert result.entry("thermolion").comparison.mean == pytest.approx(0.101)
 
 
 def test_lower_is_better_turns_the_sign(fabricate):
@@ -48,7 +48,7 @@ def test_lower_is_better_turns_the_sign(fabricate):
         *fabricate.study("adamw", selection=fabricate.selection("adamw", better="lower")),
         *fabricate.study("thermolion", tests=BETTER, selection=fabricate.selection("thermolion", better="lower")),
     ]
-    assert analyse(records)[0].arm("thermolion").verdict == "worse"
+    assert analyse(records)[0].entry("thermolion").verdict == "worse"
 
 
 def test_the_sentence_says_better_tie_or_worse(records):
@@ -60,7 +60,7 @@ def test_the_sentence_says_better_tie_or_worse(records):
 
 
 def test_each_of_our_methods_has_a_claim_that_can_fail(records):
-    outcomes = {outcome.claim.arm: outcome.result for outcome in judge_all(analyse(records))}
+    outcomes = {outcome.claim.entry: outcome.result for outcome in judge_all(analyse(records))}
     assert outcomes["thermolion"] == "shown"
     assert outcomes["torcheggroll"] == "not measured"
     assert len(outcomes) == 5
@@ -70,9 +70,9 @@ def test_misses_are_counted_and_never_dropped(fabricate):
     selection = fabricate.selection(target=0.79)
     records = fabricate.study(selection=selection)
     records[-3] = fabricate.run(seed=4, value=0.5, test=0.5)  # the last final seed misses the target
-    arm = analyse(records)[0].arm("adamw")
-    assert arm.steps_to_target() == [10, 10, 10, 10, None]
-    assert arm.median_steps() == 10
+    entry = analyse(records)[0].entry("adamw")
+    assert entry.steps_to_target() == [10, 10, 10, 10, None]
+    assert entry.median_steps() == 10
 
 
 def test_the_page_is_complete_in_itself(records, tmp_path):
@@ -96,7 +96,7 @@ def test_the_page_is_made_from_the_records_alone(records, tmp_path, monkeypatch)
 
 def test_the_csv_has_a_line_per_arm(records):
     rows = list(csv.DictReader(io.StringIO(summary(analyse(records)))))
-    assert [row["arm"] for row in rows] == ["adamw", "thermolion", "adaptive-adamw"]
+    assert [row["entry"] for row in rows] == ["adamw", "thermolion", "adaptive-adamw"]
     assert rows[0]["verdict"] == "reference"
     assert float(rows[1]["difference"]) == pytest.approx(0.101)
     assert rows[1]["untuned_mean"] == "0.61"
@@ -107,8 +107,8 @@ def test_no_finished_study_is_no_report(fabricate, tmp_path):
         write([fabricate.run()], tmp_path)
 
 
-def flags(arm, records):
-    return analyse(records)[0].arm(arm).flags
+def flags(entry, records):
+    return analyse(records)[0].entry(entry).flags
 
 
 def test_a_clean_study_has_no_flag(records):
@@ -146,16 +146,16 @@ def test_a_test_read_in_tuning_and_a_missing_partner_are_flagged(fabricate):
 def test_divergence_counts_against_the_method(fabricate):
     records = [*fabricate.study("adamw"), *fabricate.study("lion", tests=BETTER)]
     records.append(fabricate.run("lion", 2, value=None))
-    arm = analyse(records)[0].arm("lion")
-    assert "diverged" in arm.flags
-    assert arm.verdict == "worse"
+    entry = analyse(records)[0].entry("lion")
+    assert "diverged" in entry.flags
+    assert entry.verdict == "worse"
 
 
 @pytest.mark.parametrize("diverging", [1, 5])
 def test_a_claim_of_a_method_that_diverges_more_is_refuted(diverging, fabricate):
     records = [*fabricate.study("adamw"), *fabricate.study("thermolion", tests=BETTER)]
     records += [fabricate.run("thermolion", seed, value=None) for seed in range(diverging)]
-    outcome = next(found for found in judge_all(analyse(records)) if found.claim.arm == "thermolion")
+    outcome = next(found for found in judge_all(analyse(records)) if found.claim.entry == "thermolion")
     assert outcome.result == "refuted"
     assert f"{diverging} of 5 runs diverged, 0 of AdamW" in outcome.detail
 
@@ -163,17 +163,17 @@ def test_a_claim_of_a_method_that_diverges_more_is_refuted(diverging, fabricate)
 def test_promises_are_corrected_for_their_number(fabricate):
     close = (0.81, 0.825, 0.792, 0.81, 0.845)  # p is 0.03 alone, 0.06 of two
     records = [*fabricate.study("adamw"), *fabricate.study("thermolion", tests=close)]
-    alone = {found.claim.arm: found for found in judge_all(analyse(records))}
+    alone = {found.claim.entry: found for found in judge_all(analyse(records))}
     assert alone["thermolion"].result == "shown"
     records += fabricate.study("aees-adamw", tests=(0.80, 0.82, 0.79, 0.80, 0.81), decisions=30)
-    together = {found.claim.arm: found for found in judge_all(analyse(records))}
+    together = {found.claim.entry: found for found in judge_all(analyse(records))}
     assert together["thermolion"].result == "not shown"
     assert "(Holm)" in together["thermolion"].detail
 
 
 def test_the_reference_stands_first_then_ours(fabricate):
-    records = [record for arm in ("lion", "thermolion", "adamw") for record in fabricate.study(arm)]
-    assert [arm.arm for arm in analyse(records)[0].arms] == ["adamw", "thermolion", "lion"]
+    records = [record for entry in ("lion", "thermolion", "adamw") for record in fabricate.study(entry)]
+    assert [entry.entry for entry in analyse(records)[0].entries] == ["adamw", "thermolion", "lion"]
 
 
 def test_a_flag_that_everyone_carries_is_said_once(fabricate):

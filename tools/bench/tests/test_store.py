@@ -82,7 +82,7 @@ def test_everything_that_matters_enters_the_key(fabricate):
     config = fabricate.run().config
     changes = [
         {"seed": 9},
-        {"arm": "lion"},
+        {"entry": "lion"},
         {"params": {"lr": 0.002}},
         {"budget": {"steps": 11, "batch": 4, "evals": 2}},
         {"data": {"mnist5k": "y"}},

@@ -5,7 +5,7 @@ import pytest
 import torch
 from bench.commands.replay import differences
 from bench.execute.train import Job, evaluation_steps, execute, warmup_cosine
-from bench.methods.table import METHODS, arms_of, importable
+from bench.methods.table import METHODS, entries_of, importable
 from bench.records.models import Config
 from bench.workloads.base import Budget
 from bench.workloads.table import WORKLOADS
@@ -13,8 +13,8 @@ from bench.workloads.table import WORKLOADS
 torch.set_num_threads(1)
 
 
-def job_for(arm, workload="diamonds", seed=0, role="final", budget=None, **params):
-    method = METHODS[arm.split("+")[0]]
+def job_for(entry, workload="diamonds", seed=0, role="final", budget=None, **params):
+    method = METHODS[entry.split("+")[0]]
     family = method.family
     used = budget or Budget(6, 16, 2)
     rewards = WORKLOADS[workload].rewards
@@ -22,41 +22,41 @@ def job_for(arm, workload="diamonds", seed=0, role="final", budget=None, **param
         workload=workload,
         family=family,
         budget=asdict(used),
-        arm=arm,
+        entry=entry,
         params={**method.trials(1, rewards)[0], **params},
         seed=seed,
     )
     return Job(config, role, "smoke")
 
 
-def run(arm, **settings):
-    job = job_for(arm, **settings)
+def run(entry, **settings):
+    job = job_for(entry, **settings)
     return execute(job, WORKLOADS[job.config.workload])
 
 
-GRADIENT = arms_of(WORKLOADS["diamonds"], "gradient", None, None)
+GRADIENT = entries_of(WORKLOADS["diamonds"], "gradient", None, None)
 
 
-@pytest.mark.parametrize("arm", GRADIENT)
-def test_a_replay_of_each_method_is_equal_to_the_bit(arm):
-    one, two = run(arm), run(arm)
+@pytest.mark.parametrize("entry", GRADIENT)
+def test_a_replay_of_each_method_is_equal_to_the_bit(entry):
+    one, two = run(entry), run(entry)
     assert one.status == "finished"
     assert differences(one, two) == []
-    assert one.cost.state_bytes > 0 or arm.startswith("aees") or arm == "sgd"
+    assert one.cost.state_bytes > 0 or entry.startswith("aees") or entry == "sgd"
 
 
-@pytest.mark.parametrize("arm", ["torcheggroll", "openai-es"])
+@pytest.mark.parametrize("entry", ["torcheggroll", "openai-es"])
 @pytest.mark.parametrize("workload", ["int4-mnist", "cartpole"])
-def test_a_replay_of_evolution_is_equal_to_the_bit(arm, workload):
-    one, two = (run(arm, workload=workload, budget=Budget(3, 16, 3)) for _ in range(2))
+def test_a_replay_of_evolution_is_equal_to_the_bit(entry, workload):
+    one, two = (run(entry, workload=workload, budget=Budget(3, 16, 3)) for _ in range(2))
     assert differences(one, two) == []
     assert one.cost.evaluations == 3 * 64
     assert (one.cost.env_steps > 0) == (workload == "cartpole")
 
 
-@pytest.mark.parametrize("arm", ["adamw", "adaptive-adamw"])
-def test_a_replay_of_reward_driven_control_is_equal_to_the_bit(arm):
-    one, two = (run(arm, workload="cartpole", budget=Budget(12, 16, 2)) for _ in range(2))
+@pytest.mark.parametrize("entry", ["adamw", "adaptive-adamw"])
+def test_a_replay_of_reward_driven_control_is_equal_to_the_bit(entry):
+    one, two = (run(entry, workload="cartpole", budget=Budget(12, 16, 2)) for _ in range(2))
     assert differences(one, two) == []
     assert one.cost.env_steps == 12 * 16 * 16
 
@@ -84,7 +84,7 @@ def test_a_seed_fixes_weights_batches_and_noise_for_all_methods(workload):
 
 
 def test_the_first_loss_of_every_method_is_the_same():
-    first = {run(arm, budget=Budget(1, 16, 1)).curve.loss[0] for arm in GRADIENT}
+    first = {run(entry, budget=Budget(1, 16, 1)).curve.loss[0] for entry in GRADIENT}
     assert len(first) == 1
 
 
@@ -120,8 +120,8 @@ def test_divergence_is_a_result():
 
 def test_a_controller_shows_its_decisions():
     budget = Budget(60, 16, 3)
-    for arm in ("aees-adamw", "adaptive-adamw", "adamw-plateau"):
-        record = run(arm, budget=budget)
+    for entry in ("aees-adamw", "adaptive-adamw", "adamw-plateau"):
+        record = run(entry, budget=budget)
         assert record.decisions is not None
         assert sum(record.arms.values()) >= record.decisions > 0
         assert all(len(values) == 3 for values in record.trace.values())

@@ -42,7 +42,7 @@ def run_command(
     plain: Plain = False,
 ) -> None:
     """Tune every method alike, run the final seeds, write records.jsonl, summary.csv and report.html."""
-    from bench.commands.actions import run_profile
+    from bench.commands.run import run_profile
 
     raise typer.Exit(run_profile(profile, _names(methods), _names(workloads), workers, device, executor, out, plain))
 
@@ -53,7 +53,7 @@ def report_command(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("outputs/bench/report"),
 ) -> None:
     """Write summary.csv, report.html and the figures from records alone."""
-    from bench.commands.actions import write_report
+    from bench.commands.run import write_report
 
     raise typer.Exit(write_report(records, out))
 
@@ -66,7 +66,7 @@ def replay_command(
     ] = None,
 ) -> None:
     """Make one recorded run again and compare its curve to the bit."""
-    from bench.commands.actions import replay
+    from bench.commands.replay import replay
 
     raise typer.Exit(replay(run, records or []))
 
@@ -78,7 +78,7 @@ def speed_command(
     records: Annotated[Path | None, typer.Option(help="Append JSON lines to this file.")] = None,
 ) -> None:
     """Time every package beside its peers: ratios within one process, peak memory, percent of pure inference."""
-    from bench.commands.actions import speed
+    from bench.commands.speed import speed
 
     raise typer.Exit(speed(package, device, records))
 
@@ -96,7 +96,7 @@ def compare_command(
     plain: Plain = False,
 ) -> None:
     """Put your own task through the same protocol."""
-    from bench.commands.actions import compare
+    from bench.commands.own_task import compare
 
     raise typer.Exit(compare(task, steps, batch, _names(methods), seeds, trials, workers, out, plain))
 
@@ -104,7 +104,7 @@ def compare_command(
 @app.command("list")
 def list_command() -> None:
     """Show profiles, workloads and methods."""
-    from bench.commands.actions import show_lists
+    from bench.commands.listing import show_lists
 
     show_lists()
 
@@ -126,7 +126,7 @@ def publish_command(
     root: Annotated[Path, typer.Option(help="The workspace.")] = Path(),
 ) -> None:
     """For maintainers: write the docs' evidence page, its figures and the READMEs' tables from records."""
-    from bench.commands.actions import guarded
+    from bench.commands.console import guarded
 
     def act() -> int:
         from bench.commands.publish import publish

@@ -12,7 +12,8 @@ from bench.methods.table import REFERENCE
 from bench.protocol.plan import speed_here
 from bench.records.models import Run
 from bench.records.store import read_many
-from bench.report.analysis import WorkloadResult, analyse
+from bench.report.analysis import analyse
+from bench.report.results import WorkloadResult
 
 SHARE = 0.7
 
@@ -43,7 +44,7 @@ def fix(records: list[Path], what: str) -> int:
 
 def target_of(result: WorkloadResult) -> dict[str, float]:
     """The target of one workload, from its reference alone."""
-    reference = result.arm(REFERENCE[result.family])
+    reference = result.entry(REFERENCE[result.family])
     if reference is None or result.profile in ("smoke", "compare"):
         return {}
     curves = [run.curve for run in reference.finals.values()]
@@ -52,7 +53,7 @@ def target_of(result: WorkloadResult) -> dict[str, float]:
 
 
 def costs_of(runs: list[Run], speed: float) -> dict[str, dict[str, float]]:
-    """Median CPU seconds of a run, by profile and workload, by arm.
+    """Median CPU seconds of a run, by profile and workload, by entry.
 
     ``speed`` is this machine's time over that of the machine whose costs are known: new ones join the old in its unit.
     """
@@ -60,8 +61,8 @@ def costs_of(runs: list[Run], speed: float) -> dict[str, dict[str, float]]:
     for run in runs:
         if run.profile != "compare":
             place = f"{run.profile}/{run.config.workload}/{run.config.family}"
-            taken.setdefault(place, {}).setdefault(run.config.arm, []).append(run.cost.total_cpu)
+            taken.setdefault(place, {}).setdefault(run.config.entry, []).append(run.cost.total_cpu)
     return {
-        place: {arm: round(statistics.median(seconds) / speed, 3) for arm, seconds in arms.items()}
-        for place, arms in taken.items()
+        place: {entry: round(statistics.median(seconds) / speed, 3) for entry, seconds in entries.items()}
+        for place, entries in taken.items()
     }

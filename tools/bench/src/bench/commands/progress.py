@@ -12,7 +12,7 @@ from rich.text import Text
 from bench.execute.engine import View
 from bench.execute.events import Advanced, Lost
 from bench.execute.train import Job
-from bench.methods.method import split_arm
+from bench.methods.method import split_entry
 from bench.methods.table import METHODS, title
 from bench.protocol.plan import cpu_seconds, run_seconds
 from bench.protocol.study import Study
@@ -42,7 +42,7 @@ class Remaining:
 
     def count(self, study: Study, job: Job, made: bool) -> None:
         """A run is done: made now, or found finished."""
-        planned = run_seconds(study, job.config.arm, self._speed)
+        planned = run_seconds(study, job.config.entry, self._speed)
         name = self._name(study)
         self.done[name] = min(self.total[name], self.done[name] + planned)
         if made:
@@ -80,7 +80,7 @@ class Lines(View):
         outcome = "diverged" if run.value is None else f"{study.workload.metric} {run.value:.4g}"
         setting = " ".join(f"{name}={value}" for name, value in job.config.params.items())
         self.console.print(
-            f"[{self._count}/{self._total}] {study.workload.id} {title(job.config.arm)} {job.role} {setting} "
+            f"[{self._count}/{self._total}] {study.workload.id} {title(job.config.entry)} {job.role} {setting} "
             f"seed {job.config.seed}: {outcome}, {run.cost.total_cpu:.1f} s CPU, "
             f"{clock(self.remaining.seconds())} left",
             markup=False,
@@ -92,7 +92,7 @@ class Lines(View):
         """One line."""
         note = ", on the edge of its grid" if selection.edge else ""
         self.console.print(
-            f"  {study.workload.id}: {title(selection.arm)} tuned to {selection.chosen}{note}",
+            f"  {study.workload.id}: {title(selection.entry)} tuned to {selection.chosen}{note}",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -104,7 +104,7 @@ class Lines(View):
 
 
 class Tally:
-    """What the live table shows of one arm of one study."""
+    """What the live table shows of one entry of one study."""
 
     def __init__(self) -> None:
         self.tuned = 0
@@ -131,13 +131,13 @@ class LiveTable(View):
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Give it back, the last table standing."""
+        """Give it back, the last table left on it."""
         self._live.__exit__(None, None, None)
 
-    def _tally(self, study: Study, arm: str) -> Tally:
+    def _tally(self, study: Study, entry: str) -> Tally:
         name = f"{study.workload.id}/{study.family}"
         self._studies[name] = study
-        return self._tallies.setdefault(name, {arm: Tally() for arm in study.arms})[arm]
+        return self._tallies.setdefault(name, {entry: Tally() for entry in study.entries})[entry]
 
     def found(self, study: Study, job: Job, run: Run) -> None:
         """Count it."""
@@ -152,7 +152,7 @@ class LiveTable(View):
     def _add(self, study: Study, job: Job, run: Run, made: bool) -> None:
         self._count += 1
         self.remaining.count(study, job, made)
-        tally = self._tally(study, job.config.arm)
+        tally = self._tally(study, job.config.entry)
         if run.value is None:
             tally.diverged += 1
         elif job.role == "tune":
@@ -165,7 +165,7 @@ class LiveTable(View):
     def selected(self, study: Study, selection: Selection) -> None:
         """Show what tuning chose."""
         chosen = ", ".join(f"{name} {value}" for name, value in selection.chosen.items())
-        self._tally(study, selection.arm).chosen = chosen + (" (edge)" if selection.edge else "")
+        self._tally(study, selection.entry).chosen = chosen + (" (edge)" if selection.edge else "")
 
     def advanced(self, event: Advanced) -> None:
         """Remember how far a run is."""
@@ -184,25 +184,25 @@ class LiveTable(View):
         )
         parts: list[Text | Table | ProgressBar] = [head, ProgressBar(total=1.0, completed=share, width=72)]
         if self._current:
-            parts.append(self._arms(self._studies[self._current], self._tallies[self._current]))
+            parts.append(self._entries(self._studies[self._current], self._tallies[self._current]))
         for event in list(self._running.values())[-2:]:
             value = "" if event.value is None else f", {event.value:.4g}"
-            parts.append(Text(f"  running: {title(event.job.config.arm)}, {event.share:.0%}{value}", style="dim"))
+            parts.append(Text(f"  running: {title(event.job.config.entry)}, {event.share:.0%}{value}", style="dim"))
         return Group(*parts)
 
-    def _arms(self, study: Study, tallies: dict[str, Tally]) -> Table:
+    def _entries(self, study: Study, tallies: dict[str, Tally]) -> Table:
         table = Table(title=f"{study.name}: {study.workload.metric}, {study.workload.better} is better")
         for name in ("method", "tuning runs", "best so far", "chosen", "final seeds", "test, mean"):
             table.add_column(name, justify="left" if name in ("method", "chosen") else "right")
-        for arm, tally in tallies.items():
+        for entry, tally in tallies.items():
             mean = math.fsum(tally.final) / len(tally.final) if tally.final else None
             table.add_row(
-                title(arm),
+                title(entry),
                 str(tally.tuned) + (f" ({tally.diverged} diverged)" if tally.diverged else ""),
                 "" if tally.best is None else f"{tally.best:.4g}",
                 tally.chosen,
                 str(len(tally.final)),
                 "" if mean is None else f"{mean:.4g}",
-                style="bold" if METHODS[split_arm(arm)[0]].ours else "",
+                style="bold" if METHODS[split_entry(entry)[0]].ours else "",
             )
         return table

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from bench.records.store import read_many
 from bench.report import figures, figures_control
-from bench.report.analysis import WorkloadResult, analyse
+from bench.report.analysis import analyse
 from bench.report.claims import CLAIMS
 from bench.report.pages import PACKAGES, evidence, of_package, overview
+from bench.report.results import WorkloadResult
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 
@@ -24,9 +25,9 @@ def generated(root: Path, records: list[Path]) -> dict[Path, str]:
     """
     results = published_results(records)
     texts = {root / "docs" / "evidence.md": evidence(results)}
-    arms = ["adamw", *PACKAGES.values()]
-    gradient = [result for result in results if result.family == "gradient" and len(result.arms) > 2]
-    sections = {root / "README.md": overview(gradient, arms)}
+    entries = ["adamw", *PACKAGES.values()]
+    gradient = [result for result in results if result.family == "gradient" and len(result.entries) > 2]
+    sections = {root / "README.md": overview(gradient, entries)}
     sections |= {root / "packages" / name / "README.md": of_package(name, results) for name in PACKAGES}
     for path, lines in sections.items():
         texts[path] = replaced(path, path.read_text(encoding="utf-8"), lines)
@@ -39,7 +40,7 @@ def published_results(records: list[Path]) -> list[WorkloadResult]:
     Raises:
         ValueError: there is none.
     """
-    results = [result for result in analyse(read_many(records)) if result.arms]
+    results = [result for result in analyse(read_many(records)) if result.entries]
     if not results:
         raise ValueError(f"records must hold at least one finished study, got none in {', '.join(map(str, records))}")
     return results
@@ -59,12 +60,12 @@ def replaced(path: Path, text: str, lines: list[str]) -> str:
 
 def claimed(results: list[WorkloadResult]) -> dict[str, WorkloadResult]:
     """For each package whose method was compared, the result on which its promise can fail."""
-    packages = {arm: package for package, arm in PACKAGES.items()}
+    packages = {entry: package for package, entry in PACKAGES.items()}
     return {
-        packages[claim.arm]: result
+        packages[claim.entry]: result
         for claim in CLAIMS
         for result in reversed(results)
-        if result.workload == claim.workload and (mine := result.arm(claim.arm)) is not None and mine.comparison
+        if result.workload == claim.workload and (mine := result.entry(claim.entry)) is not None and mine.comparison
     }
 
 

@@ -1,8 +1,12 @@
 """Make a recorded run again: on the CPU it must give the same numbers to the bit."""
 
+from pathlib import Path
+
+from bench.commands.console import console, guarded
 from bench.execute.train import Job
 from bench.execute.work import warm_up, work
 from bench.records.models import Run
+from bench.records.store import read_many
 from bench.workloads.table import WORKLOADS
 
 
@@ -56,3 +60,19 @@ def differences(old: Run, new: Run) -> list[str]:
         note += f"; recorded at revision {old.machine.revision}, now at {new.machine.revision}"
         found.append(f"recorded on {old.machine.cpu}, now on {new.machine.cpu}; {note}")
     return found
+
+
+def replay(run: str, records: list[Path]) -> int:
+    """`bench replay`."""
+
+    def act() -> int:
+        paths = records or sorted(Path("outputs/bench").rglob("records.jsonl"))
+        old = find(run, [record for record in read_many(paths) if isinstance(record, Run)])
+        console.print(
+            f"{old.key}: {old.config.workload}, {old.config.entry}, {old.config.params}, seed {old.config.seed}"
+        )
+        differences = make_again(old)
+        console.print("\n".join(differences) or "equal to the bit: curve, validation and test", markup=False)
+        return 1 if differences else 0
+
+    return guarded(act)

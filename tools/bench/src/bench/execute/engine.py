@@ -132,7 +132,7 @@ class Engine:
         del self._running[key]
         active = next(active for active in self._active if key in active.waiting)
         if isinstance(event, Failed):
-            raise RunFailedError(f"{event.job.config.workload}, {event.job.config.arm}: {event.reason}")
+            raise RunFailedError(f"{event.job.config.workload}, {event.job.config.entry}: {event.reason}")
         if isinstance(event, Lost):
             self._lost[key] = self._lost.get(key, 0) + 1
             if self._lost[key] > 1:

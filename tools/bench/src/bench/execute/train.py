@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from bench.methods.driver import Driver, EvolutionDriver
-from bench.methods.method import Method, Setting, split_arm
+from bench.methods.method import Method, Setting, split_entry
 from bench.methods.table import METHODS
 from bench.records import machine
 from bench.records.models import Config, Cost, Curve, Machine, Role, Run
@@ -52,7 +52,7 @@ def execute(job: Job, workload: Workload, report: Report = lambda share, value: 
     """
     torch.set_num_threads(1)
     config = job.config
-    name, cosine = split_arm(config.arm)
+    name, cosine = split_entry(config.entry)
     method = METHODS[name]
     with seeded(config.seed):
         progress = Progress(time.process_time(), time.perf_counter())
@@ -63,7 +63,7 @@ def execute(job: Job, workload: Workload, report: Report = lambda share, value: 
         elif isinstance(task, PopulationTask) and isinstance(driver, EvolutionDriver):
             _evolve(task, driver, config, progress, report)
         else:
-            raise TypeError(f"{config.arm} cannot run the {config.family} form of {config.workload}")
+            raise TypeError(f"{config.entry} cannot run the {config.family} form of {config.workload}")
         return _record(job, workload, method, task, driver, progress)
 
 

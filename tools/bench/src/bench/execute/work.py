@@ -13,7 +13,7 @@ from bench.workloads.table import WORKLOADS
 def workload_of(job: Job) -> Workload:
     """The workload of a job: from the table, or from the user's file."""
     if job.task_path:
-        from bench.compare import load_task
+        from bench.workloads.own_task import load_task
 
         return load_task(job.task_path, job.config.budget)
     return WORKLOADS[job.config.workload]

@@ -76,7 +76,7 @@ class Method:
         return self.reward_knob if rewards and self.reward_knob is not None else self.knob
 
 
-def split_arm(arm: str) -> tuple[str, bool]:
+def split_entry(entry: str) -> tuple[str, bool]:
     """``"adamw+cosine"`` is AdamW under the common warm-up and cosine."""
-    name, _, schedule = arm.partition("+")
+    name, _, schedule = entry.partition("+")
     return name, schedule == "cosine"

@@ -3,7 +3,7 @@
 import importlib.util
 
 from bench.methods.evolution import EVOLUTION
-from bench.methods.method import Method, split_arm
+from bench.methods.method import Method, split_entry
 from bench.methods.ours import OURS
 from bench.methods.peers import PEERS
 from bench.methods.published import PUBLISHED
@@ -14,39 +14,41 @@ METHODS: dict[str, Method] = {method.id: method for method in (*PUBLISHED, *OURS
 REFERENCE: dict[Family, str] = {"gradient": "adamw", "es": "openai-es"}
 
 
-def title(arm: str) -> str:
-    """What the report calls an arm."""
-    name, cosine = split_arm(arm)
+def title(entry: str) -> str:
+    """What the report calls an entry."""
+    name, cosine = split_entry(entry)
     return METHODS[name].title + (" + cosine" if cosine else "")
 
 
-def reference_of(arm: str, family: Family, present: set[str]) -> str:
-    """The arm that an arm is compared with: tuned alike, and under the same schedule where that was run."""
+def reference_of(entry: str, family: Family, present: set[str]) -> str:
+    """The entry that an entry is compared with: tuned alike, and under the same schedule where that was run."""
     plain = REFERENCE[family]
     scheduled = f"{plain}+cosine"
-    return scheduled if arm.endswith("+cosine") and arm != scheduled and scheduled in present else plain
+    return scheduled if entry.endswith("+cosine") and entry != scheduled and scheduled in present else plain
 
 
-def arms_of(workload: Workload, family: Family, cosine: tuple[str, ...] | None, chosen: set[str] | None) -> list[str]:
+def entries_of(
+    workload: Workload, family: Family, cosine: tuple[str, ...] | None, chosen: set[str] | None
+) -> list[str]:
     """Arms of one family on one workload.
 
     Args:
         workload: its ``only`` restricts the methods.
         family: gradient or es.
         cosine: methods that also run under the common schedule; None is all for which it makes sense.
-        chosen: the user's choice of arms or methods; the reference always takes part.
+        chosen: the user's choice of entries or methods; the reference always takes part.
     """
     methods = [method for method in METHODS.values() if method.family == family and method.available]
     if family in workload.only:
         methods = [method for method in methods if method.id in workload.only[family]]
-    arms: list[str] = []
+    entries: list[str] = []
     for method in methods:
-        arms.append(method.id)
+        entries.append(method.id)
         if method.cosine and not workload.rewards and (cosine is None or method.id in cosine):
-            arms.append(f"{method.id}+cosine")
+            entries.append(f"{method.id}+cosine")
     if chosen is None:
-        return arms
-    return [arm for arm in arms if arm in chosen or arm == REFERENCE[family]]
+        return entries
+    return [entry for entry in entries if entry in chosen or entry == REFERENCE[family]]
 
 
 def importable(workload: Workload) -> bool:

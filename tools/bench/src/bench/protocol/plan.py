@@ -8,8 +8,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from bench.methods.method import split_arm
-from bench.methods.table import METHODS, arms_of, importable, with_extra
+from bench.methods.method import split_entry
+from bench.methods.table import METHODS, entries_of, importable, with_extra
 from bench.protocol.profiles import Profile
 from bench.protocol.study import Study
 from bench.records.models import Family, Run
@@ -27,7 +27,7 @@ def studies(
         ValueError: a name is unknown, or nothing is left.
     """
     _refuse_unknown(workloads, WORKLOADS, "workload")
-    _refuse_unknown((split_arm(name)[0] for name in methods), METHODS, "method")
+    _refuse_unknown((split_entry(name)[0] for name in methods), METHODS, "method")
     _refuse_missing(methods)
     for name in workloads:
         if not importable(WORKLOADS[name]):
@@ -39,9 +39,9 @@ def studies(
         if profile.name not in workload.budgets or not importable(workload):
             continue
         for family in workload.budgets[profile.name]:
-            arms = arms_of(workload, family, profile.cosine, chosen)
+            entries = entries_of(workload, family, profile.cosine, chosen)
             target = targets().get(f"{profile.name}/{name}/{family}")
-            found.append(Study(profile, workload, family, arms, device, target, workers))
+            found.append(Study(profile, workload, family, entries, device, target, workers))
     if not found:
         raise ValueError(f"profile {profile.name} has none of the workloads asked for; see bench list")
     return found
@@ -64,7 +64,7 @@ def _refuse_unknown(names: Iterable[str], table: Iterable[str], kind: str) -> No
 
 
 def _refuse_missing(methods: Iterable[str]) -> None:
-    for method in (METHODS[split_arm(name)[0]] for name in methods):
+    for method in (METHODS[split_entry(name)[0]] for name in methods):
         if not method.available:
             raise ValueError(
                 f"{method.id} needs {method.needs}, which is not here: {with_extra(method.needs)}"
@@ -85,18 +85,18 @@ def targets() -> dict[str, float]:
     return fixed
 
 
-def run_seconds(study: Study, arm: str, speed: float) -> float:
+def run_seconds(study: Study, entry: str, speed: float) -> float:
     """CPU seconds of one run on a machine ``speed`` times as slow as the one of ``costs.json``."""
-    known = known_cost(study.profile.name, study.workload.id, study.family, arm)
+    known = known_cost(study.profile.name, study.workload.id, study.family, entry)
     return study.run_seconds if known is None else speed * known
 
 
-def known_cost(profile: str, workload: str, family: Family, arm: str) -> float | None:
+def known_cost(profile: str, workload: str, family: Family, entry: str) -> float | None:
     """CPU seconds of one run on the machine of ``costs.json``; None where it knows nothing of the workload."""
     costs: dict[str, dict[str, float]] = _resource("costs.json")["seconds"]
     known = costs.get(f"{profile}/{workload}/{family}")
     if known is not None:
-        return known.get(arm) or known.get(split_arm(arm)[0]) or max(known.values())
+        return known.get(entry) or known.get(split_entry(entry)[0]) or max(known.values())
     if workload not in WORKLOADS:
         return None
     budgets = WORKLOADS[workload].budgets
@@ -105,7 +105,7 @@ def known_cost(profile: str, workload: str, family: Family, arm: str) -> float |
         if known is not None:
             mine = budgets[profile][family]
             ratio = mine.steps * mine.batch / (budget[family].steps * budget[family].batch)
-            return ratio * (known.get(arm) or known.get(split_arm(arm)[0]) or max(known.values()))
+            return ratio * (known.get(entry) or known.get(split_entry(entry)[0]) or max(known.values()))
     return None
 
 
@@ -115,16 +115,16 @@ def alike(finished: Iterable[Run]) -> Counter[str]:
 
 
 def left_to_run(study: Study, finished: Counter[str]) -> dict[str, int]:
-    """Runs per arm that a study still asks for, when those counted by `alike` are in the record file."""
+    """Runs per entry that a study still asks for, when those counted by `alike` are in the record file."""
     return {
-        arm: max(0, count - finished[study.job(arm, {}, 0, "tune").config.key])
-        for arm, count in study.expected_runs().items()
+        entry: max(0, count - finished[study.job(entry, {}, 0, "tune").config.key])
+        for entry, count in study.expected_runs().items()
     }
 
 
 def cpu_seconds(study: Study, runs: Mapping[str, int], speed: float) -> float:
-    """CPU seconds that ``runs`` per arm take on a machine ``speed`` times as slow as the one of ``costs.json``."""
-    return sum(count * run_seconds(study, arm, speed) for arm, count in runs.items())
+    """CPU seconds that ``runs`` per entry take on a machine ``speed`` times as slow as the one of ``costs.json``."""
+    return sum(count * run_seconds(study, entry, speed) for entry, count in runs.items())
 
 
 def speed_here() -> float:

@@ -83,3 +83,15 @@ PROFILES = {
         ),
     )
 }
+
+
+def profile_for(seeds: int, trials: int) -> Profile:
+    """The protocol of a comparison: that of quick, with the number of seeds and trials chosen by the user."""
+    return Profile(
+        "compare",
+        "your own task",
+        (),
+        trials=trials,
+        final_seeds=tuple(range(seeds)),
+        untuned_seeds=tuple(range(min(2, seeds))),
+    )

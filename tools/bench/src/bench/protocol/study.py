@@ -1,4 +1,4 @@
-"""One workload's study: tune every arm alike, widen once for everyone, then run the final and the untuned seeds.
+"""One workload's study: tune every entry alike, widen once for everyone, then run the final and the untuned seeds.
 
 A study is a generator. It yields the jobs it needs next and receives their runs; it never knows where they ran, or
 whether they were found finished in the record file.
@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass
 
 from bench.execute.train import Job
-from bench.methods.method import Method, split_arm
+from bench.methods.method import Method, split_entry
 from bench.methods.table import METHODS
 from bench.protocol.profiles import Profile
 from bench.records.models import Config, Family, Role, Run, Selection, Trial, Value
@@ -29,12 +29,12 @@ class Need:
 
 @dataclass(frozen=True)
 class Study:
-    """One family of arms on one workload under one profile."""
+    """One family of entries on one workload under one profile."""
 
     profile: Profile
     workload: Workload
     family: Family
-    arms: list[str]
+    entries: list[str]
     device: str = "cpu"
     target: float | None = None
     workers: int = 1
@@ -47,14 +47,14 @@ class Study:
         """What a progress line calls it."""
         return f"{self.workload.title}" + (" (evolution)" if self.family == "es" else "")
 
-    def job(self, arm: str, params: Setting, seed: int, role: Role) -> Job:
+    def job(self, entry: str, params: Setting, seed: int, role: Role) -> Job:
         """One run of this study."""
         budget = self.workload.budgets[self.profile.name][self.family]
         config = Config(
             workload=self.workload.id,
             family=self.family,
             budget=asdict(budget),
-            arm=arm,
+            entry=entry,
             params=params,
             seed=seed,
             device=self.device,
@@ -64,44 +64,46 @@ class Study:
         return Job(config, role, self.profile.name, self.workers, self.task_path)
 
     def expected_runs(self) -> dict[str, int]:
-        """Runs per arm if everyone is widened, which is what nearly always happens."""
+        """Runs per entry if everyone is widened, which is what nearly always happens."""
         profile = self.profile
         tuning = (profile.trials + profile.widen) * len(profile.tuning_seeds)
-        return dict.fromkeys(self.arms, tuning + len(profile.final_seeds) + len(profile.untuned_seeds))
+        return dict.fromkeys(self.entries, tuning + len(profile.final_seeds) + len(profile.untuned_seeds))
 
     def go(self) -> Generator[Need, Runs, None]:
         """The whole protocol."""
         count, workload = self.profile.trials, self.workload
-        settings = {arm: self._method(arm).trials(count, workload.rewards, workload.lr_factor) for arm in self.arms}
+        settings = {
+            entry: self._method(entry).trials(count, workload.rewards, workload.lr_factor) for entry in self.entries
+        }
         runs = dict((yield Need(self._tuning_jobs(settings), [])))
-        tried = {arm: self._trials(arm, settings[arm], runs) for arm in self.arms}
+        tried = {entry: self._trials(entry, settings[entry], runs) for entry in self.entries}
         widened = self.profile.widen and any(on_edge(self._ranked(trials)) for trials in tried.values())
         if widened:
-            more = {arm: [one_more(self._ranked(trials))] for arm, trials in tried.items()}
+            more = {entry: [one_more(self._ranked(trials))] for entry, trials in tried.items()}
             runs.update((yield Need(self._tuning_jobs(more), [])))
-            tried = {arm: [*trials, *self._trials(arm, more[arm], runs)] for arm, trials in tried.items()}
-        selections = [self._select(arm, trials, widened) for arm, trials in tried.items()]
+            tried = {entry: [*trials, *self._trials(entry, more[entry], runs)] for entry, trials in tried.items()}
+        selections = [self._select(entry, trials, widened) for entry, trials in tried.items()]
         yield Need(self._final_jobs(selections), selections)
 
-    def _method(self, arm: str) -> Method:
-        return METHODS[split_arm(arm)[0]]
+    def _method(self, entry: str) -> Method:
+        return METHODS[split_entry(entry)[0]]
 
     def _tuning_jobs(self, settings: Mapping[str, list[Setting]]) -> list[Job]:
-        """Setting by setting, arm by arm: the first results of all arms come first."""
+        """Setting by setting, entry by entry: the first results of all entries come first."""
         longest = max(len(some) for some in settings.values())
         return [
-            self.job(arm, some[i], seed, "tune")
+            self.job(entry, some[i], seed, "tune")
             for i in range(longest)
-            for arm, some in settings.items()
+            for entry, some in settings.items()
             if i < len(some)
             for seed in self.profile.tuning_seeds
         ]
 
-    def _trials(self, arm: str, settings: list[Setting], runs: Runs) -> list[Trial]:
+    def _trials(self, entry: str, settings: list[Setting], runs: Runs) -> list[Trial]:
         seeds = self.profile.tuning_seeds
         return [
             Trial(
-                params=setting, values=[runs[self.job(arm, setting, seed, "tune").config.key].value for seed in seeds]
+                params=setting, values=[runs[self.job(entry, setting, seed, "tune").config.key].value for seed in seeds]
             )
             for setting in settings
         ]
@@ -109,14 +111,14 @@ class Study:
     def _ranked(self, trials: list[Trial]) -> list[Trial]:
         return ranked(trials, self.workload.better)
 
-    def _select(self, arm: str, trials: list[Trial], widened: bool) -> Selection:
+    def _select(self, entry: str, trials: list[Trial], widened: bool) -> Selection:
         best_first = self._ranked(trials)
         profile, budget = self.profile, self.workload.budgets[self.profile.name][self.family]
         return Selection(
             profile=profile.name,
             workload=self.workload.id,
             family=self.family,
-            arm=arm,
+            entry=entry,
             budget=asdict(budget),
             better=self.workload.better,
             metric=self.workload.metric,
@@ -126,7 +128,7 @@ class Study:
             final_seeds=list(profile.final_seeds),
             untuned_seeds=list(profile.untuned_seeds),
             chosen=best_first[0].params,
-            untuned=self._method(arm).untuned_setting(self.workload.rewards),
+            untuned=self._method(entry).untuned_setting(self.workload.rewards),
             widened=widened,
             edge=on_edge(best_first),
         )
@@ -137,11 +139,11 @@ class Study:
             job.config.key: job
             for seed in self.profile.final_seeds
             for selection in selections
-            for job in [self.job(selection.arm, selection.chosen, seed, "final")]
+            for job in [self.job(selection.entry, selection.chosen, seed, "final")]
         }
         for seed in self.profile.untuned_seeds:
             for selection in selections:
-                job = self.job(selection.arm, selection.untuned, seed, "untuned")
+                job = self.job(selection.entry, selection.untuned, seed, "untuned")
                 jobs.setdefault(job.config.key, job)
         return list(jobs.values())
 

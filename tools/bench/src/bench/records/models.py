@@ -8,12 +8,13 @@ import hashlib
 import json
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 PROTOCOL = 1  # raise it when a run of equal config would no longer give equal numbers
 Value = float | int | str | bool
 Role = Literal["tune", "final", "untuned", "compare"]
 Family = Literal["gradient", "es"]
+Entry = Annotated[str, Field(validation_alias=AliasChoices("entry", "arm"), serialization_alias="arm")]
 
 
 def canonical(data: object) -> str:
@@ -29,7 +30,7 @@ def digest_of(data: object) -> str:
 class Frozen(BaseModel):
     """A record part: no unknown keys, no later changes; NaN and infinity survive as strings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", serialize_by_alias=True)
 
 
 class Config(Frozen):
@@ -38,7 +39,9 @@ class Config(Frozen):
     workload: str
     family: Family
     budget: dict[str, int]  # steps, batch, evals
-    arm: str  # a method, or a method with "+cosine"
+    entry: str = Field(
+        validation_alias=AliasChoices("entry", "arm"), serialization_alias="arm"
+    )  # a method; in records of protocol 1 also a method with "+cosine"
     params: dict[str, Value]
     seed: int
     device: str = "cpu"
@@ -141,13 +144,13 @@ class Trial(Frozen):
 
 
 class Selection(Sealed):
-    """What tuning chose for one arm on one workload, and everything the choice rests on."""
+    """What tuning chose for one entry on one workload, and everything the choice rests on."""
 
     kind: Literal["selection"] = "selection"
     profile: str
     workload: str
     family: Family
-    arm: str
+    entry: Entry
     budget: dict[str, int]
     better: Literal["higher", "lower"]
     metric: str
@@ -164,7 +167,7 @@ class Selection(Sealed):
     @property
     def name(self) -> str:
         """Identifies the choice in a file; a later one replaces an earlier one."""
-        return f"{self.profile}/{self.workload}/{self.family}/{self.arm}"
+        return f"{self.profile}/{self.workload}/{self.family}/{self.entry}"
 
 
 class Session(Sealed):

@@ -38,14 +38,14 @@ COLOURS = {
 }
 
 
-def colour(arm: str) -> str:
+def colour(entry: str) -> str:
     """Ours have colours, everything else is grey."""
-    return COLOURS.get(arm.split("+")[0], DARK)
+    return COLOURS.get(entry.split("+")[0], DARK)
 
 
-def dash(arm: str) -> str:
+def dash(entry: str) -> str:
     """A method under the common schedule has its method's colour, dashed."""
-    return "--" if arm.endswith("+cosine") else "-"
+    return "--" if entry.endswith("+cosine") else "-"
 
 
 def as_svg(figure: Any) -> str:

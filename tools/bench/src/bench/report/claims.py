@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.methods.table import title
-from bench.report.analysis import ArmResult, WorkloadResult, differences, verdict_of
+from bench.report.analysis import differences, verdict_of
+from bench.report.results import EntryResult, WorkloadResult
 from bench.report.statistics import Paired, Verdict, holm, paired
 from bench.report.tables import interval
 from bench.workloads.table import WORKLOADS
@@ -12,9 +13,9 @@ from bench.workloads.table import WORKLOADS
 
 @dataclass(frozen=True)
 class Claim:
-    """An arm against another one on one workload."""
+    """An entry against another one on one workload."""
 
-    arm: str
+    entry: str
     against: str
     workload: str
     text: str
@@ -60,7 +61,7 @@ class Outcome:
     @property
     def title(self) -> str:
         """The method's name."""
-        return title(self.claim.arm)
+        return title(self.claim.entry)
 
     @property
     def place(self) -> str:
@@ -70,12 +71,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Match:
-    """The two arms of a claim where both were run."""
+    """The two entries of a claim where both were run."""
 
     claim: Claim
     result: WorkloadResult
-    one: ArmResult
-    other: ArmResult
+    one: EntryResult
+    other: EntryResult
     comparison: Paired | None
 
     @property
@@ -85,9 +86,9 @@ class Match:
 
 
 def match_of(claim: Claim, results: list[WorkloadResult]) -> Match | None:
-    """The first result that can tell: both arms, and pairs of seeds or a divergence."""
+    """The first result that can tell: both entries, and pairs of seeds or a divergence."""
     for result in results:
-        one, other = result.arm(claim.arm), result.arm(claim.against)
+        one, other = result.entry(claim.entry), result.entry(claim.against)
         if result.workload != claim.workload or one is None or other is None:
             continue
         comparison = paired(differences(one, other, result.better))

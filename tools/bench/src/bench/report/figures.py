@@ -5,15 +5,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from bench.report.analysis import ArmResult, WorkloadResult, differences
+from bench.report.analysis import differences
 from bench.report.canvas import GREY, STYLE, as_svg, colour, dash, plt
+from bench.report.results import EntryResult, WorkloadResult
 
 
 def learning_curves(result: WorkloadResult) -> str:
-    """One panel per arm: every seed, and the reference's mean in grey behind it."""
-    arms = result.arms
-    columns = min(4, len(arms))
-    rows = math.ceil(len(arms) / columns)
+    """One panel per entry: every seed, and the reference's mean in grey behind it."""
+    entries = result.entries
+    columns = min(4, len(entries))
+    rows = math.ceil(len(entries) / columns)
     with plt.rc_context(STYLE):
         figure, grid = plt.subplots(
             rows,
@@ -25,38 +26,38 @@ def learning_curves(result: WorkloadResult) -> str:
             layout="constrained",
         )
         panels = list(grid.flat)
-        behind = result.arm(result.reference)
-        low, high = _limits(arms)
-        for panel, arm in zip(panels, arms, strict=False):
-            if behind is not None and behind is not arm:
+        behind = result.entry(result.reference)
+        low, high = _limits(entries)
+        for panel, entry in zip(panels, entries, strict=False):
+            if behind is not None and behind is not entry:
                 steps, mean = _mean_curve(behind)
                 panel.plot(steps, mean, color=GREY, linewidth=1.6)
-            for run in arm.finals.values():
-                panel.plot(run.curve.step, run.curve.value, color=colour(arm.arm), linewidth=0.9, alpha=0.8)
+            for run in entry.finals.values():
+                panel.plot(run.curve.step, run.curve.value, color=colour(entry.entry), linewidth=0.9, alpha=0.8)
             if result.target is not None:
                 panel.axhline(result.target, color="#0f172a", linewidth=0.6, linestyle=":")
-            small = {"fontsize": 7} if len(arm.title) > 26 else {}  # a long one would run into the next panel's
-            panel.set_title(arm.title, loc="left", fontweight="bold" if arm.ours else "normal", **small)
+            small = {"fontsize": 7} if len(entry.title) > 26 else {}  # a long one would run into the next panel's
+            panel.set_title(entry.title, loc="left", fontweight="bold" if entry.ours else "normal", **small)
             panel.set_ylim(low, high)
-        for panel in panels[len(arms) :]:
+        for panel in panels[len(entries) :]:
             panel.set_visible(False)
-        for panel in panels[max(0, len(arms) - columns) : len(arms)]:  # with nothing visible below
+        for panel in panels[max(0, len(entries) - columns) : len(entries)]:  # with nothing visible below
             panel.tick_params(labelbottom=True)
         figure.supylabel(f"validation {result.metric}", fontsize=9)
         figure.supxlabel("generation" if result.family == "es" else "step", fontsize=9)
         return as_svg(figure)
 
 
-def _mean_curve(arm: ArmResult) -> tuple[list[int], list[float]]:
-    runs = list(arm.finals.values())
+def _mean_curve(entry: EntryResult) -> tuple[list[int], list[float]]:
+    runs = list(entry.finals.values())
     length = min(len(run.curve.value) for run in runs)
     mean = np.mean([run.curve.value[:length] for run in runs], axis=0)
     return runs[0].curve.step[:length], mean.tolist()
 
 
-def _limits(arms: Sequence[ArmResult]) -> tuple[float, float]:
+def _limits(entries: Sequence[EntryResult]) -> tuple[float, float]:
     """A range that a single diverging curve cannot blow up."""
-    values = [value for arm in arms for run in arm.finals.values() for value in run.curve.value]
+    values = [value for entry in entries for run in entry.finals.values() for value in run.curve.value]
     low, high = np.quantile(values, [0.01, 0.99]) if values else (0.0, 1.0)
     margin = 0.06 * (high - low) or 0.1
     return float(low - margin), float(high + margin)
@@ -64,28 +65,28 @@ def _limits(arms: Sequence[ArmResult]) -> tuple[float, float]:
 
 def forest(result: WorkloadResult) -> str:
     """Paired differences to the reference: every seed a dot, bootstrap interval thick, t interval thin."""
-    arms = [arm for arm in result.arms if arm.comparison is not None]
-    if not arms:
+    entries = [entry for entry in result.entries if entry.comparison is not None]
+    if not entries:
         return ""
-    arms = sorted(arms, key=lambda arm: arm.comparison.mean if arm.comparison else 0.0)
+    entries = sorted(entries, key=lambda entry: entry.comparison.mean if entry.comparison else 0.0)
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.6, 0.3 * len(arms) + 0.9), layout="constrained")
+        figure, axes = plt.subplots(figsize=(7.6, 0.3 * len(entries) + 0.9), layout="constrained")
         reach = 0.0
-        for row, arm in enumerate(arms):
-            reference, found = result.arm(arm.against), arm.comparison
+        for row, entry in enumerate(entries):
+            reference, found = result.entry(entry.against), entry.comparison
             if reference is None or found is None:
                 continue
-            paint = colour(arm.arm)
+            paint = colour(entry.entry)
             axes.plot([found.t_low, found.t_high], [row, row], color=paint, linewidth=1)
             axes.plot([found.boot_low, found.boot_high], [row, row], color=paint, linewidth=3.4, solid_capstyle="butt")
-            dots = differences(arm, reference, result.better)
+            dots = differences(entry, reference, result.better)
             axes.plot(dots, [row + 0.24] * len(dots), ".", color=paint, markersize=3.5, alpha=0.7)
             axes.plot([found.mean], [row], "o", color="white", markeredgecolor=paint, markersize=4.5)
             reach = max(reach, *(abs(end) for end in (found.boot_low, found.boot_high)))
         axes.axvline(0, color="#0f172a", linewidth=0.8)
-        axes.set_yticks(range(len(arms)), [arm.title for arm in arms])
-        axes.set_ylim(-0.6, len(arms) - 0.3)
-        widest = sorted(max(abs(a.comparison.t_low), abs(a.comparison.t_high)) for a in arms if a.comparison)
+        axes.set_yticks(range(len(entries)), [entry.title for entry in entries])
+        axes.set_ylim(-0.6, len(entries) - 0.3)
+        widest = sorted(max(abs(a.comparison.t_low), abs(a.comparison.t_high)) for a in entries if a.comparison)
         edge = _around_zero(widest, reach)
         axes.set_xlim(-edge, edge)
         axes.set_xlabel(f"difference in test {result.metric} to the reference on equal seeds   (better →)")
@@ -102,23 +103,23 @@ def steps_to_target(result: WorkloadResult) -> str:
     """First evaluation at the target: every seed a dot, a miss a cross beyond the end."""
     if result.target is None:
         return ""
-    arms = sorted(result.arms, key=lambda arm: -(arm.median_steps() or math.inf))
-    end = max((run.curve.step[-1] for arm in arms for run in arm.finals.values() if run.curve.step), default=1)
+    entries = sorted(result.entries, key=lambda entry: -(entry.median_steps() or math.inf))
+    end = max((run.curve.step[-1] for entry in entries for run in entry.finals.values() if run.curve.step), default=1)
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.6, 0.28 * len(arms) + 0.9), layout="constrained")
-        for row, arm in enumerate(arms):
-            steps = arm.steps_to_target()
+        figure, axes = plt.subplots(figsize=(7.6, 0.28 * len(entries) + 0.9), layout="constrained")
+        for row, entry in enumerate(entries):
+            steps = entry.steps_to_target()
             for offset, step in enumerate(steps):
                 height = row + 0.32 * (offset / max(1, len(steps) - 1) - 0.5)
                 if step is None:
-                    axes.plot([1.06 * end], [height], "x", color=colour(arm.arm), markersize=4)
+                    axes.plot([1.06 * end], [height], "x", color=colour(entry.entry), markersize=4)
                 else:
-                    axes.plot([step], [height], "o", color=colour(arm.arm), markersize=3.4)
-            middle = arm.median_steps()
+                    axes.plot([step], [height], "o", color=colour(entry.entry), markersize=3.4)
+            middle = entry.median_steps()
             if middle is not None:
-                axes.plot([middle, middle], [row - 0.34, row + 0.34], color=colour(arm.arm), linewidth=2)
+                axes.plot([middle, middle], [row - 0.34, row + 0.34], color=colour(entry.entry), linewidth=2)
         axes.axvspan(1.02 * end, 1.1 * end, color="#f1f5f9")
-        axes.set_yticks(range(len(arms)), [arm.title for arm in arms])
+        axes.set_yticks(range(len(entries)), [entry.title for entry in entries])
         axes.set_xlim(0, 1.1 * end)
         unit = "generations" if result.family == "es" else "steps"
         axes.set_xlabel(f"{unit} to validation {result.metric} {result.target:.4g}; right: not reached")
@@ -130,17 +131,17 @@ def sensitivity(result: WorkloadResult) -> str:
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(9.2, 3.0), layout="constrained")
         seen: list[float] = []
-        for arm in sorted(result.arms, key=lambda arm: arm.ours):
-            points = sensitivity_points(arm)
+        for entry in sorted(result.entries, key=lambda entry: entry.ours):
+            points = sensitivity_points(entry)
             if len(points) < 2:
                 continue
             seen += [value for _, value in points]
-            label = arm.title if arm.ours else None
+            label = entry.title if entry.ours else None
             style = (
-                {"linewidth": 1.8, "marker": "o", "markersize": 3.5} if arm.ours else {"linewidth": 0.9, "alpha": 0.6}
+                {"linewidth": 1.8, "marker": "o", "markersize": 3.5} if entry.ours else {"linewidth": 0.9, "alpha": 0.6}
             )
-            paint = colour(arm.arm) if arm.ours else GREY
-            axes.plot(*zip(*points, strict=True), color=paint, linestyle=dash(arm.arm), label=label, **style)
+            paint = colour(entry.entry) if entry.ours else GREY
+            axes.plot(*zip(*points, strict=True), color=paint, linestyle=dash(entry.entry), label=label, **style)
         if not seen:
             plt.close(figure)
             return ""
@@ -155,12 +156,12 @@ def sensitivity(result: WorkloadResult) -> str:
         return as_svg(figure)
 
 
-def sensitivity_points(arm: ArmResult) -> list[tuple[float, float]]:
+def sensitivity_points(entry: EntryResult) -> list[tuple[float, float]]:
     """(rate over the chosen rate, mean score) of the trials that share the chosen other settings."""
-    chosen = arm.selection.chosen
+    chosen = entry.selection.chosen
     rest = {name: value for name, value in chosen.items() if name != "lr"}
     points: list[tuple[float, float]] = []
-    for trial in arm.selection.trials:
+    for trial in entry.selection.trials:
         same = all(trial.params.get(name) == value for name, value in rest.items())
         values = [value for value in trial.values if value is not None]
         if same and len(values) == len(trial.values):

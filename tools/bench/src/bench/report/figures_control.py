@@ -4,71 +4,72 @@ import math
 from typing import Any
 
 from bench.methods.table import title
-from bench.report.analysis import ArmResult, WorkloadResult, is_ours, is_reference, standing
+from bench.report.analysis import is_ours, is_reference, table_order
 from bench.report.canvas import GREY, STYLE, as_svg, colour, dash, plt
+from bench.report.results import EntryResult, WorkloadResult
 
 
 def traces(result: WorkloadResult) -> str:
     """What each controller set over time (every seed), and what it chose how often."""
-    arms = [arm for arm in result.arms if arm.decisions()]
-    if not arms:
+    entries = [entry for entry in result.entries if entry.decisions()]
+    if not entries:
         return ""
     with plt.rc_context(STYLE):
         figure, grid = plt.subplots(
-            len(arms),
+            len(entries),
             2,
-            figsize=(9.2, 1.7 * len(arms) + 0.3),
+            figsize=(9.2, 1.7 * len(entries) + 0.3),
             squeeze=False,
             layout="constrained",
             gridspec_kw={"width_ratios": [3, 2]},
         )
-        for (left, right), arm in zip(grid, arms, strict=True):
-            _trace(left, arm)
-            _histogram(right, arm)
+        for (left, right), entry in zip(grid, entries, strict=True):
+            _trace(left, entry)
+            _histogram(right, entry)
         grid[-1][0].set_xlabel("step")
         grid[-1][1].set_xlabel("decisions, all seeds together")
         return as_svg(figure)
 
 
-def _trace(axes: Any, arm: ArmResult) -> None:
-    names = list(dict.fromkeys(name for run in arm.finals.values() for name in run.trace))
+def _trace(axes: Any, entry: EntryResult) -> None:
+    names = list(dict.fromkeys(name for run in entry.finals.values() for name in run.trace))
     shown = names[0] if names else ""
-    for run in arm.finals.values():
+    for run in entry.finals.values():
         values = run.trace.get(shown, [])
         axes.step(
             run.curve.step[: len(values)],
             values[: len(run.curve.step)],
-            color=colour(arm.arm),
+            color=colour(entry.entry),
             linewidth=0.9,
             where="post",
         )
-    fewest = min(arm.decisions())
-    axes.set_title(f"{arm.title}: {shown}; at least {fewest} decisions a run", loc="left")
+    fewest = min(entry.decisions())
+    axes.set_title(f"{entry.title}: {shown}; at least {fewest} decisions a run", loc="left")
 
 
-def _histogram(axes: Any, arm: ArmResult) -> None:
-    counts = sorted(arm.histogram().items(), key=lambda item: item[1])
-    axes.barh([name for name, _ in counts], [count for _, count in counts], color=colour(arm.arm), height=0.6)
+def _histogram(axes: Any, entry: EntryResult) -> None:
+    counts = sorted(entry.histogram().items(), key=lambda item: item[1])
+    axes.barh([name for name, _ in counts], [count for _, count in counts], color=colour(entry.entry), height=0.6)
 
 
 def performance_profile(results: list[WorkloadResult]) -> str:
-    """Share of runs that reach the target within τ times the steps of the fastest arm on that workload."""
+    """Share of runs that reach the target within τ times the steps of the fastest entry on that workload."""
     pairs: dict[str, list[float]] = {}
     for result in results:
-        if result.target is None or result.family != "gradient" or len(result.arms) < 3:
+        if result.target is None or result.family != "gradient" or len(result.entries) < 3:
             continue
-        best = min((arm.median_steps() or math.inf for arm in result.arms), default=math.inf)
+        best = min((entry.median_steps() or math.inf for entry in result.entries), default=math.inf)
         if math.isinf(best):
             continue
-        for arm in result.arms:
-            ratios = [math.inf if step is None else step / best for step in arm.steps_to_target()]
-            pairs.setdefault(arm.arm, []).extend(ratios)
+        for entry in result.entries:
+            ratios = [math.inf if step is None else step / best for step in entry.steps_to_target()]
+            pairs.setdefault(entry.entry, []).extend(ratios)
     if not pairs:
         return ""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(9.2, 3.2), layout="constrained")
         unnamed = "other published methods"
-        for name, ratios in sorted(pairs.items(), key=lambda pair: standing(pair[0])):
+        for name, ratios in sorted(pairs.items(), key=lambda pair: table_order(pair[0])):
             taus = [0.5 + 0.05 * i for i in range(71)]
             shares = [sum(ratio <= tau for ratio in ratios) / len(ratios) for tau in taus]
             named = is_reference(name) or is_ours(name)

@@ -1,14 +1,11 @@
 """What is wrong with a result: each rule of the protocol that a result breaks shows as a flag beside it."""
 
 import math
-from typing import TYPE_CHECKING
 
 from bench.protocol.study import score
 from bench.records.models import digest_of
+from bench.report.results import EntryResult, WorkloadResult
 from bench.report.statistics import ENOUGH_PAIRS
-
-if TYPE_CHECKING:
-    from bench.report.analysis import ArmResult, WorkloadResult
 
 ENOUGH_DECISIONS = 20
 
@@ -27,32 +24,32 @@ MEANING = {
 }
 
 
-def flags_of_arm(arm: "ArmResult", result: "WorkloadResult") -> list[str]:
-    """The flags of one arm, in the order of their weight."""
-    selection, finals = arm.selection, list(arm.finals.values())
-    others = [other.selection for other in result.arms]
+def flags_of_entry(entry: EntryResult, result: WorkloadResult) -> list[str]:
+    """The flags of one entry, in the order of their weight."""
+    selection, finals = entry.selection, list(entry.finals.values())
+    others = [other.selection for other in result.entries]
     typical = max(len(other.trials) for other in others)
     found = {
         "shared seeds": bool(set(selection.tuning_seeds) & {*selection.final_seeds, *selection.untuned_seeds}),
         "one-seed tuning": len(set(selection.tuning_seeds)) < 2,
-        "tested in tuning": any(run.test is not None for run in arm.tuning),
-        "unproven choice": not choice_follows(arm, result.better),
+        "tested in tuning": any(run.test is not None for run in entry.tuning),
+        "unproven choice": not choice_follows(entry, result.better),
         "unequal tuning": len(selection.trials) != typical
         or any(other.tuning_seeds != selection.tuning_seeds for other in others),
-        "unpaired": not _paired(arm, result),
+        "unpaired": not _paired(entry, result),
         "few seeds": len(finals) < ENOUGH_PAIRS,
-        "diverged": arm.diverged() > 0,
+        "diverged": entry.diverged() > 0,
         "edge": selection.edge,
-        "few decisions": any(count < ENOUGH_DECISIONS for count in arm.decisions()),
+        "few decisions": any(count < ENOUGH_DECISIONS for count in entry.decisions()),
         "busy host": any(run.machine.busy for run in finals),
     }
     return [name for name, here in found.items() if here]
 
 
-def choice_follows(arm: "ArmResult", better: str) -> bool:
+def choice_follows(entry: EntryResult, better: str) -> bool:
     """Whether the recorded tuning runs give the recorded trials, and those the recorded choice."""
-    selection = arm.selection
-    values = {(digest_of(run.config.params), run.config.seed): run for run in arm.tuning}
+    selection = entry.selection
+    values = {(digest_of(run.config.params), run.config.seed): run for run in entry.tuning}
     for trial in selection.trials:
         for seed, value in zip(selection.tuning_seeds, trial.values, strict=False):
             run = values.get((digest_of(trial.params), seed))
@@ -63,11 +60,11 @@ def choice_follows(arm: "ArmResult", better: str) -> bool:
     return bool(chosen) and chosen[0] == best
 
 
-def _paired(arm: "ArmResult", result: "WorkloadResult") -> bool:
-    reference = result.arm(arm.against)
+def _paired(entry: EntryResult, result: WorkloadResult) -> bool:
+    reference = result.entry(entry.against)
     if reference is None:
         return False
-    for seed, run in arm.finals.items():
+    for seed, run in entry.finals.items():
         partner = reference.finals.get(seed)
         if partner is None:
             return False

@@ -1,7 +1,7 @@
 """The result in sentences: better, tie or worse than the tuned reference, counted over workloads."""
 
 from bench.methods.table import METHODS, title
-from bench.report.analysis import WorkloadResult
+from bench.report.results import WorkloadResult
 
 
 def sentences(results: list[WorkloadResult]) -> list[str]:
@@ -15,18 +15,18 @@ def sentences(results: list[WorkloadResult]) -> list[str]:
     return found
 
 
-def _of_method(arm: str, results: list[WorkloadResult]) -> list[str]:
+def _of_method(entry: str, results: list[WorkloadResult]) -> list[str]:
     by_reference: dict[str, list[tuple[str, str, int]]] = {}
     for result in results:
-        mine = result.arm(arm)
+        mine = result.entry(entry)
         if mine is None or mine.comparison is None:
             continue
-        entry = (mine.verdict, result.title, mine.comparison.n)
-        by_reference.setdefault(mine.against, []).append(entry)
-    return [_sentence(arm, reference, entries) for reference, entries in by_reference.items()]
+        found = (mine.verdict, result.title, mine.comparison.n)
+        by_reference.setdefault(mine.against, []).append(found)
+    return [_sentence(entry, reference, entries) for reference, entries in by_reference.items()]
 
 
-def _sentence(arm: str, reference: str, entries: list[tuple[str, str, int]]) -> str:
+def _sentence(entry: str, reference: str, entries: list[tuple[str, str, int]]) -> str:
     parts: list[str] = []
     for verdict, word in (("better", "better on"), ("tie", "a tie on"), ("worse", "worse on")):
         places = [place for found, place, _ in entries if found == verdict]
@@ -36,4 +36,4 @@ def _sentence(arm: str, reference: str, entries: list[tuple[str, str, int]]) -> 
     span = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     count = f"{len(entries)} workload" + ("s" if len(entries) > 1 else "")
     caution = " Too few seeds to mean anything." if seeds[0] < 5 else ""
-    return f"{title(arm)} against tuned {title(reference)}, {count}, {span} seeds each: {'; '.join(parts)}.{caution}"
+    return f"{title(entry)} against tuned {title(reference)}, {count}, {span} seeds each: {'; '.join(parts)}.{caution}"

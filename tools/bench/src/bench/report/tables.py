@@ -4,7 +4,7 @@ import csv
 import io
 import math
 
-from bench.report.analysis import ArmResult, WorkloadResult
+from bench.report.results import EntryResult, WorkloadResult
 from bench.report.statistics import Paired
 
 COLUMNS = (
@@ -13,7 +13,7 @@ COLUMNS = (
     "family",
     "metric",
     "better",
-    "arm",
+    "entry",
     "ours",
     "against",
     "seeds",
@@ -58,9 +58,9 @@ def average(value: float | None) -> str:
     return number(value) if value is None or abs(value) >= 1000 else f"{value:#.4g}"
 
 
-def spread(arm: ArmResult) -> str:
+def spread(entry: EntryResult) -> str:
     """Mean ± deviation of the test metric."""
-    mean, deviation = arm.mean(), arm.deviation()
+    mean, deviation = entry.mean(), entry.deviation()
     if mean is None:
         return "–"
     if deviation is None:
@@ -96,21 +96,21 @@ def places_of(width: float) -> int:
 
 def effort(result: WorkloadResult) -> str:
     """What every run of a table had: the reference's steps, and the samples or fitness evaluations they took."""
-    arm = result.arm(result.reference) or result.arms[0]
-    steps, evaluations, samples = (arm.cost(name) for name in ("steps", "evaluations", "samples"))
+    entry = result.entry(result.reference) or result.entries[0]
+    steps, evaluations, samples = (entry.cost(name) for name in ("steps", "evaluations", "samples"))
     if evaluations:
         return f"{steps:,.0f} generations, {evaluations:,.0f} fitness evaluations"
     return f"{steps:,.0f} steps, {samples:,.0f} samples"
 
 
-def setting(arm: ArmResult) -> str:
+def setting(entry: EntryResult) -> str:
     """The chosen setting in a line."""
-    return ", ".join(f"{name} {value}" for name, value in arm.selection.chosen.items())
+    return ", ".join(f"{name} {value}" for name, value in entry.selection.chosen.items())
 
 
-def reached(arm: ArmResult) -> str:
+def reached(entry: EntryResult) -> str:
     """``4/5`` seeds reached the target."""
-    steps = arm.steps_to_target()
+    steps = entry.steps_to_target()
     return f"{sum(step is not None for step in steps)}/{len(steps)}"
 
 
@@ -124,52 +124,52 @@ def size(count: float) -> str:
 
 
 def summary(results: list[WorkloadResult]) -> str:
-    """summary.csv: one line per arm and workload."""
+    """summary.csv: one line per entry and workload."""
     buffer = io.StringIO()
     writer: csv.DictWriter[str] = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for result in results:
-        for arm in result.arms:
-            writer.writerow(_row(result, arm))
+        for entry in result.entries:
+            writer.writerow(_row(result, entry))
     return buffer.getvalue()
 
 
-def _row(result: WorkloadResult, arm: ArmResult) -> dict[str, object]:
-    found = arm.comparison
+def _row(result: WorkloadResult, entry: EntryResult) -> dict[str, object]:
+    found = entry.comparison
     return {
         "profile": result.profile,
         "workload": result.workload,
         "family": result.family,
         "metric": result.metric,
         "better": result.better,
-        "arm": arm.arm,
-        "ours": int(arm.ours),
-        "against": arm.against if found else "",
-        "seeds": len(arm.finals),
-        "test_mean": arm.mean(),
-        "test_sd": arm.deviation(),
-        "untuned_mean": arm.untuned_mean(),
+        "entry": entry.entry,
+        "ours": int(entry.ours),
+        "against": entry.against if found else "",
+        "seeds": len(entry.finals),
+        "test_mean": entry.mean(),
+        "test_sd": entry.deviation(),
+        "untuned_mean": entry.untuned_mean(),
         "difference": found.mean if found else None,
         "t_low": found.t_low if found else None,
         "t_high": found.t_high if found else None,
         "bootstrap_low": found.boot_low if found else None,
         "bootstrap_high": found.boot_high if found else None,
-        "p_holm": arm.adjusted_p if found else None,
-        "verdict": arm.verdict if found else "reference",
-        "reached": reached(arm) if result.target is not None else "",
-        "median_steps_to_target": arm.median_steps() if result.target is not None else None,
-        "diverged": arm.diverged(),
-        "steps": arm.cost("steps"),
-        "samples": arm.cost("samples"),
-        "train_cpu_seconds": arm.cost("train_cpu"),
-        "wall_seconds": arm.cost("wall"),
-        "state_bytes": arm.cost("state_bytes"),
-        "evaluations": arm.cost("evaluations"),
-        "env_steps": arm.cost("env_steps"),
-        "tuning_runs": len(arm.tuning),
-        "tuning_cpu_seconds": arm.tuning_cpu(),
-        "least_decisions": min(arm.decisions()) if arm.decisions() else None,
-        "chosen": setting(arm),
-        "flags": "; ".join(arm.flags),
-        "tests": " ".join(f"{seed}:{run.test}" for seed, run in arm.finals.items()),
+        "p_holm": entry.adjusted_p if found else None,
+        "verdict": entry.verdict if found else "reference",
+        "reached": reached(entry) if result.target is not None else "",
+        "median_steps_to_target": entry.median_steps() if result.target is not None else None,
+        "diverged": entry.diverged(),
+        "steps": entry.cost("steps"),
+        "samples": entry.cost("samples"),
+        "train_cpu_seconds": entry.cost("train_cpu"),
+        "wall_seconds": entry.cost("wall"),
+        "state_bytes": entry.cost("state_bytes"),
+        "evaluations": entry.cost("evaluations"),
+        "env_steps": entry.cost("env_steps"),
+        "tuning_runs": len(entry.tuning),
+        "tuning_cpu_seconds": entry.tuning_cpu(),
+        "least_decisions": min(entry.decisions()) if entry.decisions() else None,
+        "chosen": setting(entry),
+        "flags": "; ".join(entry.flags),
+        "tests": " ".join(f"{seed}:{run.test}" for seed, run in entry.finals.items()),
     }

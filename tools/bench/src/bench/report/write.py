@@ -12,9 +12,10 @@ from bench.commands.progress import clock
 from bench.methods.table import title
 from bench.records.models import Record, Run
 from bench.report import figures, figures_control, tables
-from bench.report.analysis import ArmResult, WorkloadResult, analyse, families, is_ours, sessions, shared_flags
+from bench.report.analysis import analyse, families, is_ours, sessions, shared_flags
 from bench.report.claims import judge_all
 from bench.report.flags import MEANING
+from bench.report.results import EntryResult, WorkloadResult
 from bench.report.sentences import sentences
 
 
@@ -33,7 +34,7 @@ def write(records: list[Record], folder: Path) -> Written:
     Raises:
         ValueError: the records hold no finished study.
     """
-    results = [result for result in analyse(records) if result.arms]
+    results = [result for result in analyse(records) if result.entries]
     if not results:
         raise ValueError("a report needs at least one tuned workload with final runs; run bench until one is finished")
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +77,7 @@ def render(
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_file("template.html"))
     runs = [record for record in records if isinstance(record, Run)]
-    used = [flag for flag in MEANING if any(flag in arm.flags for result in results for arm in result.arms)]
+    used = [flag for flag in MEANING if any(flag in entry.flags for result in results for entry in result.entries)]
     return template.render(
         style=Markup(_file("style.css")),
         script=Markup(_file("sort.js")),
@@ -100,12 +101,12 @@ def render(
         sessions=sessions(records),
         clock=clock,
         date=max(run.machine.time for run in runs)[:10],
-        few=max((len(arm.finals) for result in results for arm in result.arms), default=0) < 5,
+        few=max((len(entry.finals) for result in results for entry in result.entries), default=0) < 5,
     )
 
 
-def _cells(results: list[WorkloadResult]) -> dict[tuple[str, str], ArmResult]:
-    return {(result.name, arm.arm): arm for result in results for arm in result.arms}
+def _cells(results: list[WorkloadResult]) -> dict[tuple[str, str], EntryResult]:
+    return {(result.name, entry.entry): entry for result in results for entry in result.entries}
 
 
 def _file(name: str) -> str:

@@ -17,8 +17,8 @@ def workspace(tmp_path, fabricate):
         (folder / "README.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     (tmp_path / "docs").mkdir()
     store = Store(tmp_path / "records.jsonl")
-    for arm, tests in (("adamw", (0.80, 0.81, 0.79, 0.80, 0.82)), ("thermolion", (0.85, 0.86, 0.84, 0.86, 0.86))):
-        for record in fabricate.study(arm, tests):
+    for entry, tests in (("adamw", (0.80, 0.81, 0.79, 0.80, 0.82)), ("thermolion", (0.85, 0.86, 0.84, 0.86, 0.86))):
+        for record in fabricate.study(entry, tests):
             store.append(record)
     store.close()
     return tmp_path

@@ -9,7 +9,7 @@ from bench.report.pages import PACKAGES
 from bench.workloads.table import WORKLOADS
 
 SMALL = Profile("smoke", "", (), trials=4, final_seeds=(0, 1, 2), untuned_seeds=(0,))
-ARMS = ["adamw", "sgd", "thermolion"]
+ENTRIES = ["adamw", "sgd", "thermolion"]
 
 
 def play(study, fabricate, value_of):
@@ -23,28 +23,28 @@ def play(study, fabricate, value_of):
         asked.append(need.jobs)
         selections += need.selections
         got = {
-            job.config.key: fabricate.run(job.config.arm, job.config.seed, value=value_of(job), role=job.role)
+            job.config.key: fabricate.run(job.config.entry, job.config.seed, value=value_of(job), role=job.role)
             for job in need.jobs
         }
 
 
 @pytest.fixture
 def study():
-    return Study(SMALL, WORKLOADS["mnist5k"], "gradient", ARMS)
+    return Study(SMALL, WORKLOADS["mnist5k"], "gradient", ENTRIES)
 
 
 def middle_is_best(job):
-    return 1 - abs(math.log(job.config.params["lr"] / METHODS[job.config.arm].grid[1]))
+    return 1 - abs(math.log(job.config.params["lr"] / METHODS[job.config.entry].grid[1]))
 
 
 def top_is_best(job):
-    return job.config.params["lr"] if job.config.arm == "sgd" else middle_is_best(job)
+    return job.config.params["lr"] if job.config.entry == "sgd" else middle_is_best(job)
 
 
 def test_everyone_has_the_same_trials_and_seeds(study, fabricate):
     asked, selections = play(study, fabricate, middle_is_best)
-    for arm in ARMS:
-        mine = [job for job in asked[0] if job.config.arm == arm]
+    for entry in ENTRIES:
+        mine = [job for job in asked[0] if job.config.entry == entry]
         assert len(mine) == 8
         assert {job.config.seed for job in mine} == {1000, 1001}
     assert len(asked) == 2  # nobody on an edge, nobody widened
@@ -55,10 +55,10 @@ def test_one_best_on_the_edge_gives_everyone_one_more_trial(study, fabricate):
     asked, selections = play(study, fabricate, top_is_best)
     assert [len(jobs) for jobs in asked[:2]] == [24, 6]
     assert {len(selection.trials) for selection in selections} == {5}
-    sgd = next(selection for selection in selections if selection.arm == "sgd")
+    sgd = next(selection for selection in selections if selection.entry == "sgd")
     assert sgd.chosen["lr"] == pytest.approx(0.3**2 / 0.1, rel=0.01)
     assert sgd.edge
-    assert not any(selection.edge for selection in selections if selection.arm != "sgd")
+    assert not any(selection.edge for selection in selections if selection.entry != "sgd")
 
 
 def test_final_seeds_are_never_tuning_seeds(study, fabricate):
@@ -86,11 +86,11 @@ def test_quick_and_full_keep_the_protocol():
 
 
 def test_a_workload_scales_everyones_grid_alike(fabricate):
-    arms = ["adamw", "thermolion", "rangerlite"]
-    asked, _ = play(Study(SMALL, WORKLOADS["minilm"], "gradient", arms), fabricate, lambda job: 0.5)
-    for arm in arms:
-        tried = sorted({job.config.params["lr"] for job in asked[0] if job.config.arm == arm})
-        assert tried == pytest.approx([lr / 10 for lr in METHODS[arm].grid])
+    entries = ["adamw", "thermolion", "rangerlite"]
+    asked, _ = play(Study(SMALL, WORKLOADS["minilm"], "gradient", entries), fabricate, lambda job: 0.5)
+    for entry in entries:
+        tried = sorted({job.config.params["lr"] for job in asked[0] if job.config.entry == entry})
+        assert tried == pytest.approx([lr / 10 for lr in METHODS[entry].grid])
 
 
 def test_a_collapse_on_one_tuning_seed_is_not_chosen():
