@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ._checks import check, check_integer
 from ._distributed.group import begin, join
-from ._distributed.state import SharedState, settings_digest
+from ._distributed.state import SharedState
 from ._evaluate.evaluator import Evaluator
 from ._evaluate.loop import one_member
 from ._evaluate.task import MemberData, Task, call_model, fitness_task, loss_task, output_task, sliced_parts
@@ -451,7 +451,7 @@ class TorchEggrollES:
         chosen = {**self.settings()._asdict(), "checksum_every": self.checksum_every}
         due = self._verify or bool(self.checksum_every and self.epoch % self.checksum_every == 0)
         weights = [p.value for p in self.parameters]
-        return SharedState(self.epoch, self.seed, settings_digest(chosen, self.optimizer), weights, due)
+        return SharedState(self.epoch, self.seed, chosen, self.optimizer, weights, due)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all that a run needs to continue to the bit: tensors, numbers, strings, lists and dictionaries."""

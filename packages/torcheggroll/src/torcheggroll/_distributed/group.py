@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .checksum import checksum, digest
 from .ranks import Ranks
-from .state import SharedState
+from .state import SharedState, settings_digest
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -78,7 +78,7 @@ def begin(ranks: Ranks, state: SharedState, chosen: int | None, model: nn.Module
         "the choice to give a seed": int(chosen is None),
         "the seed": chosen or 0,
         "names or shapes of the evolved parameters": digest(evolved),
-        "settings": state.settings,
+        "settings": settings_digest(state.settings, state.optimizer),
         "weights and buffers": checksum([*model.parameters(), *model.buffers()]),
     }
     agreed = ranks.compare(words, state.epoch, state.seed)

@@ -16,13 +16,15 @@ class SharedState(NamedTuple):
 
     epoch: int
     seed: int
-    settings: int
+    settings: Mapping[str, Any]
+    optimizer: torch.optim.Optimizer
     weights: Sequence[Tensor]
     verify: bool  # whether this exchange compares the weights
 
     def words(self, weights: bool) -> dict[str, int]:
         """Reduces the state to 64-bit words by name; the ``weights`` take a pass over all of them."""
-        words = {"epoch": self.epoch, "seed": self.seed, "settings": self.settings}
+        settings = settings_digest(self.settings, self.optimizer)
+        words = {"epoch": self.epoch, "seed": self.seed, "settings": settings}
         return {**words, "weights": checksum(self.weights)} if weights else words
 
 

@@ -91,9 +91,9 @@ class Evaluator:
             results: list[Any] = []
             at = 0
             while at < len(members):
-                deltas = draw(members[at : at + self._chunk(len(members) if at else min(2, len(members)))])
-                behind = at + deltas[0].members
-                results.append(self._run_chunk(engine, deltas, task.of(at, behind)))
+                chunk = members[at : at + self._chunk(len(members) if at else min(2, len(members)))]
+                behind = at + len(chunk)
+                results.append(self._run_chunk(engine, draw(chunk), task.of(at, behind)))  # no name keeps the draw
                 at = behind
         return engine.join(results)
 
