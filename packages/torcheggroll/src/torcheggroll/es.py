@@ -73,12 +73,12 @@ class TorchEggrollES:
         chunk_size: members evaluated at once; the result does not depend on it.
         memory_budget: bytes for a chunk, where ``chunk_size`` is None.
         noise: ``"gaussian"``, ``"rademacher"`` or ``"uniform"``.
-        noise_reuse: epochs that share their noise; 0 never draws anew.
+        noise_reuse: generations that share their noise; 0 never draws anew.
         group_size: members per group for ``fitness="group"``.
         process_group: whose ranks share the population: each evaluates its own pairs, they exchange fitness, and all
             make the same update. None takes the default group where torch.distributed is initialised, as it is under
             torchrun; False evaluates everything here, also inside a distributed job.
-        checksum_every: epochs between two comparisons of the ranks' weights; 0 never compares them again.
+        checksum_every: generations between two comparisons of the ranks' weights; 0 never compares them again.
 
     Raises:
         ValueError: a hyper-parameter lies outside its interval, or no parameter is selected.
@@ -155,7 +155,7 @@ class TorchEggrollES:
         self.diagnostics: Diagnostics | None = None
         self.callbacks: list[Callable[[Diagnostics], object]] = []
         self._told: dict[int, Any] | None = None  # of the open population, by member
-        self._verify = False  # whether the next exchange compares the weights, whatever the epoch
+        self._verify = False  # whether the next exchange compares the weights, whatever the generation
         self.ranks = join(process_group, self.device)
         evolved = str(list(zip(self.param_names, self.param_shapes, self.param_dtypes, strict=True)))
         self.seed = begin(self.ranks, self._state(), seed, model, evolved)
@@ -278,7 +278,7 @@ class TorchEggrollES:
             return self.updater.apply(ascent, self.max_update_norm, self.weight_decay)
 
     def forward(self, inputs: Any, per_member: bool = False) -> Any:
-        """Evaluates the members of this epoch's ``ask()`` on ``inputs``; nothing is updated.
+        """Evaluates the members of this generation's ``ask()`` on ``inputs``; nothing is updated.
 
         Args:
             inputs: of the model: a tensor, a tuple of arguments, or a dictionary of named ones.
@@ -301,7 +301,7 @@ class TorchEggrollES:
         return MemberData(tree, self.own_members if per_member else None, self.pop_size, name)
 
     def ask(self) -> Population[MemberSpec]:
-        """Opens this epoch's population; evaluate its members anywhere, in any order, and ``tell`` what they got.
+        """Opens this generation's population; evaluate its members anywhere, in any order, and ``tell`` what they got.
 
         Where ranks share the population each gets its own members, and nobody else's.
 
@@ -336,8 +336,8 @@ class TorchEggrollES:
 
         Raises:
             RuntimeError: no population is open, or a rank is lost or holds another state; the population stays open.
-            ValueError: the number of fitnesses is not that of the members, or a member is of another epoch, seed or
-                rank.
+            ValueError: the number of fitnesses is not that of the members, or a member is of another generation,
+                seed or rank.
         """
         if self._told is None:
             raise RuntimeError("Call prepare_population() first, or ask(): no population is open")
@@ -355,7 +355,7 @@ class TorchEggrollES:
         """Lets the model be one member inside the ``with``; afterwards its weights are what they were, to the bit.
 
         Args:
-            member: an index of this epoch's population, or a spec of any epoch.
+            member: an index of this generation, or a spec of any.
         """
         with self.evaluator.member(self._perturbation(member)):
             yield self.model
@@ -368,7 +368,7 @@ class TorchEggrollES:
         """Returns a member as low-rank factors in PEFT's layout, for a LoRA scale of 1.
 
         Args:
-            member: an index of this epoch's population, or a spec of any epoch.
+            member: an index of this generation, or a spec of any.
 
         Returns:
             Names of PEFT to tensors; parameters without factors, such as biases, come in full.
@@ -376,7 +376,7 @@ class TorchEggrollES:
         return lora_factors(self.model, self.parameters, self._perturbation(member))
 
     def prepare_population(self) -> Population[dict[str, Tensor]]:
-        """Opens this epoch's population as dense parameters, each member made when it is asked for.
+        """Opens this generation as dense parameters, each member made when it is asked for.
 
         Returns:
             A sequence of dictionaries for ``torch.func.functional_call``, buffers and other parameters included.

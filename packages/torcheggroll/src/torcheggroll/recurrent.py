@@ -160,7 +160,7 @@ def begin(initial: list[Tensor], members: int) -> list[Tensor]:
 
 
 def begins(epoch: int, windows: int) -> bool:
-    """Says whether a sequence of ``windows`` windows begins at ``epoch``; with 0 it never ends."""
+    """Says whether a sequence of ``windows`` windows begins at generation ``epoch``; with 0 it never ends."""
     return epoch == 0 if windows == 0 else epoch % windows == 0
 
 
