@@ -21,9 +21,12 @@ from adaptive_optimizer._statistics import RewardStatistics, Statistics
 from adaptive_optimizer.rules import RuleSet, Signal
 
 VERSION = 1
+COUNTERS = ("step", "nonfinite_losses", "nonfinite_rewards", "warned")
 
 Bases = Mapping[str, Sequence[float | None]]
 """For each of momentum, beta1, beta2 and alpha that a rule moves: its base value in each parameter group."""
+
+Snapshot = tuple[dict[str, float], dict[str, float], list[float], list[tuple[float, float]], tuple[int, ...]]
 
 
 class Controller:
@@ -127,12 +130,7 @@ class Controller:
             "rewards": self.statistics["reward"].state_dict(),
             "factors": {key: factor.value for key, factor in self._named.items()},
             "horizons": {knob: [h.factor, h.previous_factor] for knob, h in self.horizons.items()},
-            "counters": {
-                "step": self.step,
-                "nonfinite_losses": self.nonfinite["loss"],
-                "nonfinite_rewards": self.nonfinite["reward"],
-                "warned": self._warned,
-            },
+            "counters": dict(zip(COUNTERS, (self.step, *self.nonfinite.values(), self._warned), strict=True)),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -144,21 +142,25 @@ class Controller:
         for knob, horizon in self.horizons.items():
             now = [horizon.factor, horizon.previous_factor]
             horizon.factor, horizon.previous_factor = state["horizons"].get(knob, now)
-        counters = state["counters"]
-        self.step, self._warned = counters["step"], counters["warned"]
-        self.nonfinite = {"loss": counters["nonfinite_losses"], "reward": counters["nonfinite_rewards"]}
+        self.step, losses, rewards, self._warned = (state["counters"][name] for name in COUNTERS)
+        self.nonfinite = {"loss": losses, "reward": rewards}
 
-    def state_of_snapshot(self, snapshot: Sequence[Any]) -> dict[str, Any]:
-        """Returns the state that 0.1.0 saved by position, as ``state_dict`` names it."""
-        losses, rewards, values, horizons, (step, losses_off, rewards_off, warned) = snapshot
-        counters = {"step": step, "nonfinite_losses": losses_off, "nonfinite_rewards": rewards_off, "warned": warned}
-        return {
-            "losses": losses,
-            "rewards": rewards,
-            "factors": dict(zip(self._named, values, strict=True)),
-            "horizons": dict(zip(self.horizons, horizons, strict=True)),
-            "counters": counters,
-        }
+    def snapshot(self) -> Snapshot:
+        """Returns what ``state_dict`` does, by position instead of by name, which is faster."""
+        return (
+            self.statistics["loss"].state_dict(),
+            self.statistics["reward"].state_dict(),
+            [factor.value for factor in self._named.values()],
+            [(horizon.factor, horizon.previous_factor) for horizon in self.horizons.values()],
+            (self.step, *self.nonfinite.values(), self._warned),
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Goes back to what ``snapshot`` returned."""
+        losses, rewards, values, horizons, counters = snapshot
+        factors, moved = dict(zip(self._named, values, strict=True)), dict(zip(self.horizons, horizons, strict=True))
+        named = {"factors": factors, "horizons": moved, "counters": dict(zip(COUNTERS, counters, strict=True))}
+        self.load_state_dict({"losses": losses, "rewards": rewards, **named})
 
     def _name_factors(self) -> dict[str, Factor]:
         channels = {"lr": self.lr, "reward": self.reward, "wd": self.wd}

@@ -1,7 +1,6 @@
 """The factors that rules move on a rate: each within its clamp, and where a knob has several, their product."""
 
 from collections.abc import Iterable, Mapping
-from math import prod
 
 from adaptive_optimizer._settings import Settings
 from adaptive_optimizer.rules import Rule, Signal
@@ -53,4 +52,7 @@ def wd_factors(rules: Mapping[str, Rule]) -> list[Factor]:
 
 def product(factors: Iterable[Factor]) -> float:
     """Returns the factors multiplied; 1 where there are none."""
-    return prod((factor.value for factor in factors), start=1.0)
+    result = 1.0
+    for factor in factors:
+        result *= factor.value
+    return result

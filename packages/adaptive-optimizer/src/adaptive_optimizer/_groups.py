@@ -7,8 +7,9 @@ calls its momentum ``beta1``. Groups of one optimizer may differ (Muon beside Ad
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
+from operator import is_
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -88,6 +89,7 @@ class GroupWriter:
         self._limits = (settings.min_lr, settings.max_lr)
         self._has_lr_limits = self._limits != (0, inf)
         self._lent: list[tuple[Group, str, Any, Any]] = []
+        self._known: list[Group] = []
         self._located: list[tuple[Group, Knobs]] = []
         for group in optimizer.param_groups:
             self.check(group)
@@ -121,17 +123,16 @@ class GroupWriter:
 
     def bases(self) -> dict[str, list[float | None]]:
         """Returns, for each average that a rule moves, its base value in each group."""
-        return {
-            knob: [at[knob].get(group) if knob in at else None for group, at in self._groups()]
-            for knob in self._averages
-        }
+        groups = self._groups() if self._averages else []
+        return {knob: [at[knob].get(group) if knob in at else None for group, at in groups] for knob in self._averages}
 
     def no_rate(self) -> bool:
         """Returns whether every base lr is 0; a tensor on another device counts as a rate and is not read."""
-        rates: list[Any] = [group.get("lr") for group in self.optimizer.param_groups]
-        return bool(rates) and all(
-            lr is not None and (not isinstance(lr, Tensor) or lr.device.type == "cpu") and bool(lr == 0) for lr in rates
-        )
+        for group in self.optimizer.param_groups:
+            lr = group.get("lr")
+            if lr is None or (isinstance(lr, Tensor) and lr.device.type != "cpu") or lr != 0:
+                return False
+        return True
 
     def write(self) -> None:
         """Lets every group hold its effective values, computed from its base values of this moment."""
@@ -176,18 +177,17 @@ class GroupWriter:
 
     def _groups(self) -> list[tuple[Group, Knobs]]:
         groups = self.optimizer.param_groups
-        if len(groups) != len(self._located) or any(
-            a is not b for a, (b, _) in zip(groups, self._located, strict=True)
-        ):
+        if len(groups) != len(self._known) or not all(map(is_, groups, self._known)):
+            self._known = list(groups)
             self._located = [(group, knobs_of(self.optimizer, group)) for group in groups]
         return self._located
 
     def _values(self) -> list[dict[str, Any]]:
         lr_factor, wd_factor = self._controller.lr_factor, self._controller.wd_factor
-        return [dict(self._values_of(group, at, lr_factor, wd_factor)) for group, at in self._groups()]
+        return [self._values_of(group, at, lr_factor, wd_factor) for group, at in self._groups()]
 
-    def _values_of(self, group: Group, at: Knobs, lr_factor: float, wd_factor: float) -> Iterator[tuple[str, Any]]:
-        changed: dict[str, Any] = {}  # two betas share a key
+    def _values_of(self, group: Group, at: Knobs, lr_factor: float, wd_factor: float) -> dict[str, Any]:
+        values: dict[str, Any] = {}
         moves_lr = "lr" in self.moved
         for knob in self._averages:
             location = at.get(knob)
@@ -195,15 +195,15 @@ class GroupWriter:
             if location and movable(mu0):
                 key = location.key
                 mu = coefficient(mu0, self._controller.horizons[knob].factor, LIMITS[knob])
-                changed[key] = location.replaced(changed.get(key, group[key]), mu)
-                yield key, changed[key]
+                values[key] = location.replaced(values.get(key, group[key]), mu)  # two betas share a key
                 if knob == "momentum" and self._compensates and is_heavy_ball(self.optimizer, group):
                     lr_factor *= compensation(mu, mu0)
                     moves_lr = True
         if "wd" in self.moved and "wd" in at:
-            yield "weight_decay", group["weight_decay"] * wd_factor
+            values["weight_decay"] = group["weight_decay"] * wd_factor
         if moves_lr and not lr_is_inert(group):
-            yield "lr", self._within(group["lr"], group["lr"] * lr_factor)
+            values["lr"] = self._within(group["lr"], group["lr"] * lr_factor)
+        return values
 
     def _within(self, base: Any, lr: Any) -> Any:
         if not self._has_lr_limits:

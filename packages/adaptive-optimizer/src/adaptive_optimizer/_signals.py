@@ -8,6 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from adaptive_optimizer._controller import Snapshot
+
 
 def read(name: str, signal: float | Tensor, *, average_ranks: bool) -> float:
     """Returns the value of a loss or reward: one read from its device, none where it is a number already.
@@ -73,7 +75,7 @@ class LossBuffer:
     def clear(self) -> None:
         """Begins the losses of the next step."""
         self.latest: float | None = None  # the loss that reached the controller
-        self.before: Mapping[str, Any] | None = None  # the controller before the first of them
+        self.before: Snapshot | None = None  # the controller before the first of them
         self.gradients_reset = False
         self.fed = False
 
@@ -96,17 +98,17 @@ class LossBuffer:
         self._waiting.clear()
         return read("loss", mean, average_ranks=self._average_ranks)
 
-    def fed_to(self, controller: Mapping[str, Any], value: float) -> None:
-        """Records that ``value`` is about to reach the controller, whose state is ``controller``."""
+    def fed_to(self, before: Snapshot, value: float) -> None:
+        """Records that ``value`` reaches the controller, which was in the state ``before``."""
         if not self.fed:
-            self.before = controller
+            self.before = before
         self.fed, self.latest = True, value
 
     def reset_gradients(self) -> None:
         """Records that the gradients of the losses are gone."""
         self.gradients_reset = self.fed or bool(self._waiting)
 
-    def withdraw(self) -> Mapping[str, Any] | None:
+    def withdraw(self) -> Snapshot | None:
         """Drops the losses of a step that was skipped; returns the controller's state before them."""
         before = self.before
         self._waiting.clear()

@@ -21,8 +21,6 @@ from math import hypot, sqrt
 LARGEST = 1e300
 SMALLEST_SCALE = 1e-12
 LARGEST_CV2 = 100.0
-SETTINGS = {"beta", "delta", "sign", "_root_b", "_root_1_b"}
-SAVED_AS = {"mean_abs": "typical"}  # the name in checkpoints since 0.1.0
 SLOW = 0.99  # the b of the reward's centre, equation (17) of ``rules``
 
 
@@ -30,10 +28,7 @@ class Statistics:
     """Running statistics of one stream; all state is in plain numbers."""
 
     def __init__(self, beta: float, delta: float, *, larger_is_better: bool) -> None:
-        self.beta = beta
-        self.delta = delta
-        self.sign = -1.0 if larger_is_better else 1.0
-        self._root_b, self._root_1_b = sqrt(beta), sqrt(1 - beta)
+        self._constants = (beta, delta, -1.0 if larger_is_better else 1.0, sqrt(beta), sqrt(1 - beta))
         self.n = 0
         self.average = 0.0
         self.deviation = 0.0
@@ -52,14 +47,15 @@ class Statistics:
             self.average = self.first = self.latest = value  # (1)
             self.mean_abs = abs(value)
             return
-        b, before = self.beta, self.average
+        b, delta, sign, root_b, root_1_b = self._constants
+        before = self.average
         difference = value - before
         self.average = before + (1 - b) * difference  # (1)
         self.deviation += max(1 - b, 1 / self.n) * (abs(difference) - self.deviation)  # (2)
         scale = max(abs(before), self.deviation, SMALLEST_SCALE)  # (3)
-        gain = self.sign * (before - self.average) / scale  # (3)
-        self.verdict = 1 if gain > self.delta else -1 if gain < -self.delta else 0  # (4)
-        self.sd = self._root_b * hypot(self.sd, self._root_1_b * difference)  # (5)
+        gain = sign * (before - self.average) / scale  # (3)
+        self.verdict = 1 if gain > delta else -1 if gain < -delta else 0  # (4)
+        self.sd = root_b * hypot(self.sd, root_1_b * difference)  # (5)
         cv2 = (self.sd / scale) * (self.sd / scale)
         self.cv2 = cv2 if cv2 < LARGEST_CV2 else LARGEST_CV2  # (5)
         self.mean_abs = b * self.mean_abs + (1 - b) * abs(self.latest) if self.n > 2 else self.mean_abs
@@ -71,12 +67,15 @@ class Statistics:
 
     def state_dict(self) -> dict[str, float]:
         """Returns the running numbers, without the settings."""
-        return {SAVED_AS.get(name, name): value for name, value in vars(self).items() if name not in SETTINGS}
+        state = vars(self).copy()
+        del state["_constants"]
+        state["typical"] = state.pop("mean_abs")  # its name in checkpoints since 0.1.0
+        return state
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Continues from ``state``, as ``state_dict`` returned it."""
-        for name in vars(self).keys() - SETTINGS:
-            setattr(self, name, state[SAVED_AS.get(name, name)])
+        for name in self.state_dict():
+            setattr(self, "mean_abs" if name == "typical" else name, state[name])
 
 
 class RewardStatistics(Statistics):

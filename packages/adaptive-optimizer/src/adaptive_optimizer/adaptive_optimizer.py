@@ -186,7 +186,7 @@ class AdaptiveOptimizer(Optimizer):
         if self._losses.gradients_reset:
             before = self._losses.withdraw()
             if before is not None:
-                self._controller.load_state_dict(before)
+                self._controller.restore(before)
         self._feed_loss(self._losses.add(value))
 
     def step_reward(self, reward: float | Tensor) -> None:
@@ -218,7 +218,8 @@ class AdaptiveOptimizer(Optimizer):
             return self._base.step() if closure is None else self._base.step(closure)
         self._losses.gradients_reset = False
         self._feed_loss(self._losses.take())
-        self._controller.follow_clock()
+        if not self._losses.fed:
+            self._controller.follow_clock()
         self._groups.write()
         try:
             loss = self._base.step() if closure is None else self._base.step(self._at_base_values(closure))
@@ -282,10 +283,7 @@ class AdaptiveOptimizer(Optimizer):
         self._controller.load_state_dict(fresh.state_dict())
         self._groups.used = adaptive.get("used", [])
         same_rules = adaptive.get("rules") == self._rules.names
-        losses: dict[str, Any] = adaptive["intake"] if same_rules else {}
-        if isinstance(losses.get("before"), tuple | list):
-            losses["before"] = fresh.state_of_snapshot(losses["before"])
-        self._losses.load_state_dict(losses)
+        self._losses.load_state_dict(adaptive["intake"] if same_rules else {})
 
     @property
     def lr(self) -> float:
@@ -387,7 +385,7 @@ class AdaptiveOptimizer(Optimizer):
     def _feed_loss(self, value: float | None) -> None:
         if value is None:
             return
-        before = self._controller.state_dict()
+        before = self._controller.snapshot()
         if self._losses.fed and isfinite(value):
             self._controller.hold_horizons()  # a second loss without a step between counts as a step for (19)
         self._feed("loss", value)
@@ -409,7 +407,7 @@ class AdaptiveOptimizer(Optimizer):
     def _count_step(self) -> None:
         self._controller.count_step()
         if self._logs.wanted:
-            signals = {"loss": self._losses.latest, "reward": self._reward, "lr": self._groups.logged_lr()}
-            self._logs.add({"step": self._controller.step, **signals, **self._controller.record()})
+            record = {"step": self._controller.step, "loss": self._losses.latest, "reward": self._reward}
+            self._logs.add({**record, "lr": self._groups.logged_lr(), **self._controller.record()})
         self._losses.clear()
         self._reward = None
