@@ -1,9 +1,11 @@
-"""The examples run, and print what they promise."""
+"""The examples, in files and in docstrings, run and print what they say."""
 
+import doctest
 import importlib.util
 from pathlib import Path
 
 import pytest
+import rangerlite.rangerlite
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -14,6 +16,21 @@ def printed(name, capsys):
     spec.loader.exec_module(module)
     module.main()
     return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "example",
+    [found for found in doctest.DocTestFinder().find(rangerlite.rangerlite) if found.examples],
+    ids=lambda example: example.name,
+)
+def test_the_docstrings_example_prints_what_it_says(example):
+    printed = []
+    assert doctest.DocTestRunner(verbose=False).run(example, out=printed.append).failed == 0, "".join(printed)
+
+
+def test_every_public_entry_point_has_an_example():
+    names = {found.name for found in doctest.DocTestFinder().find(rangerlite.rangerlite) if found.examples}
+    assert {f"rangerlite.rangerlite.RangerLite{end}" for end in ("", ".slow_weights")} <= names
 
 
 def test_the_quadratic_prints_twenty_steps(capsys):

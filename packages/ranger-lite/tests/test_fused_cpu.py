@@ -65,7 +65,7 @@ def test_the_kernel_took_every_tensor():
     params = parameters()
     optimizer = RangerLite(params, fused=True)
     train(optimizer, params, 1)
-    optimizer._counts = None  # what the other paths would need
+    optimizer._stepper.counts = None  # what the other paths would need
     train(optimizer, params, 3)
 
 

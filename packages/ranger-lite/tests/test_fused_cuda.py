@@ -14,6 +14,7 @@ import sys
 import torch
 from rangerlite import RangerLite
 from rangerlite._paths import choose
+from rangerlite._paths.address_table import AddressTables
 from rangerlite._paths.fused_cuda import step_on_cuda
 
 SETTINGS = [
@@ -21,13 +22,17 @@ SETTINGS = [
     {"weight_decay": 0.1, "lookahead_momentum": "reset"},
     {"weight_decay": 0.1, "decoupled_weight_decay": False, "maximize": True, "lookahead_alpha": 1.0},
     {"lookahead_momentum": "pullback", "betas": (0.3, 0.5), "lookahead_alpha": 0.0},
-    {"lr": torch.tensor(0.01), "betas": (0.0, 0.999), "lookahead_steps": 1},
+    {"lr": torch.tensor(0.01, dtype=torch.float64), "betas": (0.0, 0.999), "lookahead_steps": 1},
 ]
 
-def run(dtype, fused, settings):
+ODD = [(3,), (4, 5), (), (0,), (1500,)]
+EVEN = [(16,), (8, 5), (4096,), (1032,)]  # whole vectors of 16 bytes
+
+def run(dtype, fused, settings, shapes):
     draw = torch.Generator().manual_seed(0)
-    params = [torch.nn.Parameter(torch.randn(s, generator=draw).to(dtype)) for s in [(3,), (4, 5), (), (0,), (1500,)]]
-    params.append(torch.nn.Parameter(torch.randn(6, 8, generator=draw).to(dtype)[:, ::2]))
+    params = [torch.nn.Parameter(torch.randn(s, generator=draw).to(dtype)) for s in shapes]
+    if shapes is ODD:
+        params.append(torch.nn.Parameter(torch.randn(6, 8, generator=draw).to(dtype)[:, ::2]))
     optimizer = RangerLite(params, fused=fused, **{"lookahead_steps": 3, **settings})
     for step in range(8):
         for place, p in enumerate(params):
@@ -36,12 +41,18 @@ def run(dtype, fused, settings):
         optimizer.step()
     return params, [x for state in optimizer.state.values() for x in state.values()]
 
-choose.step_on_cpu = step_on_cuda
+def kernel(batch, radam, lookahead, scaling):
+    return step_on_cuda(batch, radam, lookahead, scaling, tables, False)
+
+tables = AddressTables()
+choose.step_on_cpu = kernel
 for dtype in (torch.float32, torch.float64, torch.bfloat16):
     for settings in SETTINGS:
         tolerance = dict(rtol=0.05, atol=0.02) if dtype == torch.bfloat16 else {}
-        for ours, theirs in zip(run(dtype, True, settings), run(dtype, None, settings)):
-            torch.testing.assert_close(ours, theirs, **tolerance)
+        for shapes in (ODD, EVEN):
+            for ours, theirs in zip(run(dtype, True, settings, shapes), run(dtype, None, settings, shapes)):
+                torch.testing.assert_close(ours, theirs, **tolerance)
+assert {table.vector for table in tables._tables.values()} == {1, 2, 4, 8}
 
 p = torch.nn.Parameter(torch.ones(5))
 optimizer = RangerLite([p], fused=True)
@@ -56,6 +67,26 @@ kept = [p.detach().clone(), *(x.clone() for x in optimizer.state[p].values())]
 optimizer.found_inf = torch.tensor(1.0)
 optimizer.step()
 assert all(map(torch.equal, [p, *optimizer.state[p].values()], kept))
+
+p = torch.nn.Parameter(torch.randn(6, 8)[:, ::2])  # gaps: not for the kernel
+q = torch.nn.Parameter(p.detach().clone())
+one, two = RangerLite([p, torch.nn.Parameter(torch.ones(3))], fused=True), RangerLite([q])
+for _ in range(7):
+    for x in (p, q, one.param_groups[0]["params"][1]):
+        x.grad = torch.ones_like(x)
+    one.step()
+    two.step()
+torch.testing.assert_close(p, q)
+
+# one that is not finite leaves with the momentum that is reset, and nowhere else
+p = torch.nn.Parameter(torch.ones(9))
+optimizer = RangerLite([p], fused=True, lookahead_steps=2, lookahead_momentum="reset")
+for bad in (float("nan"), 1.0):
+    p.grad = torch.ones(9)
+    p.grad[4] = bad
+    optimizer.step()
+assert torch.equal(optimizer.state[p]["exp_avg"], torch.zeros(9))
+assert p[:4].isfinite().all() and p[5:].isfinite().all()
 print("interpreted", "autotune" in open(choose.__file__.replace("choose.py", "fused_cuda_kernel.py")).read())
 """
 
@@ -72,14 +103,16 @@ def test_it_computes_what_the_reference_computes_and_is_never_tuned_in_place():
 COMPILE = """
 import sys
 import triton
-from rangerlite._paths.fused_cuda import COLUMNS
 from rangerlite._paths.fused_cuda_kernel import step_kernel
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 dtype = sys.argv[1]
-TYPES = {"table": "*i64", "numbers": "*fp64", "blocks": "*i64", "k": "i32"}
+NUMBERS = "k eta beta1 beta2 epsilon weight_decay alpha log_beta1 log_beta2".split()
+TYPES = {"table": "*i64", "blocks": "*i32", "arrived": "*i32"} | dict.fromkeys(NUMBERS, "i64")
 POINTERS = {"eta_at": "*fp32", "scale_at": "*fp32", "found_at": "*fp32"}
+
+VECTOR = {"fp64": 2, "fp32": 4, "bf16": 8, "fp16": 8}
 
 def compile(types, **constants):
     names = step_kernel.arg_names
@@ -90,8 +123,8 @@ def compile(types, **constants):
 
 for momentum in range(3):
     for plain in (True, False):
-        settings = dict(NUMBERS=8, COLUMNS=COLUMNS, BLOCK=1024, MOMENTUM=momentum, MAXIMIZE=not plain, DECOUPLED=plain)
-        settings |= dict(DTYPE=dtype, STEP_DTYPE="fp32")
+        settings = dict(BLOCK=1024, VECTOR=VECTOR[dtype] if plain else 1, MOMENTUM=momentum, MAXIMIZE=not plain)
+        settings |= dict(DECOUPLED=plain, DTYPE=dtype, STEP_DTYPE="fp32")
         compile(TYPES if plain else TYPES | POINTERS, **settings, **(dict.fromkeys(POINTERS) if plain else {}))
 """
 

@@ -43,8 +43,7 @@ def pull_back(batch: Batch, config: LookaheadConfig, due: Tensor | None = None) 
     if config.momentum == "pullback":
         _follow(batch.m, batch.mu, config.alpha, due)
     elif config.momentum == "reset":
-        for m in batch.m:
-            m.zero_() if due is None else m.masked_fill_(due, 0.0)
+        _reset(batch.m, due)
 
 
 def _follow(fast: list[Tensor], slow: list[Tensor], alpha: float, due: Tensor | None) -> None:
@@ -56,6 +55,14 @@ def _follow(fast: list[Tensor], slow: list[Tensor], alpha: float, due: Tensor | 
         followed = torch.lerp(phi, theta, alpha)
         phi.copy_(followed if due is None else torch.where(due, followed, phi))  # (1), (3)
         theta.copy_(phi if due is None else torch.where(due, phi, theta))  # (2), (3)
+
+
+def _reset(ms: list[Tensor], due: Tensor | None) -> None:
+    if due is None:
+        torch._foreach_zero_(ms)
+        return
+    for m in ms:
+        m.masked_fill_(due, 0.0)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The optimizer: parameter groups, state, closures, and the choice of a path."""
+"""The optimizer: settings, state, checkpoints, closures and slow weights."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -10,9 +10,8 @@ from torch.optim import Optimizer, RAdam
 from torch.optim.optimizer import ParamsT, _use_grad_for_differentiable  # pyright: ignore[reportPrivateUsage]
 
 from ._batch import Batch, as_real_local
-from ._counts import StepCounts
 from ._lookahead import swapped_in
-from ._paths.choose import step_batch
+from ._paths.choose import Stepper, is_fused
 from ._settings import GradScaling, check_group
 
 # What a group holds beyond torch's RAdam; checkpoints of RAdam and of older releases lack some of it.
@@ -33,34 +32,46 @@ FUSED_WANTS = (
 class RangerLite(RAdam):
     """RAdam inside, Lookahead outside, in one torch optimizer.
 
-    Every parameter takes RAdam's step; at every k-th step of its own, k = ``lookahead_steps``, its slow weights φ move
-    to φ + α (θ - φ), α = ``lookahead_alpha``, and the parameter restarts from there. φ begins as the parameter before
-    its first step. A parameter without gradient is left alone.
+    Every parameter takes RAdam's step. At every k-th step of its own, k = ``lookahead_steps``, its slow weights φ move
+    to φ + α (θ - φ), α = ``lookahead_alpha``, and the parameter continues from there. φ starts as the parameter before
+    its first step. A parameter without a gradient is skipped.
+
+    Evaluate and save inside `slow_weights`: between two pull backs the slow weights are the better ones.
 
     Args:
         params: tensors, (name, tensor) pairs, or dictionaries that define parameter groups.
-        lr: η, in [0, inf); a tensor of one element too.
-        betas: β1 and β2, decay of the two moments, in [0, 1).
+        lr: the learning rate η, in [0, inf); a number, or a tensor of one element on any device.
+        betas: β1 and β2, the decay rates of the two moments, in [0, 1).
         eps: ε, added to the root of the second moment, in [0, inf).
         weight_decay: λ, in [0, inf).
         lookahead_steps: k, an integer in [1, inf).
         lookahead_alpha: α, in [0, 1]; 0 returns to φ, 1 leaves the parameter where it is.
-        foreach: True for each operation on all tensors at once, False for one tensor after the other; None takes the
-            first on accelerators and small cached pieces on the CPU. All compute the same.
-        maximize: climb instead of descending.
-        capturable: keep step counts and decisions on the device, as CUDA graphs need.
-        fused: True for one kernel over all tensors (C++ on the CPU, built on first use; Triton on CUDA).
-        differentiable: let autograd see the step.
-        decoupled_weight_decay: decay the parameter, as AdamW does; False adds λ θ to the gradient.
+        foreach: True applies each operation to all tensors at once, False to one tensor after the other. None takes
+            the fastest path that needs no compiler: the Triton kernel on CUDA, chunks that fit the cache on the CPU.
+        maximize: maximizes the objective instead of minimizing it.
+        capturable: keeps step counts and decisions on the device, as CUDA graphs need.
+        fused: True takes one kernel for all tensors (C++ on the CPU, built on first use; Triton on CUDA); False never
+            does.
+        differentiable: lets autograd differentiate through the step.
+        decoupled_weight_decay: decays the parameter, as AdamW does; False adds λ θ to the gradient.
         lookahead_momentum: what the pull back does to the first moment: "keep" it, "reset" it to zero, or "pullback",
-            interpolate it like the parameter, at the price of one more tensor of state.
+            interpolate it like the parameter, at the cost of one more tensor of state.
 
     Raises:
-        TypeError: a hyper-parameter of the wrong kind.
+        TypeError: a hyper-parameter of the wrong type.
         ValueError: a hyper-parameter outside its interval, in the defaults or in a group.
         RuntimeError: two settings that exclude each other.
 
     Source: Liu et al. 2019, https://arxiv.org/abs/1908.03265, and Zhang et al. 2019, https://arxiv.org/abs/1907.08610
+
+    >>> x = torch.tensor(2.0, requires_grad=True)
+    >>> optimizer = RangerLite([x], lr=0.2, lookahead_steps=4)
+    >>> for _ in range(4):
+    ...     optimizer.zero_grad()
+    ...     (x**2).backward()
+    ...     optimizer.step()
+    >>> round(x.item(), 4)  # halfway between the start and the fourth of RAdam's steps
+    0.8524
     """
 
     def __init__(
@@ -97,28 +108,28 @@ class RangerLite(RAdam):
             "lookahead_momentum": lookahead_momentum,
         }
         check_group(defaults)
-        self._counts = StepCounts()
+        self._stepper = Stepper()
         self._swapped = 0
         Optimizer.__init__(self, params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; what it overrides is checked like the defaults."""
+        """Adds a group; the settings it overrides are checked like the defaults."""
         check_group({**self.defaults, **param_group})
         super().add_param_group(param_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a checkpoint's or a pickle's state; what an older one lacks gets its default."""
+        """Restores the state of a pickle or a checkpoint; settings that an older one lacks get their defaults."""
         for group in state["param_groups"]:
             for name, value in LATER_SETTINGS.items():
                 group.setdefault(name, value)
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._counts = StepCounts()
+        self._stepper = Stepper()
         self._swapped = 0
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a checkpoint of RangerLite, 1.0.x included, or of torch's RAdam, whose slow weights start afresh.
+        """Loads a checkpoint of RangerLite, 1.0.x included, or of torch's RAdam, whose slow weights start afresh.
 
-        Settings that the checkpoint does not know stay as they are.
+        Settings that the checkpoint does not contain keep their values.
 
         Raises:
             RuntimeError: inside ``slow_weights()``.
@@ -157,7 +168,7 @@ class RangerLite(RAdam):
             batch = Batch.empty()
             has_complex = self._init_group(group, *batch)
             if batch.theta:
-                step_batch(as_real_local(batch, has_complex), group, self._counts, scaling)
+                self._stepper.step(as_real_local(batch, has_complex), group, scaling)
         return loss
 
     @contextmanager
@@ -224,7 +235,7 @@ class RangerLite(RAdam):
             if "cached_params" not in state:
                 source = p if group["differentiable"] else p.detach()
                 state["cached_params"] = source.clone(memory_format=torch.preserve_format)
-            if group["fused"] and p.is_cuda and state["step"].is_cpu:
+            if p.is_cuda and state["step"].is_cpu and is_fused(group, p.device, p.dtype.to_real()):
                 state["step"] = batch.step[i] = state["step"].to(p.device)
             batch.phi.append(state["cached_params"])
             if group["lookahead_momentum"] == "pullback":
