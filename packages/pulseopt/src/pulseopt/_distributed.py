@@ -4,6 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,29 +20,50 @@ def is_distributed() -> bool:
 
 
 def read_loss(loss: float | Tensor, average: bool, group: Any = None) -> float:
-    """Returns a loss as a float, with one read of the device.
-
-    Args:
-        loss: one number.
-        average: take the mean over the ranks; every rank then gets the same bits.
-        group: the process group; None is the default one.
+    """Returns a loss as a float; as `read_losses`, of one.
 
     Raises:
         TypeError: ``loss`` is not a number.
         ValueError: ``loss`` holds several.
     """
     check_loss(loss)
+    return read_losses([loss], average, group)[0]
+
+
+def read_losses(losses: Sequence[float | Tensor], average: bool, group: Any = None) -> list[float]:
+    """Returns losses as floats, with one read of the device.
+
+    Args:
+        losses: numbers, each known to be one.
+        average: take the means over the ranks; every rank then gets the same bits.
+        group: the process group; None is the default one.
+    """
     if not (average and is_distributed()):
-        return float(loss.item()) if isinstance(loss, Tensor) else float(loss)
-    local = loss.detach().reshape(()) if isinstance(loss, Tensor) else torch.tensor(float(loss), dtype=torch.float64)
+        return read_numbers(losses)
+    local = torch.stack([_as_tensor(loss) for loss in losses])
     if dist.get_backend(group) == "nccl" and local.device.type != "cuda":
         local = local.to("cuda")
-    if local.device.type != "mps":
-        local = local.double()
     parts = [torch.empty_like(local) for _ in range(dist.get_world_size(group))]
     dist.all_gather(parts, local, group=group)
-    values: Any = torch.stack(parts).tolist()
-    return plain_mean(values)  # in the order of the ranks: the same roundings everywhere
+    columns: Any = torch.stack(parts, 1).tolist()
+    return [plain_mean(column) for column in columns]  # in the order of the ranks: the same roundings everywhere
+
+
+def read_numbers(numbers: Sequence[float | Tensor]) -> list[float]:
+    """Returns numbers as floats, with one read for all that are tensors."""
+    tensors = [number for number in numbers if isinstance(number, Tensor)]
+    if len(tensors) == 1:
+        read = iter([tensors[0].item()])
+    else:
+        read = iter(torch.stack([_as_tensor(tensor) for tensor in tensors]).tolist() if tensors else [])
+    return [float(next(read)) if isinstance(number, Tensor) else float(number) for number in numbers]
+
+
+def _as_tensor(number: float | Tensor) -> Tensor:
+    if not isinstance(number, Tensor):
+        return torch.tensor(float(number), dtype=torch.float64)
+    number = number.detach().reshape(())
+    return number if number.device.type == "mps" else number.double()
 
 
 def check_loss(loss: object) -> None:

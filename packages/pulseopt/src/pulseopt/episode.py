@@ -5,18 +5,23 @@ import math
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from pulseopt._bandits.axes import BUCKETS, AxisControllers, checked_arm
+from pulseopt._bandits.rate_search import RateSearch
 from pulseopt._checks import check, check_integer
+from pulseopt._distributed import read_numbers
 from pulseopt._maths.context import phase, trend
 from pulseopt._maths.ema import ema_ends
+from pulseopt._maths.rate_search import mean_alignment
 from pulseopt._maths.sums import plain_mean
 from pulseopt._records.checkpoint import Stateful, check_same, stateful
-from pulseopt._records.log import CHOSEN_COLUMNS, CONTEXT_COLUMNS, SUMMARY_COLUMNS, EpisodeLog
+from pulseopt._records.log import CHOSEN_COLUMNS, CONTEXT_COLUMNS, SEARCH_COLUMNS, SUMMARY_COLUMNS, EpisodeLog
 from pulseopt.controller import BaseController
 from pulseopt.modes import build_generated_candidate_name, checked_axis
 from pulseopt.reward import BaseReward, scored
@@ -40,6 +45,7 @@ class OpenEpisode:
     last_step: int
     losses: list[float] = field(default_factory=list[float])
     update_norms: list[float] = field(default_factory=list[float])
+    alignments: list[float | Tensor] = field(default_factory=list[float | Tensor])
 
 
 class BaseEpisodeManager:
@@ -125,12 +131,28 @@ class BaseEpisodeManager:
             raise ValueError("update_norm must be finite when provided.")
         self.record(loss, update_norm)
 
-    def record(self, loss: float, update_norm: float | None) -> Mapping[str, object] | None:
-        """Records a step with a finite loss and returns the log's row, if it closed the episode."""
+    def record(
+        self,
+        loss: float,
+        update_norm: float | None,
+        alignment: Tensor | float | None = None,
+        step: int | None = None,
+    ) -> Mapping[str, object] | None:
+        """Records a step with a finite loss and returns the log's row, if it closed the episode.
+
+        Args:
+            loss: the step's.
+            update_norm: how far the step moved the parameters, if it was measured.
+            alignment: of its gradient with the update before it, if it was measured; read when the episode closes.
+            step: its number; None: that of the last `on_step_start`.
+        """
         episode = self._episode
         assert episode is not None
-        episode.last_step = episode.last_step + 1 if self._step is None else self._step
+        step = self._step if step is None else step
+        episode.last_step = episode.last_step + 1 if step is None else step
         self._step = None
+        if alignment is not None:
+            episode.alignments.append(alignment)
         episode.losses.append(loss)
         if update_norm is not None:
             episode.update_norms.append(update_norm)
@@ -157,6 +179,21 @@ class BaseEpisodeManager:
         self._log.save(path)
 
     @property
+    def current_step(self) -> int | None:
+        """The number of the step that has begun and has not been recorded yet."""
+        return self._step
+
+    @property
+    def episode_length(self) -> int:
+        """The steps of an episode."""
+        return self._episode_length
+
+    @property
+    def steps_left(self) -> int:
+        """How many steps the open episode, or else the next one, still records."""
+        return self._episode_length - (0 if self._episode is None else len(self._episode.losses))
+
+    @property
     def open_candidate(self) -> CandidateConfig | None:
         """The open episode's candidate, or None between episodes."""
         return None if self._episode is None else self._episode.candidate
@@ -169,7 +206,7 @@ class BaseEpisodeManager:
         """
         return {
             "settings": self._settings(),
-            "episode": self._episode and asdict(self._episode),
+            "episode": self._episode and self._saved(self._episode),
             "step": self._step,
             "next_index": self._next_index,
             "average": self._average,
@@ -195,13 +232,17 @@ class BaseEpisodeManager:
         episode = state_dict["episode"]
         if episode is not None:
             fields: dict[str, Any] = {**episode, "candidate": CandidateConfig(**episode["candidate"])}
-            fields.update(losses=list(episode["losses"]), update_norms=list(episode["update_norms"]))
+            fields.update({name: list(episode.get(name, ())) for name in ("losses", "update_norms", "alignments")})
             episode = OpenEpisode(**fields)
         self._log.load(state_dict["log"])
         if isinstance(self._reward_fn, Stateful):
             self._reward_fn.load_state_dict(state_dict["reward"])
         self._episode, self._step = episode, state_dict["step"]
         self._next_index, self._average = state_dict["next_index"], state_dict["average"]
+
+    @staticmethod
+    def _saved(episode: OpenEpisode) -> dict[str, Any]:
+        return asdict(replace(episode, alignments=list(read_numbers(episode.alignments))))
 
     def _settings(self) -> dict[str, Any]:
         """Returns what a checkpoint must agree on."""
@@ -230,6 +271,7 @@ class BaseEpisodeManager:
             ema_loss_end=ema_end,
             step_losses=tuple(losses),
             mean_update_norm=plain_mean(norms) if norms else None,
+            mean_alignment=mean_alignment(read_numbers(episode.alignments)),
         )
 
 
@@ -320,6 +362,7 @@ class StructuredEpisodeManager(BaseEpisodeManager):
             window's mean absolute loss.
         reward_baseline: ``"episode"`` or ``"ema"``, where an episode's moving average begins.
         log_limit: episodes that the log keeps; None keeps all.
+        travel: episodes after which the factors move by the best of them, equation (27); None: they stay.
 
     Raises:
         TypeError: the controllers do not fit the axes.
@@ -345,6 +388,7 @@ class StructuredEpisodeManager(BaseEpisodeManager):
         context_trend_epsilon_mode: str = "absolute",
         reward_baseline: str = "episode",
         log_limit: int | None = None,
+        travel: int | None = None,
     ) -> None:
         lrs = checked_axis("lr_candidates", lr_candidates, zero=False)
         noises = checked_axis("noise_candidates", noise_candidates, zero=True)
@@ -353,7 +397,7 @@ class StructuredEpisodeManager(BaseEpisodeManager):
         if context_trend_epsilon_mode not in EPSILON_MODES:
             modes = list(EPSILON_MODES)
             raise ValueError(f"context_trend_epsilon_mode must be one of {modes}, got {context_trend_epsilon_mode!r}")
-        self._axes = AxisControllers(lrs, noises, structured_control_mode, lr_controller, noise_controller)
+        self._axes = AxisControllers(lrs, noises, structured_control_mode, lr_controller, noise_controller, travel)
         columns = list(CHOSEN_COLUMNS), [] if context_mode == "none" else list(CONTEXT_COLUMNS)
         super().__init__(reward_fn, episode_length, ema_alpha, eps, reward_baseline, columns, log_limit)
         self._context_mode = context_mode
@@ -367,6 +411,16 @@ class StructuredEpisodeManager(BaseEpisodeManager):
     def controllers(self) -> dict[str, BaseController]:
         """The controllers by name: ``"lr"`` and ``"noise"``, ``"noise given lr 0"`` and so on, or ``"joint"``."""
         return self._axes.named
+
+    @property
+    def learns(self) -> bool:
+        """Whether losses change what comes next."""
+        return bool(self.controllers)
+
+    @property
+    def rate_multiplier(self) -> float:
+        """The base of travelling factors; 1 for factors that stay."""
+        return self._axes.base
 
     def arm_names(self, controller: str) -> list[str]:
         """Returns the arms of one of `controllers`: ``"lr0.5"``, ``"n0.01"``, or both for a pair."""
@@ -397,8 +451,10 @@ class StructuredEpisodeManager(BaseEpisodeManager):
         self._axes.load_state_dict(state_dict["controllers"])
 
     def _settings(self) -> dict[str, Any]:
+        travel = {} if self._axes.travel is None else {"travel": self._axes.travel}
         return {
             **super()._settings(),
+            **travel,
             "lr_candidates": list(self._axes.lrs),
             "noise_candidates": list(self._axes.noises),
             "structured_control_mode": self._axes.mode,
@@ -412,7 +468,7 @@ class StructuredEpisodeManager(BaseEpisodeManager):
     def _choose(self, global_step: int) -> tuple[int, CandidateConfig]:
         context = self._context(global_step)
         lr_index, noise_index = self._axes.select(context["context_bucket"])
-        lr, noise = self._axes.lrs[lr_index], self._axes.noises[noise_index]
+        lr, noise = self._axes.factor(lr_index), self._axes.noises[noise_index]
         name = build_generated_candidate_name(lr, noise)
         self._selection = StructuredSelection(lr_index, noise_index, lr, noise, name, **context)
         return lr_index * len(self._axes.noises) + noise_index, CandidateConfig(name, lr, noise)
@@ -434,6 +490,90 @@ class StructuredEpisodeManager(BaseEpisodeManager):
         self._axes.update(selection.lr_index, selection.noise_index, reward)
         self._window.append(summary.loss_end)
         return {column: getattr(selection, name) for column, name in {**CHOSEN_COLUMNS, **CONTEXT_COLUMNS}.items()}
+
+
+class RateSearchManager(BaseEpisodeManager):
+    """A search for the learning rate instead of arms: short episodes while it searches, then one factor held.
+
+    Args:
+        search: moves the factor.
+        noise: the deviation of gradient noise, the same throughout.
+        reward_fn: scores a closed episode, for the log.
+        episode_length: steps of an episode once the search is over, at least 1.
+        ema_alpha: weight of the newest loss in the moving average, in (0, 1].
+        reward_baseline: ``"episode"`` or ``"ema"``, where an episode's moving average begins.
+        log_limit: episodes that the log keeps; None keeps all.
+
+    Raises:
+        ValueError: an argument lies outside its range.
+    """
+
+    SEARCH_LENGTH = 5
+
+    def __init__(
+        self,
+        search: RateSearch,
+        noise: float,
+        reward_fn: BaseReward,
+        episode_length: int,
+        ema_alpha: float,
+        reward_baseline: str,
+        log_limit: int | None,
+    ) -> None:
+        _check_length(episode_length)
+        columns = list(SEARCH_COLUMNS), ()
+        super().__init__(reward_fn, self.SEARCH_LENGTH, ema_alpha, 1e-12, reward_baseline, columns, log_limit)
+        self.search = search
+        self._noise = noise
+        self._held_length = episode_length
+
+    @property
+    def controllers(self) -> dict[str, BaseController]:
+        """No controller plays arms here."""
+        return {}
+
+    @property
+    def learns(self) -> bool:
+        """Whether losses change what comes next."""
+        return self.search.searching
+
+    @property
+    def rate_multiplier(self) -> float:
+        """The factor that the search has come to."""
+        return self.search.multiplier
+
+    def estimates(self) -> str:
+        """Returns the factor and whether it is still searched for."""
+        return f"{'searching' if self.search.searching else 'holding'} lr{self.search.multiplier:.4g}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns everything the next step depends on, and the log, as plain values."""
+        return {**super().state_dict(), "search": self.search.state_dict()}
+
+    def _load(self, state_dict: dict[str, Any]) -> None:
+        super()._load(state_dict)
+        self.search.load_state_dict(state_dict["search"])
+        self._episode_length = self.SEARCH_LENGTH if self.search.searching else self._held_length
+
+    def _settings(self) -> dict[str, Any]:
+        own = {"episode_length": self._held_length, "noise": self._noise, "total_steps": self.search.total_steps}
+        return {**super()._settings(), **own}
+
+    def _choose(self, global_step: int) -> tuple[int, CandidateConfig]:
+        factor = self.search.multiplier
+        return 0, CandidateConfig(build_generated_candidate_name(factor, self._noise), factor, self._noise)
+
+    def _learn(self, summary: EpisodeSummary, reward: float) -> dict[str, object]:
+        chosen = {
+            "selected_lr_values": self.search.multiplier,
+            "selected_noise_values": self._noise,
+            "selected_combined_names": summary.mode_name,
+            "search_phases": "search" if self.search.searching else "hold",
+            "mean_alignments": summary.mean_alignment,
+        }
+        self.search.update(summary.mean_alignment, summary.end_step + 1)
+        self._episode_length = self.SEARCH_LENGTH if self.search.searching else self._held_length
+        return chosen
 
 
 def __getattr__(name: str) -> object:

@@ -50,17 +50,16 @@ class AdaptiveMode(Optimizer):
         self._moved = UpdateNorm() if track_update_norm else None
         self._run = OptimizerStep(self, self._noise, self._moved)
         self._ready = True
-        if mode is not None:
-            self.set_mode(mode)
+        self.set_mode(mode)
 
-    def set_mode(self, mode: CandidateConfig) -> None:
-        """Runs the steps to come with this candidate.
+    def set_mode(self, mode: CandidateConfig | None) -> None:
+        """Runs the steps to come with this candidate; None is the optimizer alone.
 
         Raises:
             TypeError: ``mode`` is not a candidate.
         """
         _check_mode(mode)
-        self._mode = mode
+        self._mode = CandidateConfig("base") if mode is None else mode
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Steps once with the mode's rate and noise, and returns the closure's loss.
@@ -199,8 +198,7 @@ class AdaptiveModeAdamW(AdaptiveMode, torch.optim.AdamW):
         for place, beta in enumerate(betas):
             if not 0.0 <= beta < 1.0:
                 raise ValueError(f"Invalid beta parameter at index {place}: {beta}; betas must lie in [0, 1)")
-        if mode is not None:
-            _check_mode(mode)
+        _check_mode(mode)
         torch.optim.AdamW.__init__(
             self, params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad
         )
@@ -250,8 +248,7 @@ class AdaptiveModeSGD(AdaptiveMode, torch.optim.SGD):
         for name, value in (("momentum", momentum), ("dampening", dampening)):
             if value < 0.0:
                 raise ValueError(f"{name} must be non-negative.")
-        if mode is not None:
-            _check_mode(mode)
+        _check_mode(mode)
         torch.optim.SGD.__init__(
             self,
             params,
@@ -278,7 +275,7 @@ def _check_mode(mode: object) -> None:
     Raises:
         TypeError: ``mode`` is none.
     """
-    if not isinstance(mode, CandidateConfig):
+    if mode is not None and not isinstance(mode, CandidateConfig):
         raise TypeError("mode must be a CandidateConfig or ExplorationMode.")
 
 

@@ -2,11 +2,13 @@
 
 import math
 import warnings
+from collections import deque
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from pulseopt._checks import check
-from pulseopt._maths.improvement import clipped, instability, log_improvement, relative_improvement
+from pulseopt._maths.improvement import clipped, instability, log_improvement, relative_improvement, standardised
+from pulseopt._maths.rate_search import alignment_reward
 from pulseopt.types import EpisodeSummary
 
 
@@ -152,7 +154,72 @@ class LogOrRelativeReward(NormalizedLossImprovementReward):
         return relative_improvement(start, end, summary.step_losses)
 
 
-REWARDS: dict[str, type[_LossReward]] = {"log": LogOrRelativeReward, "relative": RelativeImprovementReward}
+class StandardisedImprovementReward(_LossReward):
+    """The relative improvement against those of the newest episodes: equation (26) of `pulseopt._maths.improvement`.
+
+    Neither the scale of the loss nor its usual slope matters; arguments as in the base class, of which
+    ``reward_epsilon`` and ``reward_instability_lambda`` have no effect.
+    """
+
+    window = 20
+
+    def __init__(
+        self,
+        reward_epsilon: float = 1e-8,
+        reward_instability_lambda: float = 0.1,
+        reward_clip_min: float = -1.0,
+        reward_clip_max: float = 1.0,
+    ) -> None:
+        super().__init__(reward_epsilon, reward_instability_lambda, reward_clip_min, reward_clip_max)
+        self._recent: deque[float] = deque(maxlen=self.window)
+
+    def score(self, summary: EpisodeSummary) -> RewardDetails:
+        """Returns the reward, in parts, of a summary whose losses are known to be finite."""
+        base, v = relative_improvement(summary.ema_loss_start or 0.0, summary.ema_loss_end or 0.0, summary.step_losses)
+        self._recent.append(base)
+        z, reward = standardised(base, self._recent, self.reward_clip_min, self.reward_clip_max)
+        self._last_details = RewardDetails(base, v, 0.0, z, reward)
+        return self._last_details
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the parts of the last reward and the newest improvements."""
+        return {**super().state_dict(), "recent": list(self._recent)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        super().load_state_dict(state_dict)
+        self._recent = deque(state_dict["recent"], maxlen=self.window)
+
+
+class AlignmentReward(_LossReward):
+    """Minus the distance of the learning rate from where gradients and updates are aligned on target.
+
+    Equation (25) of `pulseopt._maths.rate_search`; arguments as in the base class, of which only the clips matter.
+    """
+
+    def score(self, summary: EpisodeSummary) -> RewardDetails:
+        """Returns the reward, in parts; the base is the mean alignment.
+
+        Raises:
+            ValueError: no step of the episode had an alignment.
+        """
+        q = summary.mean_alignment
+        if q is None:
+            raise ValueError(
+                "reward='alignment' needs an episode in which one step follows another with the same parameters; "
+                "use an episode_length of at least 2"
+            )
+        reward = min(alignment_reward(q, self.reward_clip_min), self.reward_clip_max)
+        self._last_details = RewardDetails(q, 0.0, 0.0, reward, reward)
+        return self._last_details
+
+
+REWARDS: dict[str, type[_LossReward]] = {
+    "log": LogOrRelativeReward,
+    "relative": RelativeImprovementReward,
+    "standardised": StandardisedImprovementReward,
+    "alignment": AlignmentReward,
+}
 
 
 def build_reward(

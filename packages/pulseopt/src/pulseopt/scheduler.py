@@ -1,10 +1,9 @@
 """AEES: adaptive episodic exploration scheduling around any optimizer."""
 
-import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,18 +11,21 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pulseopt._bandits.axes import BUCKETS, CONTROL_MODES, build_controllers
-from pulseopt._checks import check_integer
-from pulseopt._distributed import check_loss, fresh_seed, from_first_rank, is_distributed, read_loss
+from pulseopt._bandits.rate_search import RateSearch
+from pulseopt._checks import check, check_integer
+from pulseopt._distributed import check_loss, fresh_seed, from_first_rank, is_distributed, read_losses, read_numbers
+from pulseopt._maths.rate_search import anneal
 from pulseopt._records.checkpoint import check_same
 from pulseopt._records.log import write_scalars
 from pulseopt._step.hooks import ObservedLosses, closure_in, innermost, with_closure
 from pulseopt._step.noise import NoiseSource
 from pulseopt._step.optimizer_step import OptimizerStep
+from pulseopt._step.schedule import ScheduleStep
 from pulseopt._step.update_norm import UpdateNorm
 from pulseopt.controller import TREND_CONTEXT_BUCKETS, TREND_PHASE_CONTEXT_BUCKETS
-from pulseopt.episode import StructuredEpisodeManager
+from pulseopt.episode import RateSearchManager, StructuredEpisodeManager
 from pulseopt.modes import checked_axis
-from pulseopt.reward import BaseReward, build_reward
+from pulseopt.reward import AlignmentReward, BaseReward, build_reward
 from pulseopt.types import CandidateConfig
 
 __all__ = ["AEES", "TREND_CONTEXT_BUCKETS", "TREND_PHASE_CONTEXT_BUCKETS"]
@@ -41,13 +43,14 @@ class AEES:
         noise_candidates: standard deviations of gradient noise, each at least 0, finite and there once.
         episode_length: steps of an episode, at least 1.
         lr_scheduler: stepped after each step that was taken, on the optimizer's own rates.
-        control_mode: ``"adaptive"``, or ``"random"`` as a baseline.
+        control_mode: ``"adaptive"``, ``"random"`` as a baseline, or ``"find"``: no arms, but a search for the
+            learning rate by the alignment of each gradient with the update before it; see `find_rate`.
         structured_control_mode: ``"independent"``: a controller for each axis. ``"conditional"``: one for the noise
             under each factor. ``"joint"``: one over all pairs.
         context_mode: ``"none"``, ``"trend"`` or ``"trend_phase"``: whether controllers learn each context apart.
         context_trend_window: how many episodes the trend looks back on, at least 1.
         context_trend_epsilon: the change from one episode to the next that counts as stable, at least 0.
-        total_training_steps: steps of the run; ``"trend_phase"`` needs it.
+        total_training_steps: steps of the run; ``"trend_phase"``, ``"find"`` and ``anneal_share`` need it.
         reward_instability_lambda: λ, weight of the loss's variance in the reward, at least 0.
         reward_epsilon: ε of the reward, above 0.
         reward_clip_min: the lowest reward.
@@ -57,8 +60,8 @@ class AEES:
         track_update_norm: measure how far each step moves the parameters, for the log: one copy of the parameters
             and one more read of the device in each step.
         on_nonfinite: ``"raise"``, or ``"skip"``: a step with a non-finite loss is neither taken nor scored.
-        reward: ``"log"``, ``"relative"`` or any `BaseReward`; ``"log"`` scores episodes with losses at or below zero
-            like ``"relative"``, and warns once.
+        reward: ``"log"``, ``"relative"``, ``"standardised"``, ``"alignment"`` or any `BaseReward`; ``"log"`` scores
+            episodes with losses at or below zero like ``"relative"``, and warns once.
         reward_baseline: ``"episode"``, or ``"ema"`` to carry the moving average across episodes.
         context_trend_epsilon_mode: ``"absolute"``, or ``"relative"`` to the loss.
         exploration_coef: c of the upper confidence bound, at least 0; rewards are about 1 at most.
@@ -67,10 +70,33 @@ class AEES:
         writer: anything with ``add_scalar(tag, value, step)``, told of every closed episode; not saved.
         sync_ranks: under `torch.distributed`, average the loss over the ranks and take the first rank's choices.
         process_group: the ranks to agree with; None is all of them.
+        noise_on_zeros: whether entries whose gradient is 0 take noise too, such as padding rows of an embedding.
+        noise_streams: ``"parameter"``: a stream for each, release 0.1.0's. ``"shared"``: one for all on a device,
+            drawn from in a few launches for any number of tensors.
+        read_losses: ``"step"``, or ``"episode"``: losses stay on the device until the episode ends, and no step in
+            between waits for it; a non-finite one is then noticed at the end, after its step has been taken.
+        anneal_share: the last share of the run over which the rate falls linearly to zero, in [0, 1].
+        travel: episodes after which the factors move by the best of them; None: they stay.
 
     Raises:
         TypeError: an argument is of the wrong kind.
         ValueError: an argument lies outside its range.
+
+    >>> import torch
+    >>> from pulseopt import AEES
+    >>> weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    >>> optimizer = torch.optim.SGD([weight], lr=0.1)
+    >>> aees = AEES(optimizer, lr_candidates=[0.5, 1.0, 2.0], episode_length=5, seed=0)
+    >>> for step in range(20):
+    ...     candidate = aees.step_start(step)
+    ...     optimizer.zero_grad()
+    ...     loss = weight.pow(2).sum()
+    ...     loss.backward()
+    ...     aees.step_end(loss)
+    >>> len(aees.get_logs()["episode_rewards"])
+    4
+    >>> optimizer.param_groups[0]["lr"]
+    0.1
     """
 
     def __init__(
@@ -104,8 +130,17 @@ class AEES:
         writer: Any | None = None,
         sync_ranks: bool = True,
         process_group: Any | None = None,
+        noise_on_zeros: bool = True,
+        noise_streams: str = "parameter",
+        read_losses: str = "step",
+        anneal_share: float = 0.0,
+        travel: int | None = None,
     ) -> None:
-        _check_choice("control_mode", control_mode, ("adaptive", "random"))
+        if control_mode != "find":
+            _check_choice("control_mode", control_mode, ("adaptive", "random"), " Or 'find', a search for the rate.")
+        _check_choice("noise_streams", noise_streams, ("parameter", "shared"))
+        _check_choice("read_losses", read_losses, ("step", "episode"))
+        check("anneal_share", anneal_share, "[0, 1]")
         _check_choice("context_mode", context_mode, tuple(BUCKETS))
         _check_choice("structured_control_mode", structured_control_mode, CONTROL_MODES)
         _check_choice("on_nonfinite", on_nonfinite, ("raise", "skip"))
@@ -113,42 +148,67 @@ class AEES:
         noises = checked_axis("noise_candidates", noise_candidates, zero=True)
         if seed is not None:
             check_integer("seed", seed, "(-inf, inf)")
-        if total_training_steps is not None and context_mode != "trend_phase":
-            warnings.warn("total_training_steps has no effect unless context_mode='trend_phase'", stacklevel=2)
-            total_training_steps = None
+        finds = control_mode == "find"
+        if finds or anneal_share > 0.0:
+            if total_training_steps is None:
+                raise ValueError("total_training_steps must be given for control_mode='find' and for anneal_share")
+            check_integer("total_training_steps", total_training_steps, "[1, inf)")
+        elif total_training_steps is not None and context_mode != "trend_phase":
+            warnings.warn(
+                "total_training_steps has no effect unless context_mode='trend_phase', control_mode='find' or "
+                "anneal_share is above 0",
+                stacklevel=2,
+            )
         seed = fresh_seed() if seed is None else seed
-        controllers = build_controllers(
-            len(lrs),
-            len(noises),
-            mode=structured_control_mode,
-            context=context_mode,
-            random=control_mode == "random",
-            seed=seed,
-            exploration_coef=exploration_coef,
-            discount=discount,
-        )
+        reward_fn = build_reward(reward, reward_epsilon, reward_instability_lambda, reward_clip_min, reward_clip_max)
         self._optimizer = optimizer
-        self._manager = StructuredEpisodeManager(
-            lrs,
-            noises,
-            *controllers,
-            build_reward(reward, reward_epsilon, reward_instability_lambda, reward_clip_min, reward_clip_max),
-            episode_length,
-            structured_control_mode,
-            context_mode,
-            total_training_steps,
-            context_trend_window,
-            context_trend_epsilon,
-            ema_alpha,
-            context_trend_epsilon_mode=context_trend_epsilon_mode,
-            reward_baseline=reward_baseline,
-            log_limit=log_limit,
-        )
-        self._noise = NoiseSource(seed)
+        self._manager: StructuredEpisodeManager | RateSearchManager
+        if finds:
+            if len(lrs) > 1 or len(noises) > 1 or context_mode != "none" or travel is not None:
+                raise ValueError(
+                    "control_mode='find' must have one lr_candidate, one noise_candidate, no context and no travel; it "
+                    "searches for the factor itself"
+                )
+            search = RateSearch(total_training_steps or 1)
+            self._manager = RateSearchManager(
+                search, noises[0], reward_fn, episode_length, ema_alpha, reward_baseline, log_limit
+            )
+        else:
+            controllers = build_controllers(
+                len(lrs),
+                len(noises),
+                mode=structured_control_mode,
+                context=context_mode,
+                random=control_mode == "random",
+                seed=seed,
+                exploration_coef=exploration_coef,
+                discount=discount,
+            )
+            self._manager = StructuredEpisodeManager(
+                lrs,
+                noises,
+                *controllers,
+                reward_fn,
+                episode_length,
+                structured_control_mode,
+                context_mode,
+                total_training_steps if context_mode == "trend_phase" else None,
+                context_trend_window,
+                context_trend_epsilon,
+                ema_alpha,
+                context_trend_epsilon_mode=context_trend_epsilon_mode,
+                reward_baseline=reward_baseline,
+                log_limit=log_limit,
+                travel=travel,
+            )
+        self._noise = NoiseSource(seed, noise_streams == "shared", not noise_on_zeros)
         self._step = OptimizerStep(optimizer, self._noise, UpdateNorm() if track_update_norm else None)
         self._observed = ObservedLosses()
-        self._lr_scheduler = lr_scheduler
-        self._takes_metrics = lr_scheduler is not None and "metrics" in inspect.signature(lr_scheduler.step).parameters
+        self._step.measures_alignment = finds or isinstance(reward_fn, AlignmentReward)
+        self._schedule = None if lr_scheduler is None else ScheduleStep(lr_scheduler)
+        self._anneal = (total_training_steps or 1, anneal_share)
+        self._reads_late = read_losses == "episode"
+        self._unread: list[tuple[float | Tensor, int | None, float | None, Tensor | float | None]] = []
         self._control_mode = control_mode
         self._skip_nonfinite = on_nonfinite == "skip"
         self._writer = writer
@@ -158,8 +218,51 @@ class AEES:
         self._open = False
         self._refused = False  # whether the open step's step_end raised
         self._hooks: list[Any] = []  # while attached
-        self._scored: float | None = None  # the loss of the hooked step that is being taken
-        self._has_loss = False  # whether that step's loss came before it
+        self._loss: float | Tensor | None = None  # of the hooked step that is being taken
+        self._has_loss = False  # whether that loss came before the step
+        self._idle = False  # whether the hooked step only creates the optimizer's state
+
+    @classmethod
+    def find_rate(
+        cls, optimizer: Optimizer, total_training_steps: int, *, anneal_share: float = 0.3, **settings: Any
+    ) -> Self:
+        """Returns a controller that searches for the learning rate, holds it, and anneals it at the end.
+
+        The search begins at a tenth of the optimizer's rate, moves every 5 steps, and ends after two episodes in which
+        gradients no longer point along the update before them, at the latest after 30 % of the run; equations (19) to
+        (24) of `pulseopt._maths.rate_search`. While it searches it keeps one copy of the parameters.
+
+        Args:
+            optimizer: the one to control; its rate may be wrong by a factor of about ten.
+            total_training_steps: steps of the run.
+            anneal_share: the last share of the run over which the rate falls linearly to zero, in [0, 1].
+            settings: further keyword arguments of `AEES`.
+
+        Raises:
+            TypeError: an argument is of the wrong kind.
+            ValueError: an argument lies outside its range.
+
+        >>> import torch
+        >>> from pulseopt import AEES
+        >>> weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+        >>> optimizer = torch.optim.SGD([weight], lr=0.01)
+        >>> aees = AEES.find_rate(optimizer, total_training_steps=100)
+        >>> for step in range(100):
+        ...     candidate = aees.step_start(step)
+        ...     optimizer.zero_grad()
+        ...     loss = weight.pow(2).sum()
+        ...     loss.backward()
+        ...     aees.step_end(loss)
+        >>> aees.rate_multiplier > 1.0
+        True
+        """
+        settings = {"control_mode": "find", "anneal_share": anneal_share, **settings}
+        return cls(optimizer, total_training_steps=total_training_steps, **settings)
+
+    @property
+    def rate_multiplier(self) -> float:
+        """The factor that a search has come to, or the base of travelling factors; 1 without either."""
+        return self._manager.rate_multiplier
 
     @property
     def optimizer(self) -> Optimizer:
@@ -172,14 +275,14 @@ class AEES:
         return self._candidate
 
     @property
-    def episode_manager(self) -> StructuredEpisodeManager:
+    def episode_manager(self) -> StructuredEpisodeManager | RateSearchManager:
         """The manager, to look at."""
         return self._manager
 
     @property
     def awaiting_loss(self) -> bool:
         """Whether a hooked step has been taken whose loss has not been observed yet."""
-        return bool(self._hooks) and self._observed.waiting_for_loss
+        return bool(self._hooks) and (self._observed.waiting_for_loss or self._observed.ignores_next)
 
     def step_start(self, global_step: int) -> CandidateConfig:
         """Opens a step and returns its candidate.
@@ -229,16 +332,21 @@ class AEES:
         if value is None:
             self._close_step()
             return
-        if metrics is not None and not self._takes_metrics:
+        if self._schedule is not None:
+            self._schedule.check(metrics)
+        elif metrics is not None:
             raise ValueError("metrics must be None unless lr_scheduler is stepped with them, as ReduceLROnPlateau is")
-        stepped = self._step.take(candidate, scaler, closure)
+        idle = self._step.rates_are_zero()
+        stepped = self._step.take(None if idle else candidate, scaler, closure)
         self._close_step()
         if not stepped:
             return
         try:
-            self._score(value, self._step.update_norm())
+            if not idle:
+                self._score(value, self._manager.current_step, self._step.update_norm())
         finally:  # a reward that fails must not hold the schedule up
-            self._step_scheduler(metrics)
+            if self._schedule is not None:
+                self._schedule.take(metrics)
 
     def step_skip(self) -> None:
         """Closes the open step: no optimizer step, no scheduler step, no score.
@@ -260,6 +368,7 @@ class AEES:
         if self._open and not self._refused:
             raise RuntimeError("finalize() called with an open step — call step_end() first.")
         self._close_step()
+        self._record_unread()
         self._report(self._manager.finalize())
 
     def attach(self) -> Self:
@@ -308,10 +417,12 @@ class AEES:
         observed = self._observed
         if observed.waiting_for_loss:
             observed.waiting_for_loss = False
-            norm, observed.update_norm = observed.update_norm, None
-            self._score(self._read(loss, "observe"), norm)
+            self._score(self._read(loss, "observe"), observed.steps - 1, observed.update_norm)
             return
         check_loss(loss)
+        if observed.ignores_next:
+            observed.ignores_next = False
+            return
         if not isinstance(loss, Tensor) and not math.isfinite(loss) and not self._skip_nonfinite:
             raise ValueError("loss passed to observe() must be finite.")
         observed.add(loss)
@@ -337,6 +448,10 @@ class AEES:
             "candidate": self._candidate and asdict(self._candidate),
             "attachment": self._observed.state_dict(),
             "scaled": self._step.scaled,
+            "schedule_steps": 0 if self._schedule is None else self._schedule.steps,
+            "unread": [[*read_numbers([loss]), step, norm, _number(q)] for loss, step, norm, q in self._unread],
+            "last_update": self._step.last_update(),
+            "alignment": _number(self._step.alignment),
             **self._shared_state(),
         }
 
@@ -354,6 +469,12 @@ class AEES:
         self._step.scaled = state_dict["scaled"]
         if state_dict["attachment"] is not None:
             self._observed.load_state_dict(state_dict["attachment"])
+        if self._schedule is not None:
+            self._schedule.steps = state_dict.get("schedule_steps", 0)
+        self._unread = [(loss, step, norm, q) for loss, step, norm, q in state_dict.get("unread", ())]
+        self._set_alignment()
+        self._step.load_last_update(state_dict.get("last_update", {}))
+        self._step.alignment = state_dict.get("alignment")
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles keep everything but the writer and the process group; attached ones attach again."""
@@ -376,20 +497,52 @@ class AEES:
         if self._sync_ranks and not self._agreed and is_distributed():
             self._load_shared(from_first_rank(self._shared_state(), self._process_group))
             self._agreed = True
-        return self._manager.on_step_start(global_step)
+        candidate = self._manager.on_step_start(global_step)
+        annealed = anneal(global_step, *self._anneal)
+        return candidate if annealed == 1.0 else replace(candidate, lr_multiplier=candidate.lr_multiplier * annealed)
 
-    def _read(self, loss: float | Tensor, method: str) -> float | None:
-        """Returns a loss as a float, the one check of it; None where a non-finite one is to be skipped."""
-        value = read_loss(loss, self._sync_ranks, self._process_group)
+    def _read(self, loss: float | Tensor, method: str) -> float | Tensor | None:
+        """Returns a loss as a float, the one check of it; None where a non-finite one is to be skipped.
+
+        One that is to be read at the end of the episode comes back as it is.
+        """
+        check_loss(loss)
+        if self._reads_late:
+            return loss.detach().clone() if isinstance(loss, Tensor) else float(loss)
+        value = read_losses([loss], self._sync_ranks, self._process_group)[0]
         if math.isfinite(value):
             return value
         if self._skip_nonfinite:
             return None
         raise ValueError(f"loss passed to {method}() must be finite.")
 
-    def _score(self, loss: float | None, update_norm: float | None) -> None:
-        if loss is not None:
-            self._report(self._manager.record(loss, update_norm))
+    def _score(self, loss: float | Tensor | None, step: int | None, update_norm: float | None) -> None:
+        """Records a step with its loss, at once or with the episode's others."""
+        if loss is None:
+            return
+        self._unread.append((loss, step, update_norm, self._step.alignment))
+        if not self._reads_late or len(self._unread) >= self._manager.steps_left:
+            self._record_unread()
+
+    def _record_unread(self) -> None:
+        unread, self._unread = self._unread, []
+        losses: list[Any] = [loss for loss, *_ in unread]
+        if self._reads_late and unread:
+            losses = read_losses(losses, self._sync_ranks, self._process_group)
+            if not self._skip_nonfinite and not all(map(math.isfinite, losses)):
+                raise ValueError(
+                    f"the losses of an episode must be finite, got {losses}; none of them is scored. Their steps have "
+                    "been taken: read_losses='episode' looks at losses when an episode ends"
+                )
+        for loss, (_, step, norm, q) in zip(losses, unread, strict=True):
+            if math.isfinite(loss):
+                self._report(self._manager.record(loss, norm, q, step))
+        self._set_alignment()
+
+    def _set_alignment(self) -> None:
+        """Stops comparing steps once a search is over."""
+        if isinstance(self._manager, RateSearchManager):
+            self._step.measures_alignment = self._manager.search.searching
 
     def _report(self, row: Mapping[str, Any] | None) -> None:
         if row is not None and self._writer is not None:
@@ -397,25 +550,34 @@ class AEES:
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
         self._step.cancel()  # what a step that raised has left
-        self._observed.waiting_for_loss = False
-        loss = self._observed.take()
-        self._has_loss, self._scored = loss is not None, None
+        observed = self._observed
+        self._idle = self._step.rates_are_zero()
+        if self._idle:
+            if not self._step.gradients_are_zero():  # a real step, whose loss must not be taken for another's
+                observed.ignores_next = observed.take() is None
+                observed.waiting_for_loss = False
+            self._step.begin(None, None)
+            return None
+        observed.count_unheard(self._manager.episode_length if self._manager.learns else None)
+        loss = observed.take()
+        self._has_loss, self._loss = loss is not None, None
         if loss is not None:
-            self._scored = self._read(loss, "observe")
-        candidate = self._choose(self._observed.steps)
+            self._loss = self._read(loss, "observe")
+        candidate = self._choose(observed.steps)
         closure = closure_in(args, kwargs)
         wrapped = self._step.begin(candidate, closure)
         return None if closure is None else with_closure(args, kwargs, wrapped)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if not self._step.end():
+        if not self._step.end() or self._idle:
             return
-        self._observed.steps += 1
+        observed = self._observed
+        observed.steps += 1
         norm = self._step.update_norm()
         if self._has_loss:
-            self._score(self._scored, norm)
+            self._score(self._loss, observed.steps - 1, norm)
         else:
-            self._observed.waiting_for_loss, self._observed.update_norm = True, norm
+            observed.waiting_for_loss, observed.update_norm = True, norm
 
     def _shared_state(self) -> dict[str, Any]:
         return {"manager": self._manager.state_dict(), "seed": self._noise.seed, "noise": self._noise.states()}
@@ -423,14 +585,6 @@ class AEES:
     def _load_shared(self, state: dict[str, Any]) -> None:
         self._manager.load_state_dict(state["manager"])
         self._noise.load(state["seed"], state["noise"])
-
-    def _step_scheduler(self, metrics: float | Tensor | None) -> None:
-        if self._lr_scheduler is None:
-            return
-        if not self._takes_metrics:
-            self._lr_scheduler.step()
-        elif metrics is not None:
-            self._lr_scheduler.step(metrics)
 
     def _close_step(self) -> None:
         self._open, self._refused, self._candidate = False, False, None
@@ -443,6 +597,10 @@ class AEES:
             )
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: str, choices: tuple[str, ...], also: str = "") -> None:
     if value not in choices:
-        raise ValueError(f"{name} must be one of {sorted(choices)}, got {value!r}.")
+        raise ValueError(f"{name} must be one of {sorted(choices)}, got {value!r}.{also}")
+
+
+def _number(value: float | Tensor | None) -> float | None:
+    return value.item() if isinstance(value, Tensor) else value

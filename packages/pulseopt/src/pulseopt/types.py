@@ -77,7 +77,8 @@ class EpisodeSummary:
     """A closed episode: what it ran with, its losses, and, once scored, its reward in parts.
 
     Losses and their averages are in units of the loss; rewards are pure numbers, higher is better.
-    ``ema_abs_loss_delta`` is the mean absolute change from one loss to the next.
+    ``ema_abs_loss_delta`` is the mean absolute change from one loss to the next; ``mean_alignment``, where it was
+    measured, Q of equation (20), in [-1, 1].
     """
 
     episode_index: int
@@ -99,6 +100,7 @@ class EpisodeSummary:
     reward_penalty: float | None = None
     reward_final_unclipped: float | None = None
     reward_final_clipped: float | None = None
+    mean_alignment: float | None = None
 
 
 def __getattr__(name: str) -> object:

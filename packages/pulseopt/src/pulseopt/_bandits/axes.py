@@ -1,11 +1,19 @@
-"""The controllers of two axes: a factor on the learning rate and a deviation of gradient noise."""
+"""The controllers of two axes: a factor on the learning rate and a deviation of gradient noise.
 
+With the factors a_k equally spaced on a log scale, one of them 1, m the one with the highest discounted mean reward:
+
+    B ← B a_m    (27)  the base that the factors multiply, moved after a number of episodes; arm k is arm k + m then
+"""
+
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from pulseopt._bandits.baselines import RandomController
 from pulseopt._bandits.contextual import BucketedContextualController
 from pulseopt._bandits.ucb import DiscountedUCBController
+from pulseopt._checks import check_integer
 from pulseopt._maths.context import TREND_CONTEXT_BUCKETS, TREND_PHASE_CONTEXT_BUCKETS
 from pulseopt._records.checkpoint import stateful
 from pulseopt.controller import BaseController
@@ -30,10 +38,11 @@ class AxisControllers:
         mode: ``"independent"``, ``"conditional"`` or ``"joint"``.
         lr_controller: chooses the factor, in joint mode the pair; None where there is nothing to choose.
         noise_controller: chooses the deviation; in conditional mode a list, one controller for each factor.
+        travel: episodes after which the factors move by the best of them, on a log scale; None: they stay.
 
     Raises:
         TypeError: the controllers do not fit the axes.
-        ValueError: the mode is unknown, or a list of controllers has the wrong length.
+        ValueError: the mode is unknown, a list of controllers has the wrong length, or the factors cannot travel.
     """
 
     def __init__(
@@ -43,6 +52,7 @@ class AxisControllers:
         mode: str,
         lr_controller: BaseController | None,
         noise_controller: NoiseControllers,
+        travel: int | None = None,
     ) -> None:
         if mode not in CONTROL_MODES:
             raise ValueError(
@@ -53,6 +63,15 @@ class AxisControllers:
         self.lrs, self.noises, self.mode = list(lrs), list(noises), mode
         self._lr = lr_controller
         self._noise = noise_controller
+        self.travel = travel
+        self.base = 1.0  # what the travelling factors are relative to
+        self._stayed = 0  # episodes since the base moved
+        if travel is not None:
+            _check_travel(travel, mode, self.lrs, lr_controller)
+
+    def factor(self, lr_index: int) -> float:
+        """Returns a factor on the learning rate, the travelled base included."""
+        return self.base * self.lrs[lr_index]
 
     @property
     def named(self) -> dict[str, BaseController]:
@@ -82,6 +101,12 @@ class AxisControllers:
         noise = self._noise_given(lr_index)
         if noise is not None:
             noise.update(noise_index, reward)
+        self._stayed += 1
+        if self.travel is not None and self._stayed >= self.travel and isinstance(self._lr, DiscountedUCBController):
+            places = self._lr.best_arm() - self.lrs.index(1.0)
+            self._lr.shift(places)
+            self.base *= self.lrs[self.lrs.index(1.0) + places]  # (27)
+            self._stayed = 0
 
     def arm_names(self, controller: str) -> list[str]:
         """Returns the arms of one of `named`: ``"lr0.5"``, ``"n0.01"``, or both for a pair."""
@@ -110,10 +135,13 @@ class AxisControllers:
         Raises:
             TypeError: a controller cannot be saved.
         """
-        return {name: stateful(part).state_dict() for name, part in self.named.items()}
+        states: dict[str, Any] = {name: stateful(part).state_dict() for name, part in self.named.items()}
+        return states if self.travel is None else {**states, "travel": [self.base, self._stayed]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resumes every controller."""
+        if self.travel is not None:
+            self.base, self._stayed = state_dict["travel"]
         for name, part in self.named.items():
             stateful(part).load_state_dict(state_dict[name])
 
@@ -151,6 +179,19 @@ def build_controllers(
     if mode == "independent" or lr_arms == 1:
         return lr, build(noise_arms, seed + _NOISE_SEED)
     return lr, [build(noise_arms, seed + _NOISE_SEED + i) for i in range(lr_arms)]
+
+
+def _check_travel(travel: int, mode: str, lrs: list[float], controller: object) -> None:
+    """Rejects factors that cannot travel: they must be equally spaced on a log scale."""
+    check_integer("travel", travel, "[1, inf)")
+    if mode != "independent" or not isinstance(controller, DiscountedUCBController):
+        raise ValueError(
+            "travel must be None unless one discounted UCB controller chooses the factors; use "
+            "structured_control_mode='independent', context_mode='none', control_mode='adaptive' and several factors"
+        )
+    steps = [math.log(high / low) for low, high in itertools.pairwise(lrs)]
+    if 1.0 not in lrs or min(steps) <= 0.0 or max(steps) - min(steps) > 1e-6 * max(steps):
+        raise ValueError(f"lr_candidates must rise by one ratio and hold 1.0 to travel, got {lrs}")
 
 
 def checked_arm(arm: object, arms: int, controller: str, what: str = "arm") -> int:

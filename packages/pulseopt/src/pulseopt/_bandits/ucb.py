@@ -79,6 +79,18 @@ class DiscountedUCBController(Arms):
         self._warmup_counts[mode_id] += 1
         self._total_updates += 1
 
+    def best_arm(self) -> int:
+        """Returns the arm with the highest discounted mean reward among those that have been played."""
+        means = mean_rewards(self._counts, self._reward_sums, self.eps)
+        return max(range(self.n_arms), key=lambda arm: (self._warmup_counts[arm] > 0, means[arm]))
+
+    def shift(self, places: int) -> None:
+        """Gives arm k the statistics of arm k + ``places``; arms that come in new have none."""
+        kept = [k + places if 0 <= k + places < self.n_arms else None for k in range(self.n_arms)]
+        self._counts = [0.0 if k is None else self._counts[k] for k in kept]
+        self._reward_sums = [0.0 if k is None else self._reward_sums[k] for k in kept]
+        self._warmup_counts = [0 if k is None else self._warmup_counts[k] for k in kept]
+
     def get_state(self) -> dict[str, object]:
         """Returns settings and statistics, for people to look at; `state_dict` is for checkpoints."""
         return {

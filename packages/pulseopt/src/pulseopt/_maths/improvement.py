@@ -13,6 +13,10 @@ For any finite losses, negative ones and zeros included, and the same when all a
     b = E₀ / S - E₁ / S                 (9)  the relative improvement, in [-2, 2]; 0 where S = 0
     v = (D / S)²                        (10)  the instability, in [0, 1]
 
+Against the newest n improvements b_k of (9), this episode's included, with mean b̄ and population deviation s:
+
+    r = min(max((b - b̄) / (3 s), lo), hi)        (26)  the standardised improvement; 0 where s = 0
+
 (5) to (7) are release 0.1.0's; (9) is (5) to first order while the average stays above zero and changes little.
 """
 
@@ -70,3 +74,10 @@ def relative_improvement(e0: float, e1: float, losses: Sequence[float]) -> tuple
     if scale == 0.0:
         return 0.0, 0.0
     return e0 / scale - e1 / scale, (d / scale) ** 2  # (9) (10)
+
+
+def standardised(b: float, recent: Sequence[float], low: float, high: float) -> tuple[float, float]:
+    """Returns the standardised improvement before and after the clip; ``recent`` holds ``b`` too."""
+    spread = deviation([other - plain_mean(recent) for other in recent])
+    z = (b - plain_mean(recent)) / (3.0 * spread) if spread > 0.0 else 0.0
+    return z, min(max(z, low), high)  # (26)

@@ -27,6 +27,13 @@ CHOSEN_COLUMNS = {
     "selected_noise_values": "noise_value",
     "selected_combined_names": "combined_name",
 }
+SEARCH_COLUMNS = (
+    "selected_lr_values",
+    "selected_noise_values",
+    "selected_combined_names",
+    "search_phases",
+    "mean_alignments",
+)
 CONTEXT_COLUMNS = {
     "context_bucket_ids": "context_bucket_id",
     "context_bucket_names": "context_bucket_name",

@@ -74,11 +74,17 @@ class TemporaryCandidate:
 
     def _add_noise(self, std: float) -> None:
         scale = getattr(self._optimizer, "grad_scale", None)  # a fused optimizer under a GradScaler unscales by itself
-        for j, group in enumerate(self._optimizer.param_groups):
-            for i, param in enumerate(group["params"]):
-                if param.grad is not None:
-                    self._clean.append((param, param.grad))
-                    param.grad = self._noise.noisy(param.grad, j, i, std, scale)
+        places = {
+            param: (j, i)
+            for j, group in enumerate(self._optimizer.param_groups)
+            for i, param in enumerate(group["params"])
+            if param.grad is not None
+        }
+        grads = [param.grad for param in places]
+        noisy = self._noise.noisy_all(grads, list(places.values()), std, scale)
+        for param, grad, replacement in zip(places, grads, noisy, strict=True):
+            self._clean.append((param, grad))
+            param.grad = replacement
 
     def _put_back_gradients(self) -> None:
         for param, grad in self._clean:

@@ -34,7 +34,9 @@ class ObservedLosses:
     def __init__(self) -> None:
         self.steps = 0
         self.waiting_for_loss = False
+        self.ignores_next = False  # whether the next loss is that of a step that does not count
         self.update_norm: float | None = None  # of the step that waits
+        self._unheard = 0  # steps in a row whose loss has not come
         self._sum: float | Tensor = 0.0
         self._count = 0
 
@@ -51,6 +53,21 @@ class ObservedLosses:
         self._sum, self._count = 0.0, 0
         return mean
 
+    def count_unheard(self, limit: int | None) -> None:
+        """Closes the wait for the last step's loss, at the beginning of the next step.
+
+        Raises:
+            RuntimeError: more than ``limit`` steps in a row were not given a loss; None is no limit.
+        """
+        self._unheard = self._unheard + 1 if self.waiting_for_loss else 0
+        self.waiting_for_loss = self.ignores_next = False
+        if limit is not None and self._unheard > limit:
+            unheard, self._unheard = self._unheard, 0
+            raise RuntimeError(
+                f"a loss must be observed for each step, and the last {unheard} steps had none, so that nothing can be "
+                "learned; call aees.observe(loss) before or after optimizer.step(), or aees.detach()"
+            )
+
     def state_dict(self) -> dict[str, Any]:
         """Returns what the next step depends on, as plain values."""
         return {
@@ -59,10 +76,13 @@ class ObservedLosses:
             "norm": self.update_norm,
             "pending": self._sum.item() if isinstance(self._sum, Tensor) else self._sum,
             "observed": self._count,
+            "unheard": self._unheard,
+            "ignores_next": self.ignores_next,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resumes from what `state_dict` returned."""
         self.steps, self.waiting_for_loss = state_dict["steps"], state_dict["awaiting"]
         self.update_norm, self._sum = state_dict["norm"], state_dict["pending"]
-        self._count = state_dict["observed"]
+        self._count, self._unheard = state_dict["observed"], state_dict.get("unheard", 0)
+        self.ignores_next = state_dict.get("ignores_next", False)

@@ -17,6 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# torch's operations on lists are private by name only.
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false, reportUnknownMemberType=false
+
 _STRIDE = 1009
 _WITH_GENERATOR = ("cpu", "cuda", "mps", "xpu")
 
@@ -35,37 +38,94 @@ class NoiseSource:
 
     Args:
         seed: of equations (16) and (17).
+        shared: draw for all tensors of a device and dtype at once, from one stream seeded with ``seed``: a few
+            launches for any number of tensors. Sparse and sharded gradients keep streams of their own.
+        spare_zeros: leave entries whose gradient is 0 alone.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, shared: bool = False, spare_zeros: bool = False) -> None:
         self.seed: int = seed
+        self._shared = shared
+        self._spare_zeros = spare_zeros
         self._generators: dict[str, torch.Generator] = {}
         self._saved: dict[str, Tensor] = {}  # states of streams that have not been drawn from since they were loaded
 
-    def noisy(self, grad: Tensor, group: int, index: int, std: float, scale: Tensor | None = None) -> Tensor:
-        """Returns the gradient with noise; the one given stays as it is.
+    def noisy_all(
+        self, grads: list[Tensor], places: list[tuple[int, int]], std: float, scale: Tensor | None = None
+    ) -> list[Tensor]:
+        """Returns the gradients with noise; the ones given stay as they are.
 
         Args:
-            grad: dense, sparse COO (noise on the entries it holds) or a DTensor (its part of the whole's noise).
-            group: the parameter's group, j.
-            index: the parameter's place in its group, i.
-            std: σ, in the gradient's unit.
-            scale: factor that the gradient is still multiplied by, and the noise with it.
+            grads: dense, sparse COO (noise on the entries they hold) or DTensors (their part of the whole's noise).
+            places: each parameter's group j and index i in it.
+            std: σ, in the gradients' unit.
+            scale: factor that the gradients are still multiplied by, and the noise with it.
         """
-        if grad.is_sparse:
-            grad = grad.coalesce()
-            values = self.noisy(grad.values(), group, index, std, scale)
-            return torch.sparse_coo_tensor(  # pyright: ignore[reportUnknownMemberType]
-                grad.indices(), values, grad.shape, check_invariants=False, is_coalesced=True
+        noisy = list(grads)
+        dense: list[int] = []
+        for index, (grad, place) in enumerate(zip(grads, places, strict=True)):
+            if grad.is_sparse:
+                noisy[index] = self._noisy_sparse(grad, place, std, scale)
+            elif hasattr(grad, "placements"):
+                noise = self.draw(grad.shape, grad.dtype, grad.device, *place)
+                noisy[index] = self._added([grad], [_placed_like(noise, grad)], std, scale)[0]
+            else:
+                dense.append(index)
+        if dense:
+            chosen = [grads[index] for index in dense]
+            noises = (
+                self._draw_together(chosen)
+                if self._shared
+                else [
+                    self.draw(grads[index].shape, grads[index].dtype, grads[index].device, *places[index])
+                    for index in dense
+                ]
             )
-        noise = self.draw(grad.shape, grad.dtype, grad.device, group, index).mul_(std)
+            for index, result in zip(dense, self._added(chosen, noises, std, scale), strict=True):
+                noisy[index] = result
+        return noisy
+
+    def noisy(self, grad: Tensor, group: int, index: int, std: float, scale: Tensor | None = None) -> Tensor:
+        """Returns one gradient with noise; as in `noisy_all`."""
+        return self.noisy_all([grad], [(group, index)], std, scale)[0]
+
+    def _noisy_sparse(self, grad: Tensor, place: tuple[int, int], std: float, scale: Tensor | None) -> Tensor:
+        grad = grad.coalesce()
+        values = self.noisy(grad.values(), *place, std, scale)
+        return torch.sparse_coo_tensor(grad.indices(), values, grad.shape, check_invariants=False, is_coalesced=True)
+
+    def _added(self, grads: list[Tensor], noises: list[Tensor], std: float, scale: Tensor | None) -> list[Tensor]:
+        """Returns the noises, which this call may write to, scaled and with the gradients added."""
+        torch._foreach_mul_(noises, std)
         if scale is not None:
-            noise.mul_(scale.to(noise.device, noise.dtype))
-        return grad + _placed_like(noise, grad)  # (15)
+            for noise in noises:
+                noise.mul_(scale.to(noise.device, noise.dtype))
+        if self._spare_zeros:
+            masks = [grad != 0 for grad in grads] if grads[0].is_complex() else torch._foreach_sign(grads)
+            torch._foreach_mul_(noises, masks if grads[0].is_complex() else torch._foreach_abs(masks))
+        torch._foreach_add_(noises, grads)  # (15)
+        return noises
+
+    def _draw_together(self, grads: list[Tensor]) -> list[Tensor]:
+        """Returns z for all gradients, those of one device and dtype from one draw."""
+        alike: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+        for index, grad in enumerate(grads):
+            alike.setdefault((grad.device, grad.dtype), []).append(index)
+        noises: dict[int, Tensor] = {}
+        for (device, dtype), indices in alike.items():
+            sizes = [grads[index].numel() for index in indices]
+            flat = self._randn(torch.Size([sum(sizes)]), dtype, device, f"{device}:all", self.seed)
+            for index, part in zip(indices, torch.split(flat, sizes), strict=True):
+                noises[index] = part.view(grads[index].shape)
+        return [noises[index] for index in range(len(grads))]
 
     def draw(self, shape: torch.Size, dtype: torch.dtype, device: torch.device, group: int, index: int) -> Tensor:
         """Returns z for one parameter, of the given shape, and advance its stream."""
-        generator = self._generator(device, group, index)
+        key = f"{device}:{group}:{index}"
+        return self._randn(shape, dtype, device, key, stream_seed(self.seed, group, index))
+
+    def _randn(self, shape: torch.Size, dtype: torch.dtype, device: torch.device, key: str, seed: int) -> Tensor:
+        generator = self._generator(device, key, seed)
         return torch.randn(shape, generator=generator, device=generator.device, dtype=dtype).to(device)
 
     def states(self) -> dict[str, Tensor]:
@@ -80,17 +140,15 @@ class NoiseSource:
 
     def __getstate__(self) -> dict[str, object]:
         """Copies and pickles hold states, since generators cannot be pickled everywhere."""
-        return {"seed": self.seed, "_generators": {}, "_saved": self.states()}
+        return {**self.__dict__, "_generators": {}, "_saved": self.states()}
 
-    def _generator(self, device: torch.device, group: int, index: int) -> torch.Generator:
-        key = f"{device}:{group}:{index}"
+    def _generator(self, device: torch.device, key: str, seed: int) -> torch.Generator:
         generator = self._generators.get(key)
         if generator is None:
             generator = torch.Generator(device if device.type in _WITH_GENERATOR else "cpu")
             if key in self._saved:
                 generator.set_state(self._saved.pop(key))
             else:
-                seed = stream_seed(self.seed, group, index)
                 generator.manual_seed(seed if -(2**63) <= seed < 2**64 else seed % 2**64)
             self._generators[key] = generator
         return generator

@@ -3,8 +3,9 @@
 # Lightning's own types are partly unknown.
 # pyright: reportUnknownMemberType=false
 
-from typing import Any, cast
+from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
@@ -15,14 +16,20 @@ class AEESCallback(Callback):
     """Runs one of the trainer's optimizers under an `AEES` controller, with automatic or manual optimization.
 
     The controller hooks into the optimizer when training starts; schedulers stay the trainer's and keep their curve,
-    steps that an overflow skips are not scored, and the trainer's checkpoints hold the controller's state.
+    steps that an overflow skips are not scored, and the trainer's checkpoints hold the controller's state. A step's
+    loss is what went backward since the last step of any optimizer, so with several optimizers each hears its own,
+    whatever ``training_step`` returns; optimizers that step one after another without a backward in between share it.
 
     Args:
-        optimizer_index: which of ``configure_optimizers``'s optimizers.
+        optimizer_index: which of ``configure_optimizers``'s optimizers; one callback for each is fine.
         settings: the keyword arguments of `AEES`.
 
     Attributes:
         aees: the controller; None before training starts.
+
+    >>> from pulseopt.integrations.lightning import AEESCallback
+    >>> AEESCallback(lr_candidates=[0.5, 1.0, 2.0], episode_length=50, seed=0).state_key
+    'AEESCallback[optimizer_index=0]'
     """
 
     def __init__(self, optimizer_index: int = 0, **settings: Any) -> None:
@@ -31,7 +38,14 @@ class AEESCallback(Callback):
         self._settings = settings
         self._loaded: dict[str, Any] | None = None
         self._ended = False
-        self._loss: Tensor | None = None
+        self._backward: Tensor | None = None  # what went backward since the last step
+        self._last: Tensor | None = None  # the same, of the last step
+        self._loss: Tensor | None = None  # of this optimizer's step, not fed yet
+
+    @property
+    def state_key(self) -> str:
+        """The key of this callback in checkpoints: one for each optimizer."""
+        return f"{type(self).__name__}[optimizer_index={self._index}]"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attaches to the optimizer."""
@@ -45,20 +59,30 @@ class AEESCallback(Callback):
 
     def on_before_zero_grad(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         """Forgets the loss of a step that an overflow has skipped."""
-        self._loss = None
+        self._backward = None
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        """Adds a loss; with accumulation Lightning divides it, so that the micro-batches' sum is the step's."""
+        self._feed()
+        part = loss.detach()
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is not None:
+            part = part / scaler.scale(torch.ones_like(part))
+        self._backward = part if self._backward is None else self._backward + part
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        """Keeps the loss, if the step is this optimizer's."""
+        self._feed()
+        if self._backward is not None:
+            self._last, self._backward = self._backward, None
+        if self.aees is not None and getattr(optimizer, "optimizer", optimizer) is self.aees.optimizer:
+            self._loss = self._last
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Feeds the loss; with accumulation Lightning divides it, so that the micro-batches' sum is the step's."""
-        found = cast(dict[str, Any], outputs).get("loss") if isinstance(outputs, dict) else outputs
-        if found is None or self.aees is None:
-            return
-        part: Tensor = found.detach()
-        self._loss = total = part if self._loss is None else self._loss + part
-        if self.aees.awaiting_loss:
-            self._loss = None
-            self.aees.observe(total)
+        """Feeds the loss of the batch's last step."""
+        self._feed()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Closes the last episode and leaves the optimizer as it was; a checkpoint still holds the open episode."""
@@ -80,3 +104,9 @@ class AEESCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keeps the state for when training starts."""
         self._loaded = state_dict["aees"]
+
+    def _feed(self) -> None:
+        """Hands the loss of the step that was taken to the controller; that of a skipped step is dropped."""
+        loss, self._loss = self._loss, None
+        if loss is not None and self.aees is not None and self.aees.awaiting_loss:
+            self.aees.observe(loss)
