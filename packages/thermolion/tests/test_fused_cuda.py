@@ -3,10 +3,14 @@
 import os
 import subprocess
 import sys
+from collections import Counter, defaultdict
 
 import pytest
 import torch
+from thermolion import ThermoLion
 from thermolion._paths import choose, fused_cuda
+from torch.nn import Parameter
+from torch.utils._python_dispatch import TorchDispatchMode
 
 SCRIPT = """
 import math
@@ -24,6 +28,7 @@ SETTINGS = [
     {"maximize": True, "betas": (0.0, 0.5)},
     {"lr": torch.tensor(0.02), "temp_decay": 1.0, "seed": (1 << 64) - 1},
     {"capturable": True, "temp_decay": 0.2},
+    {"skip_zero_grad": True},
 ]
 
 def run(dtype, fused, settings):
@@ -36,7 +41,7 @@ def run(dtype, fused, settings):
     for step in range(3):
         for place, p in enumerate(params):
             noise = torch.randn(p.shape, generator=draw).to(dtype)
-            p.grad = None if (step + place) % 5 == 4 else noise
+            p.grad = None if (step + place) % 5 == 4 else noise * (noise.abs() > 0.3)
         optimizer.step()
     return params, [s[n] for s in optimizer.state.values() for n in ("m", "v", "v_mean")]
 
@@ -83,26 +88,30 @@ def compile(kernel, types, **constants):
     signature = {name: types.get(name, "constexpr") for name in names}
     constants = {(place,): constants[name] for place, name in enumerate(names) if name in constants}
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
-    assert triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]
+    built = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8})
+    assert built.asm["ptx"]
+    return built.asm["ptx"]
 
 dtype = sys.argv[1]
 real = "*fp64" if dtype == "fp64" else "*fp32"
-table = {"table": "*i64", "blocks": "*i64", "numbers": "*fp64", "temperatures": "*fp64", "partials": real,
-         "sigmas": real, "keys": "*i32", "rounding": "*i32", "eta_at": "*fp32"}
+table = {"table": "*i64", "blocks": "*i64", "numbers": "*fp64", "words": "*i64", "partials": real,
+         "sigmas": real, "keys": "*i32", "count": "i32", "eta_at": "*fp32"}
 
 def types(*names):
     return {name: table[name] for name in names}
 
-compile(kernels.sum_kernel, types("table", "blocks", "partials"), DTYPE=dtype)
-names = ("table", "numbers", "partials", "temperatures", "sigmas")
-compile(kernels.carry_kernel, types(*names), DTYPE=dtype)
-settings = {"MAXIMIZE": True, "DTYPE": dtype, "STATE": dtype}
-names = ("table", "numbers", "blocks")
-cold = {"keys": None, "sigmas": None, "rounding": None, "eta_at": None}
-compile(kernels.step_kernel, types(*names), WARM=False, STOCHASTIC=False, **cold, **settings)
-stochastic = {"STOCHASTIC": dtype == "bf16"}
-warm = types(*names, "keys", "sigmas", "rounding", "eta_at")
-compile(kernels.step_kernel, warm, WARM=True, **stochastic, **settings)
+for aligned in (False, True):
+    common = {"DTYPE": dtype, "CAPTURABLE": aligned}
+    compile(kernels.sum_kernel, types("table", "blocks", "partials"), ALIGNED=aligned, **common)
+    names = ("table", "words", "numbers", "partials", "sigmas", "keys", "count")
+    compile(kernels.carry_kernel, types(*names), **common)
+    settings = {"MAXIMIZE": True, "SKIP": aligned, "STATE": dtype, "ALIGNED": aligned, **common}
+    names = ("table", "words", "numbers", "blocks")
+    cold = {"keys": None, "sigmas": None, "eta_at": None}
+    compile(kernels.step_kernel, types(*names), WARM=False, STOCHASTIC=False, **cold, **settings)
+    stochastic = {"STOCHASTIC": dtype == "bf16"}
+    warm = types(*names, "keys", "sigmas", "eta_at")
+    compile(kernels.step_kernel, warm, WARM=True, **stochastic, **settings)
 """
 
 
@@ -115,6 +124,95 @@ def test_it_computes_what_the_reference_computes():
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == "interpreted\n"
+
+
+class Operations(TorchDispatchMode):
+    """Counts what torch is asked to do, and the bytes of new tensors."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        name = str(function)
+        if "empty" in name:
+            self.seen["bytes"] += result.numel() * result.element_size()
+        elif "detach" not in name and "view" not in name and "lift_fresh" not in name:  # what moves no data
+            self.seen[name] += 1
+        return result
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Counts launches and torch's operations of the path that CUDA takes, with kernels that do nothing."""
+    seen = Counter()
+
+    class Kernels:
+        def __getattr__(self, name):
+            seen[name] += 1
+            return defaultdict(lambda: lambda *args, **settings: None)
+
+    plain = fused_cuda.step
+
+    def step(batch):
+        with Operations(seen):
+            plain(batch)
+
+    monkeypatch.setattr(fused_cuda, "_kernels", lambda kernels=Kernels(): kernels)  # noqa: B008
+    monkeypatch.setattr(fused_cuda, "step", step)
+    monkeypatch.setattr(choose, "choose_path", lambda batch: step)
+    return seen
+
+
+THREE = {"sum_kernel": 1, "carry_kernel": 1, "step_kernel": 1}
+KINDS = {
+    "cold": ({"temp_decay": 1e-3}, {"step_kernel": 1}),
+    "warm": ({"temp_decay": 1.0}, THREE),
+    "capturable": ({"capturable": True}, THREE),
+    "stochastic and cold": ({"temp_decay": 1e-3, "stochastic_rounding": True}, {"step_kernel": 1}),
+}
+
+
+@pytest.mark.parametrize("count", [1, 5, 1000])
+@pytest.mark.parametrize(("settings", "launches"), KINDS.values(), ids=KINDS)
+def test_a_step_is_one_launch_while_cold_and_three_while_warm(seen, count, settings, launches):
+    params = [Parameter(torch.ones(3000 if i == 0 else 2)) for i in range(count)]
+    optimizer = ThermoLion(params, seed=1, **settings)
+    for t in range(4):
+        for param in params:
+            param.grad = torch.ones_like(param)
+        seen.clear()
+        optimizer.step()
+        if not t:
+            continue  # which numbers the programs, once
+        temporaries = seen.pop("bytes", 0)
+        assert seen == launches
+        partials, keys_and_scales = 4 * (count + 1), 20 * count
+        assert temporaries == (partials + keys_and_scales if len(launches) == 3 else 0)
+
+
+@pytest.mark.parametrize(("settings", "launches"), KINDS.values(), ids=KINDS)
+def test_the_table_is_sent_again_only_when_something_has_moved(seen, settings, launches):
+    params = [Parameter(torch.ones(3000)) for _ in range(5)]
+    optimizer = ThermoLion(params, seed=1, **settings)
+    sent = []
+    for moved in (True, False, False, True, False):
+        for param in params:
+            param.grad = param.grad.clone() if moved and param.grad is not None else torch.ones_like(param)
+        held = [param.grad for param in params]
+        for t in range(2):
+            optimizer.step()
+            tables = optimizer._plans[0]._memories[0]["tables"]
+            sent.append((tables._rows._device, tables._numbers._device))
+            assert t == 0 or sent[-1][0] is sent[-2][0]
+            if t and settings == KINDS["warm"][0]:
+                assert sent[-1][1] is not sent[-2][1], "the count of steps"
+            elif t and not settings.get("stochastic_rounding"):
+                assert sent[-1][1] is sent[-2][1]
+        for param, g in zip(params, held, strict=True):
+            param.grad = g
+    assert sent[0][0] is not sent[-1][0]
 
 
 def test_the_kernels_hold_the_noise_s_own_numbers():

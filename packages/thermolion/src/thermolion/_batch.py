@@ -1,8 +1,9 @@
-"""Tensors that are stepped together by one path, with their σ and ξ."""
+"""Tensors that are stepped together by one path, with their σ and ξ, and the plan that sorts a group into such."""
 
-from collections.abc import Generator
+import ctypes
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from thermolion._equations import COLD, Coefficients, carry_noise_scale, sum_of_squares
 from thermolion._noise import MASK, draw, draw_at, keys_of, mix, rounding_at, rounding_bits
 from thermolion._sharding import add_shards, elements_of, is_sharded, local
+from thermolion._state import State, advance_tensors
 
 BLOCK = 1 << 18  # elements of a gradient that are squared at once
 ROUNDING = 0x6A09E667F3BCC909  # sets the bits of rounding apart from those of noise
@@ -36,29 +38,48 @@ class Batch:
     temperatures: list[Any] = field(default_factory=list[Any])  # float, or a tensor where capturable
     indices: list[int] = field(default_factory=list[int])  # of the parameter among all of the optimizer
     sharded: bool = False
+    views: bool = False  # of sharded or complex tensors, good for one step
+    memory: dict[str, Any] = field(default_factory=dict[str, Any])  # of a path, from step to step
+    _keys: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
 
-    def add(self, param: Tensor, grad: Tensor, state: dict[str, Any], step: Any, temperature: Any, index: int) -> None:
-        """Takes in a parameter, with its count of steps and its temperature at this step."""
-        tensors = [param, grad, state["m"], state["v"]]
+    def add(
+        self, param: Tensor, grad: Tensor, moments: Sequence[Tensor], step: Any, temperature: Any, index: int
+    ) -> None:
+        """Takes in a parameter: its gradient; m, v and v̄; its count of steps, its temperature and its index."""
+        m, v, v_mean = moments
+        tensors = [param, grad, m, v]
         if type(param) is not torch.nn.Parameter and is_sharded(param):
             tensors = [local(tensor) for tensor in tensors]
-            self.sharded = True
+            self.sharded = self.views = True
         if param.is_complex():
             tensors = [torch.view_as_real(tensor) for tensor in tensors]
-        lists = (self.thetas, self.grads, self.ms, self.vs)
-        for tensor, to in zip(tensors, lists, strict=True):
+            self.views = True
+        for tensor, to in zip(tensors, (self.thetas, self.grads, self.ms, self.vs), strict=True):
             to.append(tensor)
         self.params.append(param)
-        self.v_means.append(state["v_mean"])
+        self.v_means.append(v_mean)
         self.steps.append(step)
         self.temperatures.append(temperature)
         self.indices.append(index)
 
+    def renew(self, grads: list[Tensor], steps: list[Any], temperatures: list[Any]) -> None:
+        """Takes the gradients, counts and temperatures of the next step."""
+        self.grads, self.steps, self.temperatures = grads, steps, temperatures
+        self._keys.clear()
+
+    def release(self) -> None:
+        """Lets go of the gradients."""
+        self.renew([], [], [])
+
+    def advance(self) -> None:
+        """Counts a step and cools, where both are tensors on the device."""
+        advance_tensors(self.steps, self.temperatures, self.group["temp_decay"])
+
     def part(self, positions: list[int]) -> "Batch":
         """Returns the tensors at these positions as a batch."""
         names = ("params", "thetas", "grads", "ms", "vs", "v_means", "steps", "temperatures", "indices")
-        lists = {name: [getattr(self, name)[i] for i in positions] for name in names}
-        return Batch(self.group, self.warm, sharded=self.sharded, **lists)
+        lists: dict[str, Any] = {name: [getattr(self, name)[i] for i in positions] for name in names}
+        return replace(self, **lists, memory={}, _keys={})
 
     @contextmanager
     def rows(self) -> Generator[list[tuple[Tensor, ...]]]:
@@ -87,11 +108,15 @@ class Batch:
 
     @property
     def coefficients(self) -> Coefficients:
-        """The group's coefficients, read anew at every step; a tensor ``lr`` has no dimension."""
+        """The group's coefficients, read anew at every step.
+
+        A tensor ``lr`` has no dimension and lies on the batch's device; one in the host's memory is a number elsewhere.
+        """
         group = self.group
         lr: float | Tensor = group["lr"]
-        if isinstance(lr, Tensor) and lr.dim():
-            lr = lr.squeeze()
+        if isinstance(lr, Tensor):
+            lr = lr.squeeze() if lr.dim() else lr
+            lr = read_number(lr) if lr.device.type == "cpu" and self.device.type != "cpu" else lr
         beta1, beta2 = group["betas"]
         return Coefficients(lr, beta1, beta2, group["weight_decay"], group["eps"])
 
@@ -103,13 +128,17 @@ class Batch:
     @property
     def compute_dtype(self) -> torch.dtype:
         """Float64 for float64 parameters, float32 for all others."""
-        return torch.promote_types(self.thetas[0].dtype, torch.float32)
+        return torch.float64 if self.thetas[0].dtype == torch.float64 else torch.float32
 
     @property
     def in_place(self) -> bool:
         """Whether parameters, gradients and moments have the compute dtype, so that nothing needs a cast."""
         dtype = self.thetas[0].dtype
         return dtype == self.compute_dtype and self.ms[0].dtype == dtype and all(g.dtype == dtype for g in self.grads)
+
+    def empty(self, count: int) -> Tensor:
+        """Returns so many numbers of the compute dtype on the device, whatever they are."""
+        return torch.empty(count, dtype=self.compute_dtype, device=self.device)
 
     @property
     def from_global_stream(self) -> bool:
@@ -146,12 +175,17 @@ class Batch:
 
     def keys(self, seed: int) -> Tensor:
         """Returns the four keys of every tensor at this step, int32 of shape ``(n, 4)``."""
-        if self.capturable:
+        keys = self._keys.get(seed)
+        if keys is None and self.capturable:
             steps = torch.stack(self.steps).to(torch.int64)
-            return keys_of(seed, steps, _indices_on(self.device, tuple(self.indices)))
-        return keys_of(seed, torch.tensor(self.steps), torch.tensor(self.indices)).to(self.device, non_blocking=True)
+            keys = keys_of(seed, steps, _indices_on(self.device, tuple(self.indices)))
+        elif keys is None:
+            keys = keys_of(seed, torch.tensor(self.steps), torch.tensor(self.indices))
+            keys = keys.to(self.device, non_blocking=True)
+        self._keys[seed] = keys
+        return keys
 
-    @cached_property
+    @property
     def noise_keys(self) -> Tensor:
         """The keys of noise, ``(n, 4)``."""
         return self.keys(self.group["seed"])
@@ -161,7 +195,7 @@ class Batch:
         """The seed of stochastic rounding."""
         return mix(self.group["seed"] ^ ROUNDING) & MASK
 
-    @cached_property
+    @property
     def rounding_keys(self) -> Tensor:
         """The keys of stochastic rounding, ``(n, 4)``."""
         return self.keys(self.rounding_seed)
@@ -194,7 +228,67 @@ class Batch:
         return elements_of(param) if self.sharded and is_sharded(param) else None
 
 
+def read_number(scalar: Tensor) -> float:
+    """Returns a real tensor of one element in the host's memory as a number, read there without an operation."""
+    scalar = scalar.detach().to(torch.float64)
+    return ctypes.c_double.from_address(scalar.data_ptr()).value
+
+
 @lru_cache(maxsize=16)
 def _indices_on(device: torch.device, indices: tuple[int, ...]) -> Tensor:
     """Returns the parameters' indices on the device, cached because a CUDA graph may not send anything."""
     return torch.tensor(indices, device=device)
+
+
+class Plan:
+    """How parameters of a group are sorted into batches; it holds as long as the same tensors are stepped."""
+
+    def __init__(
+        self, group: dict[str, Any], params: list[Tensor], states: list[State], indices: list[int], warm: list[bool]
+    ) -> None:
+        """Sorts parameters by what can be stepped together; the lists run in parallel.
+
+        Args:
+            group: the group of all of them.
+            params: the parameters that have a gradient.
+            states: the state of each.
+            indices: of each among all parameters of the optimizer.
+            warm: whether noise is added to each.
+        """
+        self._group, self._noise, self._indices, self._warm = group, group["noise"], indices, warm
+        self._tensors = [
+            (param, param.dtype, param.device, state["m"], state["v"], state["v_mean"])
+            for param, state in zip(params, states, strict=True)
+        ]
+        members: dict[Any, list[int]] = {}
+        for i, (_, dtype, device, m, *_) in enumerate(self._tensors):
+            in_turn = i if warm[i] and self._noise == "global" else None  # the stream is read in order
+            members.setdefault((dtype, device, m.dtype, warm[i], in_turn), []).append(i)
+        self._members = list(members.values())
+        self._batches: list[Batch] = []
+        self._memories: list[dict[str, Any]] = [{} for _ in members]
+
+    def fits(self, params: list[Tensor], states: list[State], indices: list[int], warm: list[bool]) -> bool:
+        """Says whether the plan is one for these; arguments as above."""
+        if (indices, warm, self._group["noise"]) != (self._indices, self._warm, self._noise):
+            return False
+        return all(
+            param is p and p.dtype is dtype and p.device == device
+            and state["m"] is m and state["v"] is v and state["v_mean"] is v_mean
+            for param, state, (p, dtype, device, m, v, v_mean) in zip(params, states, self._tensors, strict=True)
+        )  # fmt: skip
+
+    def batches(self, grads: list[Tensor], steps: list[Any], temperatures: list[Any]) -> list[Batch]:
+        """Returns the batches of this step; the lists run in parallel with the parameters."""
+        lasting = self._batches and not any(batch.views for batch in self._batches)
+        if not lasting:
+            kinds = zip(self._members, self._memories, strict=True)
+            self._batches = [Batch(self._group, self._warm[members[0]], memory=kept) for members, kept in kinds]
+        for batch, members in zip(self._batches, self._members, strict=True):
+            if lasting:
+                batch.renew(*([values[i] for i in members] for values in (grads, steps, temperatures)))
+                continue
+            for i in members:
+                param, _, _, *moments = self._tensors[i]
+                batch.add(param, grads[i], moments, steps[i], temperatures[i], self._indices[i])
+        return self._batches

@@ -205,6 +205,12 @@ def update_block(
     descend([theta], [s], c)  # (9)
 
 
+def put_back(tensors: Sequence[Tensor], before: Sequence[Tensor], where: Tensor) -> None:
+    """Undoes a step of the elements ``where`` is true, of the shape of every tensor."""
+    for tensor, old in zip(tensors, before, strict=True):
+        tensor.copy_(torch.where(where, old, tensor))
+
+
 def adam_direction(
     a: list[Tensor], grads: list[Tensor], ms: list[Tensor], vs: list[Tensor], c: Coefficients, sign: int
 ) -> None:

@@ -16,6 +16,7 @@ ADDED = {
     "fused": None,
     "capturable": False,
     "stochastic_rounding": False,
+    "skip_zero_grad": False,
 }  # what groups of 0.1.0 lack
 STATE_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -42,7 +43,7 @@ def check_settings(settings: dict[str, Any]) -> None:
     dtype = settings["state_dtype"]
     if dtype is not None and dtype not in STATE_DTYPES:
         raise ValueError(f"state_dtype must be None or a real floating dtype {STATE_DTYPES}, got {dtype!r}")
-    for name in ("maximize", "capturable", "stochastic_rounding"):
+    for name in ("maximize", "capturable", "stochastic_rounding", "skip_zero_grad"):
         if not isinstance(settings[name], bool):
             raise TypeError(f"{name} must be True or False, got {settings[name]!r}")
     _check_paths(settings)

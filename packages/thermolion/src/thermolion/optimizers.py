@@ -7,17 +7,16 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from thermolion._batch import Batch
+from thermolion._batch import Batch, Plan
 from thermolion._equations import COLD
-from thermolion._paths.choose import choose_path, refuse_fused
+from thermolion._paths.choose import refuse_fused, step_batch
 from thermolion._settings import ADDED, check_settings
-from thermolion._state import Clock, advance_tensors, begin, complete, resolve_seeds, restore
+from thermolion._state import Clock, begin, complete, resolve_seeds, restore
 
 __all__ = ["ThermoLion"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Entry = tuple[int, dict[str, Any], Any, Any]  # index in the group, state, step, temperature
 
 
 def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -58,6 +57,8 @@ class ThermoLion(Optimizer):
             False excludes it. With neither flag given, see "Paths" in the documentation.
         capturable: keep step and temperature on the device, for CUDA graphs.
         stochastic_rounding: round bfloat16 parameters up or down at random, without bias, when they are written.
+        skip_zero_grad: leave an element's parameter and moments as they are at a step where its gradient is zero, for
+            padding rows of embeddings and masked rows. Without it noise and weight decay move them too.
 
     Raises:
         ValueError: a setting lies outside its interval, in the defaults or in a group.
@@ -83,6 +84,7 @@ class ThermoLion(Optimizer):
         fused: bool | None = None,
         capturable: bool = False,
         stochastic_rounding: bool = False,
+        skip_zero_grad: bool = False,
     ) -> None:
         defaults: dict[str, Any] = {
             "lr": lr,
@@ -98,9 +100,11 @@ class ThermoLion(Optimizer):
             "fused": fused,
             "capturable": capturable,
             "stochastic_rounding": stochastic_rounding,
+            "skip_zero_grad": skip_zero_grad,
         }
         check_settings(defaults)
         self._clocks: dict[int, Clock] = {}
+        self._plans: dict[int, Plan] = {}
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -111,7 +115,7 @@ class ThermoLion(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Takes up a pickled optimizer or a loaded state; groups and states of 0.1.0 get what they lack."""
         super().__setstate__(state)
-        self._clocks = {}
+        self._clocks, self._plans = {}, {}
         for param, kept in cast("dict[Tensor, dict[str, Any]]", self.state).items():
             if kept and "v_mean" not in kept:
                 complete(kept, kept, param)
@@ -182,36 +186,40 @@ class ThermoLion(Optimizer):
         found_inf: Tensor | None = getattr(self, "found_inf", None)
         if found_inf is not None and bool(found_inf):  # set by a scaler that leaves its overflow check to the step
             return
-        for batch in self._batches():
-            choose_path(batch)(batch)
+        batches = self._batches()
+        try:
+            for batch in batches:
+                step_batch(batch)
+        finally:
+            for batch in batches:
+                batch.release()
 
     def _batches(self) -> list[Batch]:
-        """Sorts the parameters that have a gradient into batches."""
-        batches: dict[Any, Batch] = {}
+        """Counts a step of every parameter that has a gradient, and sorts them into batches."""
+        batches: list[Batch] = []
         scale: Tensor | None = getattr(self, "grad_scale", None)
         first = 0
         for number, group in enumerate(self.param_groups):
             params: list[Tensor] = group["params"]
-            for i, state, step, temperature in self._advance(number, group):
-                param, grad = params[i], cast("Tensor", params[i].grad)
-                warm = isinstance(temperature, Tensor) or temperature > COLD  # on the device σ tells
-                in_turn = first + i if warm and group["noise"] == "global" else None  # the stream is read in order
-                key = (number, param.dtype, param.device, warm, state["m"].dtype, in_turn)
-                batch = batches.get(key)
-                if batch is None:
-                    batch = batches[key] = Batch(group, warm)
-                batch.add(param, grad if scale is None else grad / scale, state, step, temperature, first + i)
+            with_grad = [i for i, param in enumerate(params) if param.grad is not None]
+            if with_grad:
+                states, steps, temperatures = self._advance(number, group, with_grad)
+                stepped = [params[i] for i in with_grad]
+                warm = [group["capturable"] or T > COLD for T in temperatures]  # on the device σ tells
+                plan, sorting = self._plans.get(number), (stepped, states, [first + i for i in with_grad], warm)
+                if plan is None or not plan.fits(*sorting):
+                    plan = self._plans[number] = Plan(group, *sorting)
+                grads = [cast("Tensor", param.grad) for param in stepped]
+                grads = grads if scale is None else [grad / scale for grad in grads]
+                batches += plan.batches(grads, steps, temperatures)
             first += len(params)
-        if any(batch.warm or batch.group["stochastic_rounding"] for batch in batches.values()):
+        if any(batch.warm or batch.group["stochastic_rounding"] for batch in batches):
             resolve_seeds(self.param_groups)
-        return list(batches.values())
+        return batches
 
-    def _advance(self, number: int, group: dict[str, Any]) -> list[Entry]:
-        """Counts a step of every parameter of a group that has a gradient, begins its state if it is new."""
+    def _advance(self, number: int, group: dict[str, Any], with_grad: list[int]) -> tuple[list[Any], ...]:
+        """Counts a step, begins new states; returns states, steps and temperatures of the parameters ``with_grad``."""
         params: list[Tensor] = group["params"]
-        with_grad = [i for i, param in enumerate(params) if param.grad is not None]
-        if not with_grad:
-            return []
         state_of = cast("dict[Tensor, dict[str, Any]]", self.state)
         states = [state_of.get(param, {}) for param in params]
         new = [i for i in with_grad if not states[i]]
@@ -222,16 +230,15 @@ class ThermoLion(Optimizer):
                 step = torch.zeros((), dtype=torch.float32, device=params[i].device)
                 temp = torch.ones((), dtype=torch.float64, device=params[i].device)
                 states[i].update(begin(params[i], group, step, temp))
-            steps, temps = ([states[i][name] for i in with_grad] for name in ("step", "temp"))
-            advance_tensors(steps, temps, group["temp_decay"])
-            return [(i, states[i], states[i]["step"], states[i]["temp"]) for i in with_grad]
+            states = [states[i] for i in with_grad]
+            return states, [state["step"] for state in states], [state["temp"] for state in states]
         clock = self._clocks.get(number)
         if clock is None or not clock.fits(states):
             clock = self._clocks[number] = Clock(states)
         for i in new:
             states[i].update(begin(params[i], group, *clock.begin(i)))
         clock.advance(with_grad, group["temp_decay"])
-        return [(i, states[i], clock.steps[i], clock.temperatures[i]) for i in with_grad]
+        return tuple([values[i] for i in with_grad] for values in (states, clock.steps, clock.temperatures))
 
     def _refuse(self) -> None:
         """Refuses what cannot be stepped, before anything is written."""

@@ -16,7 +16,7 @@ import torch._utils
 from torch import Tensor
 
 from thermolion._batch import Batch
-from thermolion._equations import update_block
+from thermolion._equations import put_back, update_block
 from thermolion._noise import GROUP, HALF, Scratch, counters_from, pairs, signed
 from thermolion._paths import reference
 
@@ -98,7 +98,6 @@ def _step_big(batch: Batch) -> None:
         scratch = Scratch.of(largest // 2, CPU)
         keys = [row.unbind() for row in batch.noise_keys.unbind()]
         sigmas = batch.noise_scales(BLOCK, rounded_once=True).unbind()
-    c, sign = batch.coefficients, -1 if batch.group["maximize"] else 1
     workspaces: dict[int, _Workspace] = {}
     for i, tensors in enumerate(zip(batch.thetas, batch.grads, batch.ms, batch.vs, strict=True)):
         numel = tensors[0].numel()
@@ -110,7 +109,18 @@ def _step_big(batch: Batch) -> None:
             if workspace is None:
                 workspace = workspaces[n] = _Workspace(n, buffers, scratch)
             noise = (workspace.noise(start, keys[i]), sigmas[i]) if batch.warm else None
-            update_block(theta, g, m, v, noise, c, sign, workspace.spare)
+            _update(batch, (theta, g, m, v), noise, workspace.spare)
+
+
+def _update(
+    batch: Batch, tensors: tuple[Tensor, ...], noise: tuple[Tensor, Tensor] | None, spare: Sequence[Tensor]
+) -> None:
+    """Steps one block, of θ, g, m and v."""
+    theta, g, m, v = tensors
+    before = [tensor.clone() for tensor in (theta, m, v)] if batch.group["skip_zero_grad"] else None
+    update_block(theta, g, m, v, noise, batch.coefficients, -1 if batch.group["maximize"] else 1, spare)
+    if before is not None:
+        put_back((theta, m, v), before, g == 0)
 
 
 def _even(numel: int) -> int:
@@ -136,7 +146,7 @@ def _step_packed(batch: Batch) -> None:
     theta, g, m, v = (flatten(tensors) for tensors in (batch.thetas, batch.grads, batch.ms, batch.vs))
     noise = _noise_of_pack(batch, g) if batch.warm else None
     spare = [torch.empty_like(theta) for _ in range(4)]
-    update_block(theta, g, m, v, noise, batch.coefficients, -1 if batch.group["maximize"] else 1, spare)
+    _update(batch, (theta, g, m, v), noise, spare)
     for tensors, flat in ((batch.thetas, theta), (batch.ms, m), (batch.vs, v)):
         torch._foreach_copy_(tensors, unflatten(flat, tensors))
 

@@ -1,6 +1,8 @@
 """The choice of a path for a batch."""
 
+import warnings
 from collections.abc import Callable
+from functools import lru_cache
 
 from torch import Tensor
 
@@ -10,16 +12,34 @@ from thermolion._paths import blocks, foreach, fused_cpu, fused_cuda, reference
 FUSED_DEVICES = ("cpu", "cuda")
 
 
+def step_batch(batch: Batch) -> None:
+    """Steps a batch on the path of `choose_path`."""
+    path = choose_path(batch)
+    if batch.capturable and path is not fused_cuda.step:  # whose kernel counts the step itself
+        batch.advance()
+    path(batch)
+
+
 def choose_path(batch: Batch) -> Callable[[Batch], None]:
-    """Returns the path that the group's flags ask for, or else the one that measured fastest."""
+    """Returns the path that the group's flags ask for, or else the fastest that gives the right result here."""
     group, on_cuda = batch.group, batch.device.type == "cuda"
-    free = group["foreach"] is None and group["fused"] is None
     if group["fused"]:
         fused = fused_cuda if on_cuda else fused_cpu
         return fused.step if fused.fits(batch) else reference.step
-    if free and blocks.fits(batch):
-        return blocks.step
-    return foreach.step if group["foreach"] or (free and on_cuda) else reference.step
+    if group["foreach"] is not None or group["fused"] is not None:
+        return foreach.step if group["foreach"] else reference.step
+    if on_cuda:
+        reason = fused_cuda.why_not(batch)
+        if not reason:
+            return fused_cuda.step
+        _warn_once(f"ThermoLion steps parameters on CUDA on lists, which is slower than its Triton kernels: {reason}")
+        return foreach.step
+    return blocks.step if blocks.fits(batch) else reference.step
+
+
+@lru_cache(maxsize=16)
+def _warn_once(message: str) -> None:
+    warnings.warn(message, stacklevel=2)
 
 
 def refuse_fused(param: Tensor) -> None:

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from thermolion._batch import Batch
-from thermolion._equations import update_lists
+from thermolion._equations import put_back, update_lists
 from thermolion._paths.precision import rounded, storable
 
 
 def step(batch: Batch) -> None:
     """Steps all tensors together; needs memory for temporaries of all of them."""
     dtype = batch.compute_dtype
+    stored = list(zip(batch.thetas, batch.ms, batch.vs, strict=True))
+    before = [[tensor.clone() for tensor in tensors] for tensors in stored] if batch.group["skip_zero_grad"] else None
     thetas, grads, ms, vs = ([t.to(dtype) for t in ts] for ts in (batch.thetas, batch.grads, batch.ms, batch.vs))
     if batch.group["maximize"]:
         grads = list(torch._foreach_neg(grads))
@@ -24,11 +26,14 @@ def step(batch: Batch) -> None:
         noises = [batch.noise(i, theta) * sigmas[i] for i, theta in enumerate(thetas)]
     update_lists(thetas, grads, ms, vs, noises, batch.coefficients)
     for i, theta in enumerate(thetas):
-        stored = batch.thetas[i]
-        if stored.dtype != dtype:
-            stored.copy_(rounded(theta, stored.dtype, batch.rounding_bits(i, theta)))
+        narrow = batch.thetas[i].dtype
+        if narrow != dtype:
+            batch.thetas[i].copy_(rounded(theta, narrow, batch.rounding_bits(i, theta)))
     _store(batch.ms, ms)
-    _store(batch.vs, [storable(v, stored.dtype) for v, stored in zip(vs, batch.vs, strict=True)])
+    _store(batch.vs, [storable(v, narrow.dtype) for v, narrow in zip(vs, batch.vs, strict=True)])
+    if before is not None:
+        for tensors, old, g in zip(stored, before, grads, strict=True):
+            put_back(tensors, old, g == 0)
 
 
 def _store(stored: Sequence[Tensor], computed: Sequence[Tensor]) -> None:

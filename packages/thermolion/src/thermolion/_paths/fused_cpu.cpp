@@ -26,7 +26,7 @@ struct Tensors {  // one row of the table that Python fills
 struct Numbers {
   double lr, beta1, beta2, weight_decay, eps;
   uint64_t seed, rounding_seed;
-  int64_t maximize, warm, stochastic;
+  int64_t maximize, warm, stochastic, skip;
 };
 
 // q = tanh|a|: |a| P(a²) / Q(a²), fitted on [0, 9.02], above which it is 1; a NaN stays one.
@@ -129,9 +129,11 @@ class Step {
       int64_t n = std::min(GROUP, last - start);
       if (numbers.warm) draw(xi, start / GROUP, n, keys, theta() + start, m() + start, v() + start);
       if constexpr (std::is_same_v<T, C> && std::is_same_v<S, C>)
-        apply(theta() + start, grad() + start, m() + start, v() + start, xi, n, sign, c);
-      else
-        widened(start, n, xi, sign, c);
+        if (!numbers.skip) {
+          apply(theta() + start, grad() + start, m() + start, v() + start, xi, n, sign, c);
+          continue;
+        }
+      widened(start, n, xi, sign, c);
     }
   }
 
@@ -154,6 +156,7 @@ class Step {
     }
     apply(wide[0], wide[1], wide[2], wide[3], xi, n, sign, c);
     for (int64_t i = 0; i < n; ++i) {
+      if (numbers.skip && wide[1][i] == 0) continue;
       if constexpr (std::is_same_v<T, c10::BFloat16>)
         theta()[start + i] = numbers.stochastic
             ? rounded_up_or_down(wide[0][i], (0x735A2D97u * mixed(uint32_t(start + i), rounding)) >> 16)

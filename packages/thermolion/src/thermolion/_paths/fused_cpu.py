@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thermolion._batch import Batch
+from thermolion._batch import Batch, read_number
 
 SOURCE = Path(__file__).with_name("fused_cpu.cpp")
 NOISE = Path(__file__).with_name("fused_cpu_noise.h")
@@ -27,7 +27,7 @@ class Numbers(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_double) for name in ("lr", "beta1", "beta2", "weight_decay", "eps")),
         *((name, ctypes.c_uint64) for name in ("seed", "rounding_seed")),
-        *((name, ctypes.c_int64) for name in ("maximize", "warm", "stochastic")),
+        *((name, ctypes.c_int64) for name in ("maximize", "warm", "stochastic", "skip")),
     )
 
 
@@ -78,19 +78,12 @@ def step(batch: Batch) -> None:
     table, temperatures = array("q"), array("d", batch.temperatures)
     c, group, seed = batch.coefficients, batch.group, batch.group["seed"]
     numbers = Numbers(
-        _number(c.lr), float(c.beta1), float(c.beta2), c.weight_decay, c.eps, seed or 0,
-        0 if seed is None else batch.rounding_seed, group["maximize"], batch.warm, group["stochastic_rounding"],
+        read_number(c.lr) if isinstance(c.lr, Tensor) else c.lr, float(c.beta1), float(c.beta2), c.weight_decay, c.eps,
+        seed or 0, 0 if seed is None else batch.rounding_seed, group["maximize"], batch.warm,
+        group["stochastic_rounding"], group["skip_zero_grad"],
     )  # fmt: skip
     codes = CODES[batch.thetas[0].dtype], CODES[batch.ms[0].dtype]
     with batch.rows() as rows:
         for row, count, index in zip(rows, batch.steps, batch.indices, strict=True):
             table.extend((*(tensor.data_ptr() for tensor in row), row[0].numel(), count, index))
         kernel()(table.buffer_info()[0], temperatures.buffer_info()[0], len(rows), ctypes.byref(numbers), *codes)
-
-
-def _number(lr: float | Tensor) -> float:
-    """Returns the learning rate; a tensor lies in the host's memory and is read there."""
-    if not isinstance(lr, Tensor):
-        return lr
-    lr = lr.detach().to(torch.float64)
-    return ctypes.c_double.from_address(lr.data_ptr()).value

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from thermolion._batch import Batch
-from thermolion._equations import update
+from thermolion._equations import put_back, update
 from thermolion._paths.precision import rounded, storable
 
 BLOCK = 1 << 16  # elements; a multiple of the noise's group, and all buffers of a block fit a core's cache
@@ -32,10 +32,14 @@ def _step_block(batch: Batch, i: int, tensors: Sequence[Tensor], sigma: Tensor |
     if batch.group["maximize"]:
         g = -g
     wide = [tensor.to(dtype) for tensor in (theta, m, v)]
+    stored = (theta, m, v)
+    before = [tensor.clone() for tensor in stored] if batch.group["skip_zero_grad"] else None
     noise = None if sigma is None else batch.noise(i, wide[0], start) * sigma
     update(wide[0], g, wide[1], wide[2], noise, batch.coefficients)
     if theta.dtype != dtype:
         theta.copy_(rounded(wide[0], theta.dtype, batch.rounding_bits(i, wide[0], start)))
-    for stored, computed in ((m, wide[1]), (v, wide[2])):
-        if stored.dtype != dtype:
-            stored.copy_(storable(computed, stored.dtype) if stored is v else computed)
+    for tensor, computed in ((m, wide[1]), (v, wide[2])):
+        if tensor.dtype != dtype:
+            tensor.copy_(storable(computed, tensor.dtype) if tensor is v else computed)
+    if before is not None:
+        put_back(stored, before, g == 0)
