@@ -12,11 +12,13 @@ from ._distributed.group import begin, join
 from ._distributed.state import SharedState
 from ._evaluate.evaluator import Evaluator
 from ._evaluate.loop import one_member
+from ._evaluate.randomness import random_key
 from ._evaluate.task import MemberData, Task, call_model, fitness_task, loss_task, output_task, sliced_parts
 from ._settings import SAVED, Settings, check_same_parameters, check_settings
 from .diagnostics import Diagnostics, diagnose, regime_warning
 from .filters import evolved_parameters
 from .fitness import fitness_table, shape_fitness
+from .generation.generate import Generated, TextGenerator
 from .noise.estimate import pair_weights, scale_of
 from .noise.model import Draw, ModelNoise
 from .noise.perturbation import Delta
@@ -128,6 +130,7 @@ class TorchEggrollES:
         group_size: int | None = None,
         process_group: "ProcessGroup | Literal[False] | None" = None,
         checksum_every: int = 10,
+        audit_every: int = 100,
     ) -> None:
         self.model = model
         self.pop_size, self.sigma, self.rank = pop_size, sigma, rank
@@ -142,7 +145,8 @@ class TorchEggrollES:
         self.param_names = [p.name for p in self.parameters]
         self.param_shapes = [tuple(p.value.shape) for p in self.parameters]
         self.param_dtypes = [p.value.dtype for p in self.parameters]
-        self.evaluator = Evaluator(model, self.parameters, engine, chunk_size, memory_budget)
+        self.evaluator = Evaluator(model, self.parameters, engine, chunk_size, memory_budget, audit_every)
+        self.texts = TextGenerator(self.evaluator)
         self._follow_schedule()
         check_integer("seed", self.seed, "(-inf, inf)")
         check("lr", lr, "[0, inf)")
@@ -155,6 +159,7 @@ class TorchEggrollES:
         self.diagnostics: Diagnostics | None = None
         self.callbacks: list[Callable[[Diagnostics], object]] = []
         self._told: dict[int, Any] | None = None  # of the open population, by member
+        self._evaluations = 0  # of this generation; each draws random numbers of its own
         self._verify = False  # whether the next exchange compares the weights, whatever the generation
         self.ranks = join(process_group, self.device)
         evolved = str(list(zip(self.param_names, self.param_shapes, self.param_dtypes, strict=True)))
@@ -241,7 +246,9 @@ class TorchEggrollES:
 
     def run(self, task: Task) -> Any:
         """Evaluates the members of this process."""
-        return self.evaluator.run(task, self.perturbations, list(self.own_members))
+        key = None if task.forward is None else random_key(self.seed, self.epoch, self._evaluations)
+        self._evaluations += 1
+        return self.evaluator.run(task._replace(key=key), self.perturbations, list(self.own_members))
 
     def evaluation(self) -> AbstractContextManager[None]:
         """Tells the other ranks where the evaluation inside the ``with`` fails."""
@@ -259,7 +266,7 @@ class TorchEggrollES:
             epoch=self.epoch, engine=self.evaluator.last, sigma=float(self.sigma), lr=self.lr,
         )  # fmt: skip
         self.epoch += 1
-        self._told = None
+        self._told, self._evaluations = None, 0
         self._follow_schedule()
         message = regime_warning(self.diagnostics)
         if message is not None:
@@ -349,6 +356,60 @@ class TorchEggrollES:
             self._told = told
             return None
         return self._advance(table)
+
+    def generate(
+        self,
+        prompts: Any,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        eos_token_id: int | Sequence[int] | None = None,
+        seed: int | None = None,
+        *,
+        tokenizer: Any = None,
+        pad_token_id: int | None = None,
+        cache: str | None = None,
+    ) -> Generated:
+        """Lets every member of this generation continue the prompts; nothing is updated.
+
+        The model is a causal language model of Transformers, or a module ``forward(tokens, cache) -> logits, cache``.
+
+        Args:
+            prompts: strings, for which ``tokenizer`` is needed, sequences of tokens, or a tensor ``(prompts, T)``.
+            max_new_tokens: of each text.
+            temperature: 0 takes the likeliest token; else tokens are sampled, with the same random numbers for every
+                member, so that members differ by their weights alone.
+            top_p: probability that the smallest set of likeliest tokens holds, from which is sampled.
+            eos_token_id: what ends a text, one token or several; None takes the model's or the tokenizer's, and an
+                empty sequence none.
+            seed: of sampling; None takes the number of the generation.
+            tokenizer: a callable from a string to tokens, such as those of Transformers.
+            pad_token_id: None takes that of the tokenizer or the model.
+            cache: ``"dynamic"``, ``"static"`` or another cache of Transformers; None takes the model's.
+
+        Returns:
+            The tokens behind the prompts, ``(members, prompts, T)``, padded behind their ``lengths``.
+
+        Raises:
+            TypeError: the model offers no way to generate, or strings came without a tokenizer.
+            ValueError: a prompt is empty or does not fit the model, or a setting lies outside its interval.
+
+        Example:
+            >>> import torch
+            >>> from torcheggroll import TorchEggrollES
+            >>> class Bigram(torch.nn.Embedding):
+            ...     def forward(self, tokens, cache=None):
+            ...         return super().forward(tokens), cache
+            >>> es = TorchEggrollES(Bigram(10, 10), pop_size=4, seed=0)
+            >>> es.generate([[1, 2], [3]], max_new_tokens=5, temperature=1.0).tokens.shape
+            torch.Size([4, 2, 5])
+        """
+        self._check()
+        return self.texts.generate(
+            prompts, self.perturbations, list(self.own_members), max_new_tokens=max_new_tokens,
+            temperature=temperature, top_p=top_p, eos_token_id=eos_token_id, seed=self.epoch if seed is None else seed,
+            tokenizer=tokenizer, pad_token_id=pad_token_id, cache=cache,
+        )  # fmt: skip
 
     @contextmanager
     def member(self, member: int | MemberSpec) -> Generator[nn.Module, None, None]:
@@ -486,7 +547,7 @@ class TorchEggrollES:
             self.updater.load_state_dict(state)
         elif "lr" in state:
             self.lr = state["lr"]
-        self.epoch, self._told, self._verify = epoch, None, True
+        self.epoch, self._told, self._verify, self._evaluations = epoch, None, True, 0
 
     def _take(self, settings: dict[str, Any]) -> None:
         """Takes settings over, all of them or none."""

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ._checks import check_integer
-from ._evaluate.task import MemberData, Task, refill, sliced_parts
+from ._evaluate.task import MemberData, Task, code_of, refill, sliced_parts
 from ._evaluate.tree import map_tensors, tensors_of
 from .es import TorchEggrollES
 
@@ -191,4 +191,5 @@ def window_task(
         y, state = outputs
         return torch.as_tensor(-loss_fn(y, targets.fill(data[last:]))), state  # (3)
 
-    return Task(forward, finish, [*states, *inputs.tensors, *targets.tensors])
+    data, shared = [*states, *inputs.tensors, *targets.tensors], [*inputs.shared, *targets.shared]
+    return Task(forward, finish, data, shared, ("window", code_of(loss_fn)))

@@ -42,7 +42,7 @@ def convolution_rule(base: Callable[..., Tensor], dims: int) -> Rule:
         lead = input.dim() - intercept.dims(input)
         x = input if intercept.dims(input) == dims + 2 else intercept.like(input, input.unsqueeze(lead))
         out = intercept.apply(call, x, weight, bias, delta.left, delta.right, shift.delta.dense if shift else None)
-        return out if x is input else intercept.like(out, out.squeeze(lead))
+        return out if x is input or out is NotImplemented else intercept.like(out, out.squeeze(lead))
 
     return rule
 

@@ -6,7 +6,7 @@ the parameter materialised, for that member only.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from .._ops.per_member import Call, PerMember
 from ..filters import NamedParameter
 from ..noise.perturbation import Delta
+from .folded import rebuilt, walk
 from .warn import WarnOnce
 
 
@@ -76,9 +77,7 @@ METADATA: frozenset[Any] = frozenset(
         getattr(Tensor, name)
         for name in ("size", "dim", "numel", "stride", "is_contiguous", "is_floating_point",
                      "is_complex", "storage_offset", "element_size", "get_device", "__len__",
-                     "nelement", "ndimension", "is_pinned",
-                     "data_ptr",
-                     "untyped_storage", "is_set_to")
+                     "nelement", "ndimension", "is_pinned", "data_ptr", "untyped_storage", "is_set_to")
     ]
     + [torch.is_floating_point, torch.is_complex, torch.numel]
 )  # fmt: skip
@@ -103,10 +102,18 @@ class Interceptor(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._known = {id(p.value): p for p in parameters}
+        self._devices = {p.value.device.type for p in self._known.values()}
         self._rules = rules
         self._always = always
         self._warn = warn
         self.largest = 0  # bytes of the largest tensor that an op gave
+        self.used: set[str] = set()  # names of parameters that an op was seen to use
+        self._func: Any = None
+
+    @property
+    def at(self) -> str:
+        """The op that came last."""
+        return "" if self._func is None else op_name(self._func)
 
     def apply(self, call: Call, x: Tensor, *tensors: Tensor | None) -> Tensor:
         """Evaluates an op of the library for the member at hand; vmap makes it all of them."""
@@ -131,52 +138,53 @@ class Interceptor(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Intercepts one op."""
-        kwargs = kwargs or {}
-        always = self._always.get(func)
-        if always is not None:
-            out = always(self, *args, **kwargs)
-        elif func in METADATA or not self._uses(args, kwargs):
-            out = func(*args, **kwargs)
-        else:
-            out = self._intercepted(func, args, kwargs)
+        self._func = func
+        out = self.evaluated(func, args, kwargs or {})
         if isinstance(out, Tensor):
-            self.largest = max(self.largest, out.numel() * out.element_size())
+            self.largest = max(self.largest, self.size(out))
         return out
 
-    def _uses(self, args: Any, kwargs: Any) -> bool:
-        known = self._known
-        for value in (*args, *kwargs.values()):
-            if id(value) in known:
-                return True
-            if isinstance(value, tuple | list) and any(id(v) in known for v in cast("list[Any]", value)):
-                return True
-        return False
+    def size(self, out: Tensor) -> int:
+        """Returns the bytes of one member's share of a result."""
+        return out.numel() * out.element_size()
+
+    def evaluated(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Evaluates one op for the member at hand."""
+        always = self._always.get(func)
+        if always is not None:
+            return always(self, *args, **kwargs)
+        if func in METADATA or not self._uses(walk((args, kwargs))):
+            return func(*args, **kwargs)
+        return self._intercepted(func, args, kwargs)
+
+    def _uses(self, tensors: Iterable[Tensor]) -> bool:
+        found = [known.name for known in (self._known.get(id(t)) for t in tensors) if known is not None]
+        self.used.update(found)
+        return bool(found)
 
     def _intercepted(self, func: Any, args: Any, kwargs: Any) -> Any:
-        rule = self._rules.get(func)
+        rule = None if self._autocast() else self._rules.get(func)
         if rule is not None:
             out = rule(self, *args, **kwargs)
             if out is not NotImplemented:
                 return out
         return self.materialised(func, args, kwargs)
 
+    def _autocast(self) -> bool:
+        """Says whether torch rounds what ops are given: a member's weights then, and not its factors."""
+        return any(torch.is_autocast_enabled(kind) for kind in self._devices)
+
     def materialised(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Calls ``func`` with this member's parameters formed in full, and says so once per op."""
-        return func(
-            *[self.whole(func, value) for value in args],
-            **{name: self.whole(func, value) for name, value in kwargs.items()},
-        )
+        """Call ``func`` with this member's parameters formed in full, and say so once per op."""
+        mine, named = rebuilt((args, kwargs), lambda t: self.whole(func, t))
+        return func(*mine, **named)
 
     def whole(self, func: Any, value: Any) -> Any:
-        """Returns this member's parameter formed in full for ``func``, or ``value`` where it is none."""
-        if isinstance(value, tuple | list):
-            values = cast("Sequence[object]", value)
-            swapped = [self.whole(func, v) for v in values]
-            plain: dict[type[Any], Sequence[Any]] = {tuple: tuple(swapped), list: swapped}  # others stay
-            return plain.get(type(values), values)
+        """Give this member's parameter formed in full for ``func``, or ``value`` where it is none."""
         known = self.find(value)
         if known is None:
             return value
+        self.used.add(known.name)
         if known.delta.left is not None:
             self.warn(func, known.name)
         return known.full()

@@ -10,6 +10,7 @@ from ..filters import NamedParameter
 from ..noise.perturbation import Delta
 from .intercept import Interceptor, perturbed
 from .rules import ALWAYS, RULES
+from .state import StartingPoint
 from .task import Task
 from .tree import join, tensors_of
 from .warn import WarnOnce
@@ -23,20 +24,25 @@ class Loop:
     Args:
         parameters: the evolved ones.
         warn: told of ops without a rule.
+        start: what every member starts from.
     """
 
     largest = 0  # bytes of a member's largest tensor: nothing here holds several members
+    at = ""
 
-    def __init__(self, parameters: Sequence[NamedParameter], warn: WarnOnce) -> None:
+    def __init__(self, parameters: Sequence[NamedParameter], warn: WarnOnce, start: StartingPoint) -> None:
+        self.used = {p.name for p in parameters}
         self._parameters = parameters
         self._warn = warn
+        self._start = start
 
     def run(self, deltas: Sequence[Delta], task: Task) -> list[Any]:
         """Returns the result of each member of a chunk."""
         results: list[Any] = []
         for i in range(deltas[0].members):
+            self._start.again()
             with perturbed_weights(self._parameters, one_member(deltas, i), self._warn):
-                results.append(task.call([value[i] for value in task.data]))
+                results.append(task.call([value[i].clone() for value in task.data]))
         return results
 
     def join(self, chunks: list[list[Any]]) -> Any:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from .._ops.attention import grouping
 from .._ops.embedding import embedding
+from .._ops.fused_cuda import fits_row
 from .._ops.linear import linear
 from .._ops.normalization import normalization
 from .._ops.per_member import Attention, Call
@@ -54,12 +55,11 @@ def matmul_rule(intercept: Interceptor, input: Tensor, other: Tensor) -> Any:
         return intercept.apply(
             Call(linear, 2, {}), input, flipped.value, None, flipped.delta.left, flipped.delta.right, None
         )
-    if left is not None and right is None and input.dim() == 2 and left.delta.left is not None and other.dim() < 3:
-        if intercept.dims(other) != other.dim():
-            return NotImplemented
-        x = other if other.dim() == 1 else other.t()
+    dims = intercept.dims(other)
+    if left is not None and right is None and input.dim() == 2 and left.delta.left is not None and dims < 3:
+        x = other if dims == 1 else intercept.like(other, other.transpose(-1, -2))
         out = intercept.apply(Call(linear, 2, {}), x, input, None, left.delta.left, left.delta.right, None)
-        return out if other.dim() == 1 else out.t()
+        return out if dims == 1 or out is NotImplemented else intercept.like(out, out.transpose(-1, -2))
     return NotImplemented
 
 
@@ -106,12 +106,19 @@ def _normalization(
     bias: Tensor | None,
     normalize: Callable[[Tensor], Tensor],
     channel_first: bool,
+    rowwise: tuple[float, bool] | None = None,
 ) -> Any:
     if intercept.find(x) is not None:
         return NotImplemented
     deltas = _dense(intercept.find(weight)), _dense(intercept.find(bias))
-    options = {"normalize": normalize, "channel_first": channel_first}
+    options = {"normalize": normalize, "channel_first": channel_first, "rowwise": rowwise}
     return intercept.apply(Call(normalization, 2, options), x, weight, bias, *deltas)
+
+
+def _is_row(normalized_shape: Any) -> bool:
+    """Says whether a norm is over the last dimension alone, and short enough for one program of a GPU."""
+    size = [normalized_shape] if isinstance(normalized_shape, int) else list(normalized_shape)
+    return len(size) == 1 and fits_row(size[0])
 
 
 def layer_norm_rule(
@@ -125,8 +132,9 @@ def layer_norm_rule(
 ) -> Any:
     """``functional.layer_norm``."""
     return _normalization(
-        intercept, input, weight, bias, lambda x: functional.layer_norm(x, normalized_shape, None, None, eps), False
-    )
+        intercept, input, weight, bias, lambda x: functional.layer_norm(x, normalized_shape, None, None, eps), False,
+        (eps, True) if _is_row(normalized_shape) else None,
+    )  # fmt: skip
 
 
 def rms_norm_rule(
@@ -134,8 +142,9 @@ def rms_norm_rule(
 ) -> Any:
     """``functional.rms_norm``."""
     return _normalization(
-        intercept, input, weight, None, lambda x: functional.rms_norm(x, normalized_shape, None, eps), False
-    )
+        intercept, input, weight, None, lambda x: functional.rms_norm(x, normalized_shape, None, eps), False,
+        (eps, False) if _is_row(normalized_shape) and eps is not None else None,
+    )  # fmt: skip
 
 
 def group_norm_rule(
@@ -243,6 +252,7 @@ def opened(function: Any) -> Rule:
     return rule
 
 
+OPENED: dict[Any, Rule] = {functional.multi_head_attention_forward: opened(functional.multi_head_attention_forward)}
 RULES: dict[Any, Rule] = {
     functional.linear: linear_rule,
     functional.embedding: embedding_rule,
@@ -253,7 +263,7 @@ RULES: dict[Any, Rule] = {
     functional.rms_norm: rms_norm_rule,
     functional.group_norm: group_norm_rule,
     functional.batch_norm: batch_norm_rule,
-    functional.multi_head_attention_forward: opened(functional.multi_head_attention_forward),
+    **OPENED,
     torch.addmm: addmm_rule,
     Tensor.addmm: addmm_rule,
     **dict.fromkeys(

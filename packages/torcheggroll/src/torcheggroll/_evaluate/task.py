@@ -1,10 +1,8 @@
-"""What is asked of each member; evaluation leaves the model as it was."""
+"""What is asked of each member."""
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from .tree import map_tensors, tensors_of
@@ -16,6 +14,9 @@ class Task(NamedTuple):
     forward: Callable[[list[Any]], Any] | None  # the member's own data to the model's outputs
     finish: Callable[[Any, list[Any]], Any] | None  # outputs and own data to the result
     data: list[Any]  # tensors with the members in front; the member gets its slice of each
+    shared: list[Tensor] = []  # tensors of the caller that all members are given  # noqa: RUF012
+    kind: Hashable = None  # tasks of one kind go to one engine
+    key: int | None = None  # of the random numbers that all members draw; None leaves the caller's streams alone
 
     def call(self, data: list[Any]) -> Any:
         """Does it for one member, from its own data, on the perturbed model."""
@@ -43,7 +44,9 @@ class MemberData:
     def __init__(self, tree: Any, own: range | None, population: int, name: str) -> None:
         self._tree = tree
         self.tensors: list[Tensor] = []
+        self.shared: list[Tensor] = []
         if own is None:
+            self.shared = tensors_of(tree)
             return
         self.tensors = tensors_of(tree)
         if len(own) < population and all(t.dim() and t.shape[0] == len(own) for t in self.tensors):
@@ -93,7 +96,7 @@ def output_task(call: Callable[[Any], Any], inputs: MemberData) -> Task:
     def forward(data: list[Any]) -> Any:
         return call(inputs.fill(data))
 
-    return Task(forward, None, inputs.tensors)
+    return Task(forward, None, inputs.tensors, inputs.shared, "outputs")
 
 
 def loss_task(
@@ -108,7 +111,13 @@ def loss_task(
     def finish(outputs: Any, data: list[Any]) -> Any:
         return -loss_fn(outputs, targets.fill(data[width:]))
 
-    return Task(forward, finish, [*inputs.tensors, *targets.tensors])
+    data, shared = [*inputs.tensors, *targets.tensors], [*inputs.shared, *targets.shared]
+    return Task(forward, finish, data, shared, ("loss", code_of(loss_fn)))
+
+
+def code_of(function: Callable[..., Any]) -> Hashable:
+    """Returns what tells one function from another, and not two makings of one lambda."""
+    return getattr(function, "__code__", None) or getattr(function, "__qualname__", type(function).__qualname__)
 
 
 def call_model(model: nn.Module, inputs: Any) -> Any:
@@ -116,19 +125,3 @@ def call_model(model: nn.Module, inputs: Any) -> Any:
     if isinstance(inputs, Mapping):
         return model(**inputs)
     return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Generator[None, None, None]:
-    """Evaluates without gradients and in eval mode; every module gets its own mode back."""
-    modes = [(module, module.training) for module in model.modules()]
-    fastpath = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it would hide the parameters from us
-    try:
-        model.eval()
-        with torch.no_grad():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fastpath)
-        for module, training in modes:
-            module.training = training

@@ -10,6 +10,7 @@ from ..filters import NamedParameter
 from ..noise.perturbation import Delta
 from .intercept import Interceptor, perturbed
 from .rules import ALWAYS, RULES
+from .state import StartingPoint
 from .task import Task
 from .tree import concatenated
 from .warn import WarnOnce
@@ -21,12 +22,15 @@ class Vmap:
     Args:
         parameters: the evolved ones.
         warn: told of ops without a rule.
+        start: what every member starts from.
     """
 
-    def __init__(self, parameters: Sequence[NamedParameter], warn: WarnOnce) -> None:
+    def __init__(self, parameters: Sequence[NamedParameter], warn: WarnOnce, start: StartingPoint) -> None:
         self._parameters = parameters
         self._warn = warn
         self.largest = 0  # bytes of a member's largest tensor
+        self.used: set[str] = set()  # parameters that an op was seen to use
+        self.at = ""  # the op that it failed at
 
     def run(self, deltas: Sequence[Delta], task: Task) -> Any:
         """Returns the results of a chunk, members in front."""
@@ -36,12 +40,21 @@ class Vmap:
         def one(tensors: list[Tensor], data: list[Any]) -> Any:
             given = iter(tensors)
             own = [Delta(*(next(given) if there else None for there in row)) for row in present]
-            with Interceptor(perturbed(self._parameters, own), RULES, ALWAYS, self._warn) as intercept:
-                out = task.call(data)
-            self.largest = max(self.largest, intercept.largest)
+            intercept = Interceptor(perturbed(self._parameters, own), RULES, ALWAYS, self._warn)
+            self.at = ""
+            try:
+                with intercept:
+                    out = task.call(data)
+            except Exception:
+                self.at = intercept.at
+                raise
+            finally:
+                self.largest = max(self.largest, intercept.largest)
+                self.used |= intercept.used
             return out
 
-        return torch.func.vmap(one, in_dims=(0, 0), randomness="error")(tensors, task.data)
+        data = [value.clone() for value in task.data]
+        return torch.func.vmap(one, in_dims=(0, 0), randomness="same")(tensors, data)
 
     def join(self, chunks: list[Any]) -> Any:
         """Joins the results of chunks."""

@@ -5,14 +5,19 @@ from inspect import currentframe
 
 
 class WarnOnce:
-    """Warns once per subject."""
+    """Warns once per subject.
 
-    def __init__(self) -> None:
+    Args:
+        silent: never warn, for trials that the user did not ask for.
+    """
+
+    def __init__(self, silent: bool = False) -> None:
+        self._silent = silent
         self._said: set[str] = set()
 
     def __call__(self, subject: str, message: str) -> None:
         """Warns with ``message``, unless ``subject`` was warned about before."""
-        if subject not in self._said:
+        if subject not in self._said and not self._silent:
             self._said.add(subject)
             warnings.warn(message, stacklevel=_level_of_user())
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .._checks import check_integer
-from .._evaluate.task import evaluation_mode
+from .._evaluate.state import evaluation
 from ..es import TorchEggrollES
 from ..noise.counter import mix_integer
 from .episodes import EpisodeReturns, Seeds, play
@@ -142,7 +142,7 @@ class PolicySearch:
         def act(observation: Tensor) -> Any:
             return self._actions(model(self._seen(observation)), envs)
 
-        with evaluation_mode(model):
+        with evaluation(model, ()):
             seeds = self._seeds(envs, _EVALUATION, 0, 0, seed)
             return play(envs, act, 1, seeds).returns[:, 0]
 

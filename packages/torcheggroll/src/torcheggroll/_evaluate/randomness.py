@@ -1,0 +1,80 @@
+"""Common random numbers: whatever a forward draws, every member draws the same, on every engine and rank.
+
+Members then differ by their weights alone. Each evaluation draws anew, from the run's seed; the caller's streams, of
+torch, Python and NumPy, are left where they were.
+"""
+
+import random
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ..noise.counter import start
+
+_KEY = 1 << 40  # no parameter has this position
+
+
+class CommonRandomNumbers:
+    """The random streams of one evaluation.
+
+    Args:
+        key: decides what is drawn, or None to leave the streams alone.
+        device: of the model.
+    """
+
+    def __init__(self, key: int | None, device: torch.device) -> None:
+        self._key = key
+        self._generators: list[torch.Generator] = [torch.default_generator]
+        if device.type == "cuda":
+            at = torch.zeros((), device=device).get_device()
+            self._generators.append(torch.cuda.default_generators[at])
+
+    def restart(self) -> None:
+        """Begins the streams of a member."""
+        if self._key is None:
+            return
+        for generator in self._generators:
+            generator.manual_seed(self._key)
+        random.seed(self._key)
+        numpy = _numpy_random()
+        if numpy is not None:
+            numpy.seed(self._key % (1 << 32))
+
+    def now(self) -> Any:
+        """Returns where the streams of torch are."""
+        return [generator.get_state() for generator in self._generators]
+
+    def resume(self, state: Any) -> None:
+        """Puts the streams of torch back to where they were."""
+        for generator, own in zip(self._generators, state, strict=True):
+            generator.set_state(own)
+
+    @contextmanager
+    def evaluation(self) -> Generator[None, None, None]:
+        """Leaves the caller's streams as they are found."""
+        if self._key is None:
+            yield
+            return
+        numpy = _numpy_random()
+        before = self.now(), random.getstate(), None if numpy is None else numpy.get_state()
+        try:
+            self.restart()
+            yield
+        finally:
+            self.resume(before[0])
+            random.setstate(before[1])
+            if numpy is not None:
+                numpy.set_state(before[2])
+
+
+def random_key(seed: int, generation: int, evaluation: int) -> int:
+    """Returns the key of an evaluation: another one for every generation, and for every evaluation within it."""
+    return start(seed, generation, _KEY + evaluation) % (1 << 63)
+
+
+def _numpy_random() -> Any:
+    module = sys.modules.get("numpy")
+    return getattr(module, "random", None)
