@@ -52,11 +52,13 @@ def read_losses(losses: Sequence[float | Tensor], average: bool, group: Any = No
 def read_numbers(numbers: Sequence[float | Tensor]) -> list[float]:
     """Returns numbers as floats, with one read for all that are tensors."""
     tensors = [number for number in numbers if isinstance(number, Tensor)]
+    read: list[float]
     if len(tensors) == 1:
-        read = iter([tensors[0].item()])
+        read = [tensors[0].item()]
     else:
-        read = iter(torch.stack([_as_tensor(tensor) for tensor in tensors]).tolist() if tensors else [])
-    return [float(next(read)) if isinstance(number, Tensor) else float(number) for number in numbers]
+        read = torch.stack([_as_tensor(tensor) for tensor in tensors]).tolist() if tensors else []
+    values = iter(read)
+    return [float(next(values)) if isinstance(number, Tensor) else float(number) for number in numbers]
 
 
 def _as_tensor(number: float | Tensor) -> Tensor:

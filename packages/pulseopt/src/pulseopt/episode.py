@@ -564,7 +564,7 @@ class RateSearchManager(BaseEpisodeManager):
         return 0, CandidateConfig(build_generated_candidate_name(factor, self._noise), factor, self._noise)
 
     def _learn(self, summary: EpisodeSummary, reward: float) -> dict[str, object]:
-        chosen = {
+        chosen: dict[str, object] = {
             "selected_lr_values": self.search.multiplier,
             "selected_noise_values": self._noise,
             "selected_combined_names": summary.mode_name,

@@ -171,6 +171,15 @@ class AdaptiveModeAdamW(AdaptiveMode, torch.optim.AdamW):
         ValueError: a setting lies outside its interval, in the defaults or in a group.
 
     Source: Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
+
+    >>> import torch
+    >>> from pulseopt import AdaptiveModeAdamW, CandidateConfig
+    >>> weight = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = AdaptiveModeAdamW([weight], lr=0.1, mode=CandidateConfig("double", lr_multiplier=2.0))
+    >>> weight.grad = torch.ones(1)
+    >>> _ = optimizer.step()
+    >>> round(weight.item(), 4), optimizer.param_groups[0]["lr"]
+    (0.8, 0.1)
     """
 
     INTERVALS: ClassVar = {
@@ -222,6 +231,15 @@ class AdaptiveModeSGD(AdaptiveMode, torch.optim.SGD):
     Raises:
         TypeError: an argument is of the wrong kind.
         ValueError: a setting lies outside its interval, in the defaults or in a group.
+
+    >>> import torch
+    >>> from pulseopt import AdaptiveModeSGD, CandidateConfig
+    >>> weight = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = AdaptiveModeSGD([weight], lr=0.1, mode=CandidateConfig("double", lr_multiplier=2.0))
+    >>> weight.grad = torch.ones(1)
+    >>> _ = optimizer.step()
+    >>> round(weight.item(), 4), optimizer.param_groups[0]["lr"]
+    (0.8, 0.1)
     """
 
     INTERVALS: ClassVar = {

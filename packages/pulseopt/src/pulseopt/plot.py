@@ -1,6 +1,7 @@
 """Draws saved logs: ``python -m pulseopt.plot logs.jsonl out.png`` (extra ``plot``).
 
-Three panels: the episodes' rewards, the candidates over the steps, how often each was chosen.
+Three panels: the episodes' rewards, the candidates over the steps, how often each was chosen. Two for a search for the
+learning rate: the mean alignment of its episodes, and the factor.
 """
 
 # matplotlib's types are partly unknown.
@@ -11,6 +12,8 @@ import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from pulseopt._maths.rate_search import TARGET
 
 
 def read_logs(path: str | Path) -> list[dict[str, Any]]:
@@ -31,9 +34,11 @@ def read_logs(path: str | Path) -> list[dict[str, Any]]:
 
 
 def draw(episodes: list[dict[str, Any]]) -> Any:
-    """Returns a matplotlib figure of the three panels."""
+    """Returns a matplotlib figure of the panels."""
     from matplotlib.figure import Figure  # an extra, needed here only
 
+    if "search_phases" in episodes[0]:
+        return _draw_search(episodes, Figure(figsize=(9, 6), layout="constrained"))
     names = [str(episode.get("selected_combined_names", episode.get("selected_mode_names"))) for episode in episodes]
     ends = [int(episode["episode_end_steps"]) for episode in episodes]
     arms = sorted(set(names))
@@ -47,6 +52,19 @@ def draw(episodes: list[dict[str, Any]]) -> Any:
     tally = Counter(names)
     counts.barh(arms, [tally[arm] for arm in arms])
     counts.set(xlabel="episodes", ylabel="candidate")
+    return figure
+
+
+def _draw_search(episodes: list[dict[str, Any]], figure: Any) -> Any:
+    known = [episode for episode in episodes if episode["mean_alignments"] is not None]
+    aligned, factors = figure.subplots(2, 1, sharex=True)
+    aligned.axhline(TARGET, color="0.8", linewidth=1)
+    ends = [episode["episode_end_steps"] for episode in known]
+    aligned.plot(ends, [episode["mean_alignments"] for episode in known], marker=".", linewidth=1)
+    aligned.set(ylabel="mean alignment")
+    starts = [episode["episode_start_steps"] for episode in episodes]
+    factors.step(starts, [episode["selected_lr_values"] for episode in episodes], where="post")
+    factors.set(xlabel="step", ylabel="factor on the rate", yscale="log")
     return figure
 
 

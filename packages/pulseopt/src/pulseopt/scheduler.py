@@ -382,6 +382,21 @@ class AEES:
 
         Raises:
             RuntimeError: a step is open, or the controller is attached already.
+
+        >>> import torch
+        >>> from pulseopt import AEES
+        >>> weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+        >>> optimizer = torch.optim.SGD([weight], lr=0.1)
+        >>> aees = AEES(optimizer, lr_candidates=[0.5, 1.0, 2.0], episode_length=2, seed=0).attach()
+        >>> for _ in range(6):
+        ...     optimizer.zero_grad()
+        ...     loss = weight.pow(2).sum()
+        ...     loss.backward()
+        ...     aees.observe(loss)
+        ...     optimizer.step()
+        >>> aees.detach()
+        >>> len(aees.get_logs()["episode_rewards"])
+        3
         """
         if self._open:
             raise RuntimeError("attach() must come between steps; call step_end() or step_skip() first")

@@ -18,9 +18,16 @@ _CHUNK = 8  # tensors that are subtracted, squared and summed while they are in 
 
 
 class UpdateNorm:
-    """Measures the length of each step; the copies of the parameters are kept from step to step and written anew."""
+    """Measures the length of each step; the copies of the parameters are kept from step to step and written anew.
 
-    def __init__(self) -> None:
+    Args:
+        foreach: take all lengths in one launch; None does where that is faster, which is not on the CPU. The lengths
+            are rounded once more then.
+    """
+
+    def __init__(self, foreach: bool | None = None) -> None:
+        self._foreach = foreach
+        self._exponent = 1  # what the sums that are kept have to be raised to
         self._params: list[Tensor] = []
         self._before: list[Tensor] = []
         self._sums: list[Tensor] = []  # of the last step, not read yet
@@ -39,7 +46,13 @@ class UpdateNorm:
     def end(self) -> None:
         """Sums each parameter's (θ' - θ)² on its device; waits for nothing."""
         now = [param.detach() for param in self._params]
-        self._sums, self._last = [], 0.0
+        self._sums, self._last, self._exponent = [], 0.0, 1
+        sharded = any(hasattr(param, "full_tensor") for param in now)
+        elsewhere = bool(now) and all(param.device.type != "cpu" for param in now)
+        if now and not sharded and (elsewhere if self._foreach is None else self._foreach):
+            torch._foreach_sub_(self._before, now)
+            self._sums, self._exponent = list(torch._foreach_norm(self._before)), 2
+            return
         for start in range(0, len(now), _CHUNK):
             moves = self._before[start : start + _CHUNK]
             torch._foreach_sub_(moves, now[start : start + _CHUNK])  # θ - θ': its square is the same
@@ -57,7 +70,7 @@ class UpdateNorm:
                 read: Any = torch.stack([self._sums[index] for index in indices]).tolist()
                 for index, value in zip(indices, read, strict=True):
                     parts[index] = value
-            self._sums, self._last = [], plain_sum(parts) ** 0.5  # (18)
+            self._sums, self._last = [], plain_sum([part**self._exponent for part in parts]) ** 0.5  # (18)
         return self._last
 
     def load(self, last: float | None) -> None:
@@ -66,7 +79,7 @@ class UpdateNorm:
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles begin without the copies of the parameters."""
-        return {"_params": [], "_before": [], "_sums": [], "_last": self.read()}
+        return {**self.__dict__, "_params": [], "_before": [], "_last": self.read(), "_sums": []}
 
 
 def _whole(part: Any) -> Tensor:
