@@ -2,7 +2,7 @@ from statistics import NormalDist
 
 import pytest
 import torch
-from torcheggroll.noise.distributions import DISTRIBUTIONS, _quantiles
+from torcheggroll.noise.distributions import DISTRIBUTIONS, quantiles
 
 WORDS = torch.tensor([[0x0123456789ABCDEF, -1, 0, -(2**63)]])
 
@@ -35,7 +35,7 @@ def test_gaussian_reads_the_mean_of_each_of_65536_equal_classes():
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_every_distribution_is_symmetric_with_unit_variance(name):
     if name == "gaussian":
-        z = _quantiles(torch.device("cpu")).double()
+        z = quantiles(torch.device("cpu")).double()
     elif name == "uniform":
         z = (torch.arange(-(2**15), 2**15).double() + 0.5) * (12 / (2**32 - 1)) ** 0.5
     else:
@@ -45,7 +45,7 @@ def test_every_distribution_is_symmetric_with_unit_variance(name):
 
 
 def test_the_gaussian_has_the_kurtosis_and_the_quantiles_of_the_normal():
-    z = _quantiles(torch.device("cpu")).double()
+    z = quantiles(torch.device("cpu")).double()
     assert float(z.pow(4).mean()) == pytest.approx(3, rel=2e-3)
     for p in (0.001, 0.01, 0.25, 0.9, 0.9999):
         assert float(z[int(p * 65536)]) == pytest.approx(NormalDist().inv_cdf(p), abs=2e-2)

@@ -16,7 +16,7 @@ from torcheggroll.integer import (
 from torcheggroll.integer._factors import IntegerNoise
 from torcheggroll.integer._maths import carried, gate, min_gru, power, product
 from torcheggroll.integer._update import move, pair_signs, share, threshold, votes
-from torcheggroll.noise.perturbation import Shape
+from torcheggroll.noise.layout import Shape
 
 
 class Model(nn.Module):

@@ -1,6 +1,7 @@
 import pytest
 import torch
-from torcheggroll.noise.perturbation import Members, Noise, Shape, perturbed_shape
+from torcheggroll.noise.layout import Shape, perturbed_shape
+from torcheggroll.noise.perturbation import Members, Noise
 
 CPU = torch.device("cpu")
 SHAPES = [perturbed_shape(size, 4) for size in [(6, 10), (6,), (), (5, 3, 2, 2), (1, 7, 4), (300, 500)]]

@@ -12,7 +12,7 @@ Source: Sarkar et al. 2025 (EGGROLL), section 5, https://arxiv.org/abs/2511.1665
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -25,7 +25,28 @@ _CURVED = 0.1  # signal below which curvature is ten times the slope
 _PAIRS = 8  # fewer say little about either
 
 
-@dataclass(frozen=True)
+class Norms:
+    """Norms of one step, which stay on the device until they are read.
+
+    Args:
+        tensors: name to a scalar; a name that is missing counts as 0.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = dict(tensors)
+        self._read: dict[str, float] | None = None
+
+    def read(self, name: str) -> float:
+        """Returns a norm; the first call waits for the device, once for all of them."""
+        if self._read is None:
+            names = list(self._tensors)
+            values = torch.stack([self._tensors[name].double() for name in names]).tolist() if names else []
+            self._read = dict(zip(names, values, strict=True))
+            self._tensors = {}
+        return self._read.get(name, 0.0)
+
+
+@dataclass(frozen=True, repr=False)
 class Diagnostics:
     """One step; fitness statistics leave out members without a fitness."""
 
@@ -40,14 +61,35 @@ class Diagnostics:
     counted: int
     dropped: int
     pair_signal: float
-    update_norm: float
-    weight_norm: float
-    update_ratio: float
+    norms: Norms = field(compare=False)
     sigma_root_d: float
+
+    @property
+    def update_norm(self) -> float:
+        """Norm of the estimate; reading a norm waits for the device, the step itself does not."""
+        return self.norms.read("update_norm")
+
+    @property
+    def weight_norm(self) -> float:
+        """Norm of the weights before the step."""
+        return self.norms.read("weight_norm")
+
+    @property
+    def update_ratio(self) -> float:
+        """What the weights moved by, over their norm."""
+        return self.norms.read("moved_norm") / self.weight_norm if self.weight_norm else 0.0  # (3)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain numbers and strings, ready for JSON."""
-        return asdict(self)
+        out: dict[str, Any] = {}
+        for each in fields(self):
+            read = ("update_norm", "weight_norm", "update_ratio") if each.name == "norms" else (each.name,)
+            out |= {name: getattr(self, name) for name in read}
+        return out
+
+    def __repr__(self) -> str:
+        """Shows every number."""
+        return f"Diagnostics({', '.join(f'{name}={value!r}' for name, value in self.as_dict().items())})"
 
 
 def diagnose(
@@ -75,15 +117,11 @@ def diagnose(
         sigma: σ.
         lr: learning rate.
     """
-    norm = {name: float(value) for name, value in norms.items()}
-    weight = norm.get("weight_norm", 0.0)
     return Diagnostics(
         counted=int(counted.sum()),
         dropped=len(counted) - int(counted.sum()),
         pair_signal=pair_signal(s, counted, antithetic),
-        update_norm=norm.get("update_norm", 0.0),
-        weight_norm=weight,
-        update_ratio=norm.get("moved_norm", 0.0) / weight if weight else 0.0,  # (3)
+        norms=Norms(norms),
         sigma_root_d=sigma * numbers**0.5,  # (2)
         epoch=epoch,
         engine=engine,

@@ -1,10 +1,13 @@
 """Hands the direction of ascent, negated, to a torch optimizer.
 
 Weights in low precision have a float32 master copy that the optimizer moves; the model gets it rounded. With the plain
-SGD of our own each parameter is estimated, stepped and forgotten before the next.
+SGD of our own each parameter is estimated, stepped and forgotten before the next; small ones a few at a time.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+# Torch documents its foreach functions nowhere, and uses them in every optimizer.
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -65,9 +68,9 @@ class Updater:
         finally:
             for master, grad in zip(self._masters, before, strict=True):
                 master.grad = grad
-            for model, master in zip(self._model, self._masters, strict=True):
-                if master is not model:
-                    model.data.copy_(master.data)
+            apart = [pair for pair in zip(self._model, self._masters, strict=True) if pair[0] is not pair[1]]
+            if apart:
+                torch._foreach_copy_([model.data for model, _ in apart], [master.data for _, master in apart])
             if self.lr_scheduler is not None:
                 self.lr_scheduler.step()
 
@@ -75,12 +78,16 @@ class Updater:
         weights: list[Tensor] = []
         updates: list[Tensor] = []
         lr = self.optimizer.param_groups[0]["lr"]
-        for master, update in zip(self._masters, ascent, strict=True):
-            weights.append(_norm(master.detach()))
-            updates.append(_norm(update))
-            master.grad = update.neg_().to(master.dtype)
+        for masters, steps in _as_large_as_the_largest(self._masters, ascent):
+            weights += torch._foreach_norm([master.detach() for master in masters])
+            updates += torch._foreach_norm(steps)
+            torch._foreach_neg_(steps)
+            for master, update in zip(masters, steps, strict=True):
+                master.grad = update.to(master.dtype)
             self.optimizer.step()
-            master.grad = None
+            for master in masters:
+                master.grad = None
+            del steps
         norm = _total(updates)
         return {"update_norm": norm, "weight_norm": _total(weights), "moved_norm": norm * lr}
 
@@ -130,8 +137,24 @@ class Updater:
                 master.data.copy_(saved)
 
 
+def _as_large_as_the_largest(
+    masters: Sequence[nn.Parameter], ascent: Iterable[Tensor]
+) -> Iterator[tuple[list[nn.Parameter], list[Tensor]]]:
+    """Gathers updates that follow one another, of one dtype and no more numbers than the largest parameter has."""
+    room = max(master.numel() for master in masters)
+    made = iter(ascent)
+    chosen: list[nn.Parameter] = []
+    for master in masters:
+        alike = not chosen or (chosen[0].dtype, chosen[0].device) == (master.dtype, master.device)
+        if not alike or sum(p.numel() for p in chosen) + master.numel() > room:
+            yield chosen, [next(made) for _ in chosen]
+            chosen = []
+        chosen.append(master)
+    yield chosen, [next(made) for _ in chosen]
+
+
 def _total(norms: list[Tensor]) -> Tensor:
-    return _norm(torch.stack([norm.double() for norm in norms]))
+    return _norm(torch.stack(norms).double())
 
 
 def _master(parameter: nn.Parameter) -> nn.Parameter:

@@ -55,21 +55,31 @@ def convolution(
     batch = y.shape[1]
     if left is not None and right is not None:
         rank = left.shape[1]
-        filters = right.reshape(members, rank, *weight.shape[1:])
-        each = [
-            base(
-                (x if shared else x[i]).to(given.dtype),
-                filters[i].repeat(groups, *[1] * (weight.dim() - 1)),
-                None,
-                groups=groups,
-                **settings,
-            )
-            for i in range(members)
-        ]
-        h = torch.stack(each).view(members, batch * groups, rank, -1)
+        h = _filtered(
+            x.to(given.dtype), shared, right.reshape(members, rank, *weight.shape[1:]), base, groups, settings
+        )
+        h = h.reshape(members, batch * groups, rank, -1)
         A = left.transpose(1, 2).reshape(members, 1, groups, out_channels // groups, rank).expand(-1, batch, -1, -1, -1)
         delta = torch.matmul(A.reshape(members, batch * groups, -1, rank), h)  # (1)
         y = y + delta.view(y.shape)
     if bias_delta is not None:
         y = y + bias_delta.view(members, 1, out_channels, *[1] * len(space))
     return y.to(x.dtype)
+
+
+def _filtered(
+    x: Tensor, shared: bool, filters: Tensor, base: _Convolution, groups: int, settings: dict[str, Any]
+) -> Tensor:
+    """Convolves with every member's filters in one call: ``(members, batch, groups · r, ...)``.
+
+    Members that share x are more filters of each group; members with an x of their own are more groups.
+    """
+    members, rank, *size = filters.shape
+    if shared:
+        each = filters.flatten(0, 1).repeat(groups, *[1] * len(size))
+        h = base(x, each, None, groups=groups, **settings)
+        h = h.view(len(h), groups, members, rank, *h.shape[2:])
+        return h.permute(2, 0, 1, *range(3, h.dim())).flatten(2, 3)
+    each = filters.unsqueeze(1).expand(-1, groups, rank, *size).flatten(0, 2)
+    h = base(x.transpose(0, 1).flatten(1, 2), each, None, groups=members * groups, **settings)
+    return h.view(len(h), members, groups * rank, *h.shape[2:]).transpose(0, 1)

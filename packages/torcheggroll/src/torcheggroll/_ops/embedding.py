@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from . import fused_cuda
+
 
 def embedding(token: Tensor, shared: bool, weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """Evaluates all members.
@@ -25,6 +27,9 @@ def embedding(token: Tensor, shared: bool, weight: Tensor, left: Tensor, right: 
     """
     members, rank, vocabulary = left.shape
     lead = token.shape if shared else token.shape[1:]
+    if fused_cuda.fits(weight, left, right):
+        tokens = token.reshape(-1) if shared else token.reshape(members, -1)
+        return fused_cuda.embedded(tokens, shared, weight, left, right).view(members, *lead, weight.shape[1])
     base = functional.embedding(token.reshape(-1), weight).to(left.dtype)
     if shared:
         thin = left[:, :, token.reshape(-1)].transpose(1, 2)

@@ -12,7 +12,9 @@ Source: Sarkar et al. 2025 (EGGROLL), section 4.2, https://arxiv.org/abs/2511.16
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from . import fused_cpu, fused_cuda
 from .products import add_thin, add_thin_, affine, affine_onto_thin, aligned, padded, thin_each, thin_shared
 
 
@@ -45,24 +47,94 @@ def linear(
     assert given is not None
     members, m, n = len(given), weight.shape[0], x.shape[-1]
     lead = x.shape[:-1] if shared else x.shape[1:-1]
-    flat = aligned(x.reshape(-1, n))
-    if not shared and left is not None and right is not None and x.dtype == weight.dtype == given.dtype:
+    rows = x.reshape(-1, n)
+    if fused_cuda.fits(x, weight, bias, left, right, bias_delta) and fused_cuda.fits_rank(left):
+        out = _on_cuda(rows, shared, weight, bias, left, right, bias_delta, base)
+    elif fused_cpu.fits(x, left, right) and x.dtype == weight.dtype:
+        assert left is not None
+        assert right is not None
+        out = _on_cpu(rows, shared, weight, bias, left, right, bias_delta, base)
+    else:
+        out = _in_torch(rows, shared, weight, bias, left, right, bias_delta, base)
+    return out.view(members, *lead, m)
+
+
+def _on_cuda(
+    rows: Tensor,
+    shared: bool,
+    weight: Tensor,
+    bias: Tensor | None,
+    left: Tensor | None,
+    right: Tensor | None,
+    bias_delta: Tensor | None,
+    base: Tensor | None,
+) -> Tensor:
+    """Evaluates all members by the kernels of CUDA."""
+    given = left if left is not None else bias_delta
+    assert given is not None
+    members = len(given)
+    t = None if right is None else fused_cuda.thin(rows, shared, right)
+    if not shared:
+        return fused_cuda.product(rows, weight, members, t, left, bias_delta, bias)
+    base = functional.linear(rows, weight, bias) if base is None else base
+    return fused_cuda.add(base, True, members, t, left, bias_delta, None)
+
+
+def _on_cpu(
+    rows: Tensor,
+    shared: bool,
+    weight: Tensor,
+    bias: Tensor | None,
+    left: Tensor,
+    right: Tensor,
+    bias_delta: Tensor | None,
+    base: Tensor | None,
+) -> Tensor:
+    """Evaluates all members by the library's large product and the C++ kernels: (2)."""
+    flat = aligned(rows)
+    if shared:
+        base = affine(flat, padded(weight), bias) if base is None else base
+        h = thin_shared(flat, aligned(right))
+        return fused_cpu.add_thin(base, True, h, left, bias_delta)
+    h = fused_cpu.thin_each(rows.view(len(left), -1, rows.shape[1]), right)
+    shift = None if bias is None else bias.unsqueeze(0)
+    if bias_delta is not None:
+        shift = bias_delta if shift is None else shift + bias_delta
+    return fused_cpu.add_thin(affine(flat, padded(weight), None), False, h, left, shift)
+
+
+def _in_torch(
+    rows: Tensor,
+    shared: bool,
+    weight: Tensor,
+    bias: Tensor | None,
+    left: Tensor | None,
+    right: Tensor | None,
+    bias_delta: Tensor | None,
+    base: Tensor | None,
+) -> Tensor:
+    """Evaluates all members in torch ops: the reference, and the path of dtypes and devices without a kernel."""
+    given = left if left is not None else bias_delta
+    assert given is not None
+    members, m = len(given), weight.shape[0]
+    flat = aligned(rows)
+    if not shared and left is not None and right is not None and rows.dtype == weight.dtype == given.dtype:
         h = thin_each(flat.view(members, -1, flat.shape[1]), aligned(right))
         if bias is not None or bias_delta is not None:
             h, left = _with_bias(h, left, bias, bias_delta)
-        return affine_onto_thin(flat, padded(weight), h, left).view(members, *lead, m)  # (3)
+        return affine_onto_thin(flat, padded(weight), h, left)  # (3)
     base = affine(flat, padded(weight), bias) if base is None else base
     precise = base if base.dtype == given.dtype else base.to(given.dtype)
     precise = precise.unsqueeze(0).expand(members, -1, -1) if shared else precise.view(members, -1, m)
     if left is None or right is None:
         assert bias_delta is not None
-        return (precise + bias_delta.unsqueeze(1)).to(x.dtype).view(members, *lead, m)
+        return (precise + bias_delta.unsqueeze(1)).to(rows.dtype)
     thin, right = flat.to(given.dtype), aligned(right)
     h = thin_shared(thin, right) if shared else thin_each(thin.view(members, -1, thin.shape[1]), right)
     if bias_delta is not None:
         h, left = _with_bias(h, left, None, bias_delta)
     out = add_thin(precise, h, left) if shared else add_thin_(precise, h, left)  # (2)
-    return out.to(x.dtype).view(members, *lead, m)
+    return out.to(rows.dtype)
 
 
 def base_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from . import fused_cuda
+
 
 def normalization(
     x: Tensor,
@@ -20,6 +22,7 @@ def normalization(
     bias_delta: Tensor | None,
     normalize: Callable[[Tensor], Tensor],
     channel_first: bool,
+    rowwise: tuple[float, bool] | None = None,
 ) -> Tensor:
     """Evaluates all members.
 
@@ -32,10 +35,13 @@ def normalization(
         bias_delta: ``(members, *bias.shape)``, with σ and sign.
         normalize: the norm without its affine part.
         channel_first: whether the channels are dimension 1, as for group norm; otherwise the scale fits the last ones.
+        rowwise: ε, and whether the mean is taken off, where each row of the last dimension is normalised by itself.
 
     Returns:
         ``(members, batch, ...)``.
     """
+    if rowwise is not None and fused_cuda.fits(x, weight, bias, weight_delta, bias_delta):
+        return _on_cuda(x, shared, weight, bias, weight_delta, bias_delta, *rowwise)
     y = normalize(x) if shared else normalize(x.flatten(0, 1)).view(x.shape) if x.dim() > 1 else normalize(x)
     given = weight_delta if weight_delta is not None else bias_delta
     assert given is not None
@@ -51,6 +57,24 @@ def normalization(
     elif shift is not None:
         y = y + shift  # (1)
     return y.to(x.dtype)
+
+
+def _on_cuda(
+    x: Tensor,
+    shared: bool,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    weight_delta: Tensor | None,
+    bias_delta: Tensor | None,
+    eps: float,
+    centered: bool,
+) -> Tensor:
+    """Evaluates all members in one pass."""
+    given = weight_delta if weight_delta is not None else bias_delta
+    assert given is not None
+    rows = x.reshape(-1, x.shape[-1])
+    out = fused_cuda.normalized(rows, shared, len(given), weight, bias, weight_delta, bias_delta, eps, centered)
+    return out.view(len(given), *(x.shape if shared else x.shape[1:]))
 
 
 def _member_wise(value: Tensor | None, delta: Tensor | None, dims: int, channel_first: bool) -> Tensor | None:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..noise.perturbation import Noise, Shape
+from ..noise.layout import Shape
+from ..noise.perturbation import Noise
 
 LARGEST = {"rademacher": 1, "gaussian": 4}  # of one number; Gaussian quantiles end at 4.3 deviations
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .._checks import check, check_integer
 from .._evaluate.tree import map_tensors
 from ..fitness import fitness_table
-from ..noise.perturbation import Shape, perturbed_shape
+from ..noise.layout import Shape, perturbed_shape
 from ._factors import LARGEST, IntegerNoise
 from ._update import move, pair_signs, share, threshold, votes
 from .layers import IntegerLayer

@@ -50,6 +50,13 @@ def start(seed: int, epoch: int, parameter: int) -> int:
     return _signed(mix_integer(z + parameter + _GAMMA) + _GAMMA)
 
 
+def starts_of(seed: int, epoch: int, count: int) -> Tensor:
+    """Returns ``start`` of the parameters 0 to ``count - 1``, on the CPU."""
+    z = torch.arange(count, dtype=torch.int64) + _signed(mix_integer(mix_integer(seed + _GAMMA) + epoch + _GAMMA))
+    z += _signed(_GAMMA)
+    return mix_(z, torch.empty_like(z)) + _signed(_GAMMA)
+
+
 def keys(starts: Tensor, pairs: Tensor) -> Tensor:
     """Returns the key of each pair for each parameter.
 

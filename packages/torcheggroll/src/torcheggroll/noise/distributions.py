@@ -28,7 +28,8 @@ class Distribution(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def _quantiles(device: torch.device) -> Tensor:
+def quantiles(device: torch.device) -> Tensor:
+    """Returns Q of (1) on a device, float32."""
     edges = torch.arange(1, 1 << 15, dtype=torch.float64) / (1 << 16)
     z = cast(Tensor, torch.special.ndtri(edges))  # pyright: ignore[reportUnknownMemberType]
     density = torch.exp(-0.5 * z * z) / (2 * torch.pi) ** 0.5
@@ -48,7 +49,7 @@ def _signs(device: torch.device) -> Tensor:
 def gaussian(word: Tensor) -> Tensor:
     """Reads four Gaussian numbers from each word."""
     u = word.view(torch.uint16).to(torch.int32)
-    return torch.index_select(_quantiles(word.device), 0, u.view(-1)).view(u.shape)  # (1)
+    return torch.index_select(quantiles(word.device), 0, u.view(-1)).view(u.shape)  # (1)
 
 
 def uniform(word: Tensor) -> Tensor:

@@ -10,12 +10,16 @@ weights to the bit however the population was evaluated, and wherever.
 Source: Sarkar et al. 2025 (EGGROLL), equation 6 and section 4.2, https://arxiv.org/abs/2511.16652
 """
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor
 
-from .perturbation import Noise, Shape
+from .layout import Shape
+from .perturbation import Noise
 
-_BLOCK = 1 << 17  # numbers of factors at a time
+_BLOCK = 1 << 17  # numbers of factors at a time, which stay in a core's cache
+_LARGE_BLOCK = 1 << 26  # on other devices
 
 
 def scale_of(mode: str, sigma: float, count: int) -> float:
@@ -30,34 +34,66 @@ def pair_weights(fitness: Tensor, antithetic: bool) -> Tensor:
     return fitness[0::2] - fitness[1::2] if antithetic else fitness  # (2)
 
 
-def estimate(
-    noise: Noise, epoch: int, parameter: int, shape: Shape, weights: Tensor, factor: float, dtype: torch.dtype
-) -> Tensor:
-    """Sums the perturbations of one parameter, weighted.
+def ascents(
+    noise: Noise,
+    epoch: int,
+    shapes: Sequence[Shape],
+    weights: Tensor,
+    factor: float,
+    dtypes: Sequence[torch.dtype],
+) -> Iterator[Tensor]:
+    """Sums the perturbations of every parameter, weighted: yields ΔW of each in order.
+
+    Parameters that follow one another and whose factors fit in a block together are drawn in one call.
 
     Args:
         noise: where the factors come from.
         epoch: number of the draw.
-        parameter: its position.
-        shape: how it is perturbed.
+        shapes: how each parameter is perturbed.
         weights: ``(K,)``, one per pair, on the device of the result.
         factor: c/N.
-        dtype: float32, or float64 for float64 parameters.
-
-    Returns:
-        ΔW in the parameter's shape.
+        dtypes: float32, or float64 for float64 parameters.
     """
-    count = max(_BLOCK // max(shape.numbers, 1), 1)
-    total = torch.zeros(shape.size, dtype=dtype, device=weights.device)
-    w = weights.to(dtype) * (factor / shape.rank**0.5 if shape.rank else factor)
-    matrix = total.view(shape.rows, shape.columns) if shape.rank else total.view(-1)
-    for first in range(0, len(w), count):
-        pairs = torch.arange(first, min(first + count, len(w)), device=weights.device)
-        A, B = noise.factors(epoch, parameter, pairs, shape, dtype)
-        f = w[first : first + count]
-        if B is None:
-            matrix += f @ A.reshape(len(f), -1)  # (1)
-        else:
-            left = (A * f.view(-1, 1, 1)).view(-1, shape.rows)
-            matrix.addmm_(left.t(), B.reshape(-1, shape.columns))  # (1)
+    scales = [factor / shape.rank**0.5 if shape.rank else factor for shape in shapes]
+    block = _BLOCK if weights.device.type == "cpu" else _LARGE_BLOCK
+    for group in _together(shapes, dtypes, block // max(len(weights), 1)):
+        row = noise.row([shapes[j] for j in group], group, dense=False)
+        count = len(weights) if len(group) > 1 else max(block // max(shapes[group[0]].numbers, 1), 1)
+        w = weights.to(dtypes[group[0]])
+        total: Tensor | None = None
+        for first in range(0, len(w), count):
+            f = w[first : first + count]
+            pairs = torch.arange(first, first + len(f), device=w.device)
+            z = noise.draw(epoch, row, pairs, scales, w.dtype, f)
+            for j, columns in zip(group, row.columns, strict=True):
+                total = _added(total, shapes[j], z[:, slice(*columns)], f * scales[j])
+                if first + count >= len(w):  # of several parameters each is summed in one block, and yielded here
+                    yield total
+                    total = None  # whoever asked may have let it go
+
+
+def _together(shapes: Sequence[Shape], dtypes: Sequence[torch.dtype], room: int) -> Iterator[list[int]]:
+    """Splits the parameters into groups of one dtype that take at most ``room`` numbers a pair, or one alone."""
+    group: list[int] = []
+    taken = 0
+    for j, shape in enumerate(shapes):
+        if group and (taken + shape.numbers > room or dtypes[j] != dtypes[group[0]]):
+            yield group
+            group, taken = [], 0
+        group.append(j)
+        taken += shape.numbers
+    if group:
+        yield group
+
+
+def _added(total: Tensor | None, shape: Shape, z: Tensor, f: Tensor) -> Tensor:
+    """Adds the pairs of a block, of which A is weighted already, to ΔW."""
+    if not shape.rank:
+        found = (f @ z).view(shape.size)  # (1)
+        return found if total is None else total.add_(found)
+    A, B = shape.split(z)
+    left, right = A.reshape(-1, shape.rows).t(), B.reshape(-1, shape.columns)
+    if total is None:
+        total = torch.zeros(shape.size, dtype=z.dtype, device=z.device)
+    total.view(shape.rows, shape.columns).addmm_(left, right)  # (1)
     return total

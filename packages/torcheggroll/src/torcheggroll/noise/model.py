@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ..filters import NamedParameter
-from .estimate import estimate
-from .perturbation import Delta, Members, Noise, Shape, perturbed_shape
+from .estimate import ascents
+from .layout import Shape, perturbed_shape
+from .perturbation import Delta, Members, Noise
 
 
 class Draw(NamedTuple):
@@ -36,12 +37,15 @@ class ModelNoise:
 
     def __init__(self, parameters: Sequence[NamedParameter]) -> None:
         self._parameters: list[NamedParameter] = list(parameters)
+        self._shapes: dict[int, list[Shape]] = {}  # of the last rank
         self._cache: dict[tuple[int, ...], list[Delta]] | None = None
         self._cached: Draw | None = None
 
     def shapes(self, rank: int) -> list[Shape]:
         """Says how each parameter is perturbed."""
-        return [perturbed_shape(tuple(p.value.shape), rank) for p in self._parameters]
+        if rank not in self._shapes:
+            self._shapes = {rank: [perturbed_shape(tuple(p.value.shape), rank) for p in self._parameters]}
+        return self._shapes[rank]
 
     def deltas(self, draw: Draw, members: Sequence[int]) -> list[Delta]:
         """Draws the perturbations of some members, one ``Delta`` per parameter."""
@@ -56,13 +60,13 @@ class ModelNoise:
         return self._cache[chunk]
 
     def _deltas(self, draw: Draw, members: list[int]) -> list[Delta]:
-        dtypes = [precise_dtype(p.value.dtype) for p in self._parameters]
+        dtypes = [factor_dtype(p.value.dtype) for p in self._parameters]
         chosen = Members(members, draw.antithetic, self._parameters[0].value.device)
         noise = Noise(draw.seed, draw.distribution)
         return noise.deltas(draw.number, chosen, self.shapes(draw.rank), draw.sigma, dtypes)
 
     def ascent(self, draw: Draw, weights: Tensor, factor: float) -> Iterator[Tensor]:
-        """Yields ΔW of each parameter in order, formed when it is asked for.
+        """Yields ΔW of each parameter in order, formed when it is asked for, a few at a time.
 
         Args:
             draw: of the population.
@@ -70,10 +74,8 @@ class ModelNoise:
             factor: c/N.
         """
         noise = Noise(draw.seed, draw.distribution)
-        for j, (p, shape) in enumerate(zip(self._parameters, self.shapes(draw.rank), strict=True)):
-            yield estimate(
-                noise, draw.number, j, shape, weights.to(p.value.device), factor, precise_dtype(p.value.dtype)
-            )
+        dtypes = [precise_dtype(p.value.dtype) for p in self._parameters]
+        return ascents(noise, draw.number, self.shapes(draw.rank), weights, factor, dtypes)
 
     @contextmanager
     def cached(self) -> Generator[None, None, None]:
@@ -86,6 +88,11 @@ class ModelNoise:
             self._cache, self._cached = before
 
 
+def factor_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Returns the dtype of factors: the parameter's own, but float32 for float16, which would lose small numbers."""
+    return torch.float32 if dtype == torch.float16 else dtype
+
+
 def precise_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Returns the dtype of factors and estimates: float32, or float64 for float64 parameters."""
+    """Returns the dtype of estimates: float32, or float64 for float64 parameters."""
     return torch.float64 if dtype in (torch.float64, torch.complex128) else torch.float32

@@ -9,46 +9,18 @@ A parameter with more than two dimensions counts as the matrix (first, all other
 Source: Sarkar et al. 2025 (EGGROLL), section 4.1, https://arxiv.org/abs/2511.16652
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .counter import keys, start, steps, words
+from .._triton import send
+from . import fused_cpu, fused_cuda, reference
+from .counter import starts_of
 from .distributions import DISTRIBUTIONS
-
-_BLOCK = 1 << 15  # words at a time: they and their copies stay in a core's cache
-_LINE = 16  # numbers; every factor begins a cache line, whoever draws it, so that no product sees another address
-
-
-class Shape(NamedTuple):
-    """How one parameter is perturbed."""
-
-    size: tuple[int, ...]
-    rank: int  # 0: dense
-
-    @property
-    def rows(self) -> int:
-        """The number of rows, m, of the matrix that this parameter counts as."""
-        return self.size[0]
-
-    @property
-    def columns(self) -> int:
-        """The number of columns, n, of the matrix that this parameter counts as."""
-        return prod(self.size[1:])
-
-    @property
-    def numbers(self) -> int:
-        """How many random numbers one pair takes."""
-        return _lines(self.rank * self.rows) + self.rank * self.columns if self.rank else prod(self.size)
-
-    def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Reads Aᵀ ``(K, r, m)`` and Bᵀ ``(K, r, n)`` from the numbers of each pair."""
-        left, right = z[:, : self.rank * self.rows], z[:, _lines(self.rank * self.rows) : self.numbers]
-        return left.reshape(len(z), self.rank, self.rows), right.reshape(len(z), self.rank, self.columns)
+from .layout import Layout, Shape, layout
 
 
 class Delta(NamedTuple):
@@ -69,19 +41,6 @@ class Delta(NamedTuple):
         return len(self.tensors[0])
 
 
-def _lines(count: int, per_word: int = 1) -> int:
-    """Rounds up to whole cache lines and whole words, either of which is a multiple of the other."""
-    whole = max(per_word, _LINE)
-    return -(-count // whole) * whole
-
-
-def perturbed_shape(size: tuple[int, ...], rank: int) -> Shape:
-    """Decides the rank of a parameter: matrices are factored, everything else is dense."""
-    if len(size) < 2 or (len(size) > 2 and size[0] == 1) or 0 in size:
-        return Shape(size, 0)
-    return Shape(size, min(rank, size[0], prod(size[1:])))
-
-
 class Noise:
     """The noise of a whole run: a function of epoch, parameter and pair.
 
@@ -93,6 +52,7 @@ class Noise:
     def __init__(self, seed: int, distribution: str) -> None:
         self.seed = seed
         self.distribution = distribution
+        self._per_word = DISTRIBUTIONS[distribution].per_word
 
     def numbers(self, epoch: int, parameters: Sequence[int], counts: Sequence[int], pairs: Tensor) -> Tensor:
         """Draws numbers for several parameters side by side.
@@ -106,54 +66,50 @@ class Noise:
         Returns:
             ``(K, W)`` float32 on the device of ``pairs``; parameter j begins where ``columns_of`` says.
         """
-        z = torch.empty(len(pairs), self._width(counts), device=pairs.device)
-        for rows, columns, block in self._blocks(epoch, parameters, counts, pairs):
-            z[rows, columns] = block
-        return z
-
-    def _width(self, counts: Sequence[int]) -> int:
-        per_word = DISTRIBUTIONS[self.distribution].per_word
-        return sum(_lines(count, per_word) for count in counts)
-
-    def _blocks(
-        self, epoch: int, parameters: Sequence[int], counts: Sequence[int], pairs: Tensor
-    ) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Draws what ``numbers`` gives piece by piece: whoever asks may use each while it is in the cache."""
-        per_word, read = DISTRIBUTIONS[self.distribution]
-        device = pairs.device
-        wide = [_lines(count, per_word) // per_word for count in counts]
-        starts = torch.tensor([start(self.seed, epoch, j) for j in parameters], dtype=torch.int64).to(device)
-        key = keys(starts, pairs)
-        step, owner = _layout(tuple(wide), device)
-        across = min(len(step), _BLOCK)
-        high = max(_BLOCK // max(across, 1), 1)
-        for top in range(0, len(pairs), high):
-            for left in range(0, len(step), max(across, 1)):
-                part = key[top : top + high]
-                if len(wide) > 1:
-                    part = part.index_select(1, owner[left : left + across])
-                block = read(words(part, step[left : left + across]))
-                at = left * per_word
-                yield slice(top, top + len(block)), slice(at, at + block.shape[1]), block
+        row = self._row_of(counts, parameters)
+        return self.draw(epoch, row, pairs, [1.0] * (max(parameters) + 1), torch.float32)
 
     def columns_of(self, counts: Sequence[int]) -> list[slice]:
         """Says where each parameter's numbers are among those of ``numbers``."""
-        per_word = DISTRIBUTIONS[self.distribution].per_word
-        slices: list[slice] = []
-        left = 0
-        for count in counts:
-            slices.append(slice(left, left + count))
-            left += _lines(count, per_word)
-        return slices
+        return [slice(*columns) for columns in self._row_of(counts, range(len(counts))).columns]
 
-    def factors(
-        self, epoch: int, parameter: int, pairs: Tensor, shape: Shape, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor | None]:
-        """Draws Aᵀ ``(K, r, m)`` and Bᵀ ``(K, r, n)``, or z ``(K, *size)`` and None, with unit variance."""
-        z = self.numbers(epoch, [parameter], [shape.numbers], pairs)[:, : shape.numbers].to(dtype)
-        if not shape.rank:
-            return z.reshape(len(pairs), *shape.size), None  # (2)
-        return shape.split(z)  # (1)
+    def _row_of(self, counts: Sequence[int], parameters: Sequence[int]) -> Layout:
+        return layout(tuple(Shape((count,), 0) for count in counts), tuple(parameters), self._per_word)
+
+    def row(self, shapes: Sequence[Shape], parameters: Sequence[int], dense: bool = True) -> Layout:
+        """Lays some parameters side by side; ``dense`` says whether dense numbers are scaled."""
+        return layout(tuple(shapes), tuple(parameters), self._per_word, dense)
+
+    def draw(
+        self,
+        epoch: int,
+        row: Layout,
+        pairs: Tensor,
+        scales: Sequence[float],
+        dtype: torch.dtype,
+        weights: Tensor | None = None,
+        mirrored: bool = False,
+    ) -> Tensor:
+        """Draws the rows of some pairs in one call of the device's kernel, with equal bits on every path.
+
+        Args:
+            epoch: number of the draw.
+            row: what a row holds.
+            pairs: ``(K,)`` int64.
+            scales: of every parameter up to the last in ``row``.
+            dtype: of the result; numbers are scaled in float32 or wider and rounded once.
+            weights: ``(K,)``, by which the scaled parts of each pair are multiplied as well, or None.
+            mirrored: whether a pair's mirror image follows it.
+
+        Returns:
+            ``(K, W)``, or ``(2K, W)`` when ``mirrored``.
+        """
+        device = pairs.device
+        out = torch.empty(len(pairs) * (2 if mirrored else 1), row.width, dtype=dtype, device=device)
+        path = next((path for path in (fused_cpu, fused_cuda) if path.fits(out)), reference)
+        starts = _starts(self.seed, epoch, 1 << max(len(scales) - 1, 7).bit_length(), device)
+        path.fill(out, row, starts, pairs, _sent(tuple(scales), device), weights, mirrored, self.distribution)
+        return out
 
     def deltas(
         self,
@@ -163,47 +119,33 @@ class Noise:
         sigma: float,
         dtypes: Sequence[torch.dtype],
     ) -> list[Delta]:
-        """Draws the perturbations of every parameter for some members, all in one go."""
-        counts = [shape.numbers for shape in shapes]
-        wide = torch.float64 if torch.float64 in dtypes else torch.float32
-        per_word = DISTRIBUTIONS[self.distribution].per_word
-        device = members.pairs.device
-        plus, minus = _signed_scales(tuple(shapes), per_word, sigma, wide, device)
-        z = torch.empty(members.count, self._width(counts), dtype=wide, device=device)
-        for rows, columns, block in self._blocks(epoch, range(len(shapes)), counts, members.pairs):
-            members.spread(block, rows, plus[columns], minus[columns], z[:, columns])  # (3)
-        out: list[Delta] = []
-        for shape, columns, dtype in zip(shapes, self.columns_of(counts), dtypes, strict=True):
-            own = z[:, columns].to(dtype)
-            if shape.rank:
-                out.append(Delta(*shape.split(own), None))
-            else:
-                out.append(Delta(None, None, own.reshape(len(own), *shape.size)))
-        return out
+        """Draws the perturbations of every parameter for some members: all that have one dtype in one call."""
+        scales = [sigma / shape.rank**0.5 if shape.rank else sigma for shape in shapes]
+        out: dict[int, Delta] = {}
+        for dtype in dict.fromkeys(dtypes):
+            group = [j for j, own in enumerate(dtypes) if own == dtype]
+            row = self.row([shapes[j] for j in group], group)
+            z = self.draw(epoch, row, members.pairs, scales, dtype, members.signs, members.mirrored)  # (3)
+            for j, (first, last) in zip(group, row.columns, strict=True):
+                out[j] = _delta(shapes[j], z[:, first:last])
+        return [out[j] for j in range(len(shapes))]
 
 
-@lru_cache(maxsize=16)
-def _layout(wide: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns the step and the parameter of each word, for parameters side by side."""
-    step = torch.cat([steps(0, count, device) for count in wide])
-    owner = torch.repeat_interleave(torch.arange(len(wide), device=device), torch.tensor(wide, device=device))
-    return step, owner
+def _delta(shape: Shape, z: Tensor) -> Delta:
+    if shape.rank:
+        return Delta(*shape.split(z), None)  # (1)
+    return Delta(None, None, z.reshape(len(z), *shape.size))  # (2)
 
 
-@lru_cache(maxsize=4)
-def _signed_scales(
-    shapes: tuple[Shape, ...], per_word: int, sigma: float, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Returns what each number is multiplied by: σ/√r in A, σ where dense, 1 in B; then that of the mirror image."""
-    plus: list[Tensor] = []
-    for shape in shapes:
-        own = torch.ones(_lines(shape.numbers, per_word), dtype=dtype, device=device)
-        own[: shape.rows * shape.rank if shape.rank else None] = sigma / shape.rank**0.5 if shape.rank else sigma
-        plus.append(own)
-    minus = [own.clone() for own in plus]
-    for own, shape in zip(minus, shapes, strict=True):
-        own[: shape.rows * shape.rank if shape.rank else None] *= -1
-    return torch.cat(plus), torch.cat(minus)
+@lru_cache(maxsize=8)
+def _starts(seed: int, epoch: int, count: int, device: torch.device) -> Tensor:
+    """Sends what makes the keys of a generation to the device, once."""
+    return send(starts_of(seed, epoch, count), device)
+
+
+@lru_cache(maxsize=8)
+def _sent(scales: tuple[float, ...], device: torch.device) -> Tensor:
+    return send(torch.tensor(scales, dtype=torch.float64), device)
 
 
 class Members:
@@ -216,22 +158,19 @@ class Members:
     """
 
     def __init__(self, indices: list[int], antithetic: bool, device: torch.device) -> None:
-        self._mirrored = antithetic and _whole_pairs(indices)
-        drawn = indices[::2] if self._mirrored else indices
-        numbers = [i // 2 if antithetic else i for i in drawn]
-        self.pairs: Tensor = torch.tensor(numbers, dtype=torch.int64, device=device)
-        self.count: int = len(indices)
-        if not self._mirrored:
-            self._negative = torch.tensor([[antithetic and i % 2 == 1] for i in indices], device=device)
+        self.mirrored: bool = antithetic and _whole_pairs(indices)
+        drawn = indices[::2] if self.mirrored else indices
+        self.pairs: Tensor = _numbers([i // 2 if antithetic else i for i in drawn], device)
+        self.signs: Tensor | None = None
+        if antithetic and not self.mirrored:
+            self.signs = send(torch.tensor([-1.0 if i % 2 else 1.0 for i in indices]), device)
 
-    def spread(self, block: Tensor, rows: slice, plus: Tensor, minus: Tensor, out: Tensor) -> None:
-        """Writes into ``out`` what the pairs ``rows`` drew, times ``plus`` or, for the mirror image, ``minus``."""
-        if self._mirrored:
-            both = out.view(-1, 2, out.shape[1])[rows]
-            torch.mul(block, plus, out=both[:, 0])
-            torch.mul(block, minus, out=both[:, 1])
-        else:
-            torch.mul(block, torch.where(self._negative[rows], minus, plus), out=out[rows])
+
+def _numbers(pairs: list[int], device: torch.device) -> Tensor:
+    """Returns the numbers of pairs on the device; those in a row need not be sent."""
+    if pairs and pairs == list(range(pairs[0], pairs[0] + len(pairs))):
+        return torch.arange(pairs[0], pairs[0] + len(pairs), device=device)
+    return send(torch.tensor(pairs, dtype=torch.int64), device)
 
 
 def _whole_pairs(indices: list[int]) -> bool:

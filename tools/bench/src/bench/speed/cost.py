@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
-from torcheggroll.noise.perturbation import perturbed_shape
+from torcheggroll.noise.layout import perturbed_shape
 
 
 class Work(NamedTuple):

@@ -1,0 +1,112 @@
+"""Where each parameter's numbers lie in the row of a pair, so that all parameters are drawn in one call.
+
+A row holds the parameters side by side; A, B and every dense perturbation begin a cache line. A part is a stretch of
+one parameter's stream that is scaled alike: A and dense numbers by σ (σ/√r), B not at all.
+"""
+
+from functools import lru_cache
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._triton import send
+
+LINE = 16  # numbers of a cache line; whoever draws a factor, no product sees another address
+BLOCK = 1024  # numbers of one program on CUDA
+
+
+class Shape(NamedTuple):
+    """How one parameter is perturbed."""
+
+    size: tuple[int, ...]
+    rank: int  # 0: dense
+
+    @property
+    def rows(self) -> int:
+        """The number of rows, m, of the matrix that this parameter counts as."""
+        return self.size[0]
+
+    @property
+    def columns(self) -> int:
+        """The number of columns, n, of the matrix that this parameter counts as."""
+        return prod(self.size[1:])
+
+    @property
+    def numbers(self) -> int:
+        """How many random numbers one pair takes."""
+        return lines(self.rank * self.rows) + self.rank * self.columns if self.rank else prod(self.size)
+
+    def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Reads Aᵀ ``(K, r, m)`` and Bᵀ ``(K, r, n)`` from the numbers of each pair."""
+        left, right = z[:, : self.rank * self.rows], z[:, lines(self.rank * self.rows) : self.numbers]
+        return left.reshape(len(z), self.rank, self.rows), right.reshape(len(z), self.rank, self.columns)
+
+
+def perturbed_shape(size: tuple[int, ...], rank: int) -> Shape:
+    """Decides the rank of a parameter: matrices are factored, everything else is dense."""
+    if len(size) < 2 or (len(size) > 2 and size[0] == 1) or 0 in size:
+        return Shape(size, 0)
+    return Shape(size, min(rank, size[0], prod(size[1:])))
+
+
+def lines(count: int, per_word: int = 1) -> int:
+    """Rounds up to whole cache lines and whole words, either of which is a multiple of the other."""
+    whole = max(per_word, LINE)
+    return -(-count // whole) * whole
+
+
+class Part(NamedTuple):
+    """A stretch of one parameter's numbers; ``first`` and ``length`` are whole lines."""
+
+    parameter: int
+    first: int  # in the stream of the parameter
+    column: int  # in the row of a pair
+    length: int
+    scaled: bool
+
+
+class Layout(NamedTuple):
+    """The row of a pair."""
+
+    width: int  # numbers
+    columns: tuple[tuple[int, int], ...]  # first and last + 1, of each parameter
+    parts: tuple[Part, ...]
+
+
+@lru_cache(maxsize=64)
+def layout(shapes: tuple[Shape, ...], parameters: tuple[int, ...], per_word: int, dense: bool = True) -> Layout:
+    """Lays some parameters side by side.
+
+    Args:
+        shapes: of these parameters.
+        parameters: their positions among all.
+        per_word: numbers that a random word gives.
+        dense: whether dense numbers are scaled; A always is.
+    """
+    columns: list[tuple[int, int]] = []
+    parts: list[Part] = []
+    left = 0
+    for shape, j in zip(shapes, parameters, strict=True):
+        columns.append((left, left + shape.numbers))
+        width = lines(shape.numbers)
+        if shape.rank:
+            first = lines(shape.rank * shape.rows)
+            parts += [Part(j, 0, left, first, True), Part(j, first, left + first, width - first, False)]
+        elif width:
+            parts.append(Part(j, 0, left, width, dense))
+        left += lines(shape.numbers, per_word)
+    return Layout(left, tuple(columns), tuple(parts))
+
+
+@lru_cache(maxsize=64)
+def table(parts: tuple[Part, ...], longest: int | None, device: torch.device) -> Tensor:
+    """Returns the parts on the device of the noise, ``(S, 5)`` int64, cut into pieces of at most ``longest``."""
+    rows: list[Part] = []
+    for part in parts:
+        step = longest or max(part.length, 1)
+        for at in range(0, part.length, step):
+            length = min(step, part.length - at)
+            rows.append(part._replace(first=part.first + at, column=part.column + at, length=length))
+    return send(torch.tensor(rows, dtype=torch.int64).view(-1, 5), device)

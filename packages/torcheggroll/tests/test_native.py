@@ -1,0 +1,68 @@
+"""C++ kernels where there is no compiler, a broken one, and two processes that compile at once."""
+
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torcheggroll import TorchEggrollES, _native
+from torcheggroll._ops import fused_cpu as products
+from torcheggroll.noise import fused_cpu as noise
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """Forgets the kernels before and after, and keeps new ones in a folder of its own; gives what forgets them."""
+    caches = _native.library, _native._say, noise.kernel, products.kernels
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+
+    def forget():
+        for cache in caches:
+            cache.cache_clear()
+
+    forget()
+    yield forget
+    forget()
+
+
+def trained():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 16), nn.Tanh(), nn.Linear(16, 3))
+    es = TorchEggrollES(model, 8, rank=2, seed=3, engine="fold")
+    es.step(torch.randn(5, 20), functional.cross_entropy, torch.arange(5) % 3)
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_without_a_compiler_torch_ops_do_the_same_and_one_warning_says_so(fresh, monkeypatch):
+    usual = trained()
+    fresh()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(_native._cache() / "empty"))
+    with pytest.warns(UserWarning, match="compiles its CPU kernels on first use.*CXX") as said:
+        slow = trained()
+    assert len(said) == 1
+    torch.testing.assert_close(usual, slow, rtol=1e-5, atol=1e-6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(slow, trained())
+
+
+def test_a_compiler_that_fails_is_quoted(fresh, tmp_path):
+    fresh()
+    source = tmp_path / "broken.cpp"
+    source.write_text("int f( {")
+    with pytest.warns(UserWarning, match="could not: .*error"):
+        assert _native.library(source) is None
+
+
+def test_processes_that_compile_at_once_all_get_a_library(tmp_path):
+    script = "from torcheggroll.noise import fused_cpu; assert fused_cpu.kernel() is not None"
+    env = {"PATH": "/usr/bin:/bin", "TORCH_EXTENSIONS_DIR": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
+    if noise.kernel() is None:
+        pytest.skip("no C++ compiler here")
+    children = [subprocess.Popen([sys.executable, "-c", script], env=env) for _ in range(2)]
+    assert [child.wait(300) for child in children] == [0, 0]
+    assert len(list((tmp_path / "torcheggroll").glob("*"))) == 1
