@@ -255,3 +255,51 @@ def test_an_attached_copy_is_attached_itself():
             a.observe(1.0)
     assert weight.tolist() == twin_weight.tolist()
     assert aees.get_logs() == twin.get_logs()
+
+
+@pytest.mark.parametrize("gradient", [0.0, 1.0])
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("how", ["attached", "owned"])
+def test_a_step_whose_base_rate_is_zero_changes_nothing_and_counts_nothing(gradient, before, how):
+    weight, optimizer, aees = parts(lr_candidates=(2.0,), noise_candidates=(0.5,), episode_length=1)
+    start, streams = weight.detach().clone(), aees.state_dict()["noise"]
+    weight.grad = torch.full((2,), gradient)
+    if how == "attached":
+        aees.attach()
+    for rate, loss in ((0.0, 7.0), (0.1, 1.0)):
+        optimizer.param_groups[0]["lr"] = rate
+        if how == "owned":
+            aees.step_start(0)
+            aees.step_end(loss)
+        elif gradient == 0.0 and rate == 0.0:
+            optimizer.step()  # torch.distributed.checkpoint's: no loss comes with it
+        elif before:
+            aees.observe(loss)
+            optimizer.step()
+        else:
+            optimizer.step()
+            aees.observe(loss)
+        if rate == 0.0:
+            assert torch.equal(weight, start)
+            assert aees.state_dict()["noise"] == streams == {}
+            assert aees.get_logs()["episode_end_losses"] == []
+    assert aees.get_logs()["episode_end_losses"] == [1.0]
+
+
+def test_a_loss_that_never_comes_is_an_error_after_an_episodes_length():
+    weight, optimizer, aees = parts(episode_length=4)
+    aees.attach()
+    weight.grad = torch.ones(2)
+    for _ in range(5):
+        optimizer.step()
+    before = weight.detach().clone()
+    with pytest.raises(RuntimeError, match=r"last 5 steps had none.*call aees\.observe"):
+        optimizer.step()
+    assert torch.equal(before, weight)
+    optimizer.step()
+    aees.observe(1.0)
+    single = parts(lr_candidates=(2.0,), noise_candidates=(0.0,), episode_length=2)
+    single[2].attach()
+    single[0].grad = torch.ones(2)
+    for _ in range(9):
+        single[1].step()  # one candidate: there is nothing to learn

@@ -107,3 +107,14 @@ def test_the_mode_is_a_candidate(kind):
         kind([nn.Parameter(torch.ones(1))], lr=0.1, mode="fast")
     with pytest.raises(TypeError, match="noise_seed"):
         kind([nn.Parameter(torch.ones(1))], lr=0.1, noise_seed=0.5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_mode_is_the_optimizer_alone(kind):
+    one, two = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    optimizer = kind([one], lr=0.1, mode=NOISY, noise_seed=0)
+    optimizer.set_mode(None)
+    run(optimizer, one, 3)
+    run(kind([two], lr=0.1), two, 3)
+    assert torch.equal(one, two)
+    assert optimizer.state_dict()["mode"]["name"] == "base"

@@ -579,3 +579,48 @@ def test_the_reward_of_release_0_1_0_can_be_passed_as_an_object():
 
 def test_a_step_without_a_scaler_flag_did_not_overflow():
     assert OptimizerStep(problem()[1], None, None).end()
+
+
+def test_rows_that_an_embedding_keeps_at_zero_can_stay_there():
+    for spared in (True, False):
+        table = nn.Embedding(6, 2, padding_idx=0)
+        optimizer = torch.optim.SGD(table.parameters(), lr=0.1)
+        aees = AEES(optimizer, **always(noise=0.3), noise_on_zeros=not spared)
+        table(torch.tensor([0, 1, 4])).sum().backward()
+        before = table.weight.detach().clone()
+        one_step(aees)
+        moved = (table.weight.detach() != before).any(1).tolist()
+        assert moved == ([False, True, False, False, True, False] if spared else [True] * 6)
+
+
+def test_shared_streams_resume_to_the_bit():
+    def train(aees, params, steps):
+        for step in steps:
+            one_step(aees, 1.0, step)
+
+    settings = {**ARMS, "noise_candidates": (0.1,), "noise_streams": "shared"}
+    (params, optimizer), (others, other) = problem(), problem()
+    whole, first = AEES(optimizer, **settings), AEES(other, **settings)
+    train(whole, params, range(7))
+    train(first, others, range(4))
+    second = AEES(other, **{**settings, "seed": 4})
+    second.load_state_dict(first.state_dict())
+    train(second, others, range(4, 7))
+    assert all(map(torch.equal, params, others))
+
+
+@pytest.mark.parametrize(("name", "bad"), [("noise_streams", "one"), ("read_losses", "never"), ("anneal_share", 2.0)])
+def test_new_settings_outside_their_choices_are_refused(name, bad):
+    with pytest.raises(ValueError, match=name):
+        AEES(problem()[1], **{name: bad})
+
+
+def test_annealing_goes_with_arms_too():
+    _, optimizer = problem()
+    aees = AEES(optimizer, **always(2.0), total_training_steps=10, anneal_share=0.5)
+    factors = []
+    for step in range(12):
+        factors.append(aees.step_start(step).lr_multiplier)
+        aees.step_end(1.0)
+    assert factors == pytest.approx([2.0] * 6 + [1.6, 1.2, 0.8, 0.4, 0.4, 0.4])
+    assert optimizer.param_groups[0]["lr"] == 0.1
