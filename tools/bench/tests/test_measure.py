@@ -45,6 +45,18 @@ def test_threads_are_given_back():
     assert torch.get_num_threads() == before
 
 
+def test_a_case_is_timed_with_each_of_its_thread_counts():
+    seen = []
+
+    def make(device):
+        return {"a": lambda: seen.append(torch.get_num_threads())}
+
+    case = SpeedCase("case", "package", make, "a", (Bar("a", 2.0),), rounds=3, threads=(1, 2))
+    rows = run_case(case, "cpu")
+    assert [row.threads for row in rows if row.value is not None] == [1, 2]
+    assert set(seen) == {1, 2}
+
+
 @pytest.mark.parametrize(("against", "rounds"), [("missing", 5), ("a", 2)])
 def test_what_cannot_be_compared_is_refused(against, rounds):
     with pytest.raises(ValueError, match="got"):

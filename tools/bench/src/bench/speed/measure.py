@@ -35,9 +35,10 @@ for the table's per-step times. A file may be imported without its package's com
 there is left out of the mapping ``make`` returns, and its bar is shown as "not measured".
 
 **How time is taken.** One thread (`torch.set_num_threads(1)`), process CPU time on the CPU and CUDA events between
-synchronisations on a GPU. Every candidate is warmed up; then, in each round, each candidate runs ``repeat`` calls, in
-an order that turns by one place every round. The ratio is the median over rounds of candidate / reference of the same
-round; its spread is the quartiles. Memory: `bench.speed.memory`.
+synchronisations on a GPU. A case that lists several counts in ``threads`` is timed with each of them on the CPU; with
+more than one thread, wall time counts. Every candidate is warmed up; then, in each round, each candidate runs
+``repeat`` calls, in an order that turns by one place every round. The ratio is the median over rounds of candidate /
+reference of the same round; its spread is the quartiles. Memory: `bench.speed.memory`.
 """
 
 import statistics
@@ -83,6 +84,7 @@ class SpeedCase:
     devices: tuple[str, ...] = ("cpu",)
     calls: int = 1
     rounds: int = 9
+    threads: tuple[int, ...] = (1,)
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,10 @@ class Measured:
 
 
 @contextmanager
-def one_thread() -> Generator[None]:
-    """Run the body with one torch thread, then give the others back."""
+def torch_threads(count: int) -> Generator[None]:
+    """Runs the body with ``count`` torch threads, then gives the former ones back."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
@@ -132,6 +134,7 @@ def compare(
     warmup: int = 2,
     device: str = "cpu",
     slice_seconds: float = 0.03,
+    threads: int = 1,
 ) -> list[Measured]:
     """Time every candidate in interleaved rounds and pair each with ``against``.
 
@@ -143,6 +146,7 @@ def compare(
         warmup: untimed calls of each candidate before the first round.
         device: ``"cpu"`` (process CPU time, seconds) or ``"cuda"`` (events).
         slice_seconds: the time aimed at for one timing of the slowest candidate.
+        threads: torch's threads; with more than one on the CPU, wall time is taken instead of CPU time.
 
     Returns:
         One `Measured` per candidate, in the order given; the reference's ratio is 1.
@@ -157,8 +161,8 @@ def compare(
             f"rounds >= 3, repeat >= 1 and warmup >= 1 are needed, got rounds={rounds}, repeat={repeat}, "
             f"warmup={warmup}"
         )
-    clock = _cuda_seconds if device == "cuda" else _cpu_seconds
-    with one_thread():
+    clock = _cuda_seconds if device == "cuda" else _cpu_seconds if threads == 1 else _wall_seconds
+    with torch_threads(threads):
         slowest = max(_warm_up(call, warmup, clock) for call in candidates.values())
         times = repeat or max(1, min(1000, round(slice_seconds / max(slowest, 1e-7))))
         taken = _interleave(candidates, rounds, times, clock)
@@ -206,6 +210,13 @@ def _cpu_seconds(call: Callable[[], None], times: int) -> float:
     for _ in range(times):
         call()
     return time.process_time() - begin
+
+
+def _wall_seconds(call: Callable[[], None], times: int) -> float:
+    begin = time.perf_counter()
+    for _ in range(times):
+        call()
+    return time.perf_counter() - begin
 
 
 def _cuda_seconds(call: Callable[[], None], times: int) -> float:

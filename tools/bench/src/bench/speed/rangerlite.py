@@ -21,22 +21,22 @@ GPT2 = [
 
 
 def mid_size(device: str) -> list[nn.Parameter]:
-    """Return 200 tensors with 10 M elements in all."""
+    """Returns 200 tensors with 10 M elements in all."""
     return _filled([(50000,)] * 200, device)
 
 
 def tiny(device: str) -> list[nn.Parameter]:
-    """Return 1,000 tensors with 99,000 elements in all."""
+    """Returns 1,000 tensors with 99,000 elements in all."""
     return _filled([(99,)] * 1000, device)
 
 
 def one_large(device: str) -> list[nn.Parameter]:
-    """Return one tensor with 10 M elements."""
+    """Returns one tensor with 10 M elements."""
     return _filled([(10_000_000,)], device)
 
 
 def gpt2(device: str) -> list[nn.Parameter]:
-    """Return GPT-2's 148 tensors with 124 M elements in all."""
+    """Returns GPT-2's 148 tensors with 124 M elements in all."""
     return _filled(GPT2, device)
 
 
@@ -64,7 +64,7 @@ def _cycle(optimizer: Optimizer) -> None:
 
 
 def candidates(params: Callable[[str], list[nn.Parameter]], device: str) -> dict[str, Callable[[], None]]:
-    """Return a call of K steps for each optimizer that can run here, past RAdam's unrectified first steps."""
+    """Returns a call of K steps for each optimizer that can run here, past RAdam's unrectified first steps."""
     found: dict[str, Callable[[], None]] = {}
     for name, make in OPTIMIZERS.items():
         optimizer = make(params(device), lr=1e-6)
@@ -79,7 +79,7 @@ def candidates(params: Callable[[str], list[nn.Parameter]], device: str) -> dict
 
 
 def state_tensors(device: str) -> dict[str, float]:
-    """Return how many tensors as large as the parameter each optimizer keeps for it."""
+    """Returns how many tensors as large as the parameter each optimizer keeps for it."""
     return {name: float(_large_states(make, device)) for name, make in OPTIMIZERS.items() if "RangerLite" in name}
 
 
@@ -91,7 +91,7 @@ def _large_states(make: Callable[..., Optimizer], device: str) -> int:
 
 
 def temporaries(device: str) -> dict[str, float]:
-    """Return the bytes per parameter that a cycle takes from torch's allocator at its worst moment and gives back."""
+    """Returns the bytes per parameter that a cycle takes from torch's allocator at its worst moment and gives back."""
     return {
         name: 1e6 * peak_allocated_mb(call, device) / 1e7 for name, call in candidates(one_large, device).items()
     }  # fmt: skip
@@ -103,6 +103,7 @@ CASES: list[SpeedCase | NumberCase] = [
         package="ranger-lite",
         make=partial(candidates, mid_size),
         against=REFERENCE,
+        threads=(1, 2),
         bars=(Bar("RangerLite fused", 1.2), Bar("RangerLite", 4.0)),
         calls=K,
     ),
@@ -111,6 +112,7 @@ CASES: list[SpeedCase | NumberCase] = [
         package="ranger-lite",
         make=partial(candidates, tiny),
         against=REFERENCE,
+        threads=(1, 2),
         bars=(Bar("RangerLite", 3.0), Bar("RangerLite fused", 1.0)),
         calls=K,
     ),
@@ -119,6 +121,8 @@ CASES: list[SpeedCase | NumberCase] = [
         package="ranger-lite",
         make=partial(candidates, one_large),
         against=REFERENCE,
+        threads=(1, 2),
+        bars=(Bar("RangerLite fused", 1.2), Bar("RangerLite", 4.0)),
         calls=K,
     ),
     SpeedCase(
@@ -126,7 +130,7 @@ CASES: list[SpeedCase | NumberCase] = [
         package="ranger-lite",
         make=partial(candidates, gpt2),
         against=REFERENCE,
-        bars=(Bar("RangerLite fused", 1.15),),
+        bars=(Bar("RangerLite fused", 1.0), Bar("RangerLite", 1.0)),
         devices=("cuda",),
         calls=K,
     ),

@@ -12,7 +12,7 @@ import torch
 
 from bench import speed
 from bench.records import machine
-from bench.speed.measure import Bar, Measured, NumberCase, SpeedCase, compare
+from bench.speed.measure import Bar, Measured, NumberCase, SpeedCase, compare, torch_threads
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Row:
     value: float | None = None  # in the bar's own unit
     holds: bool | None = None  # None: no bar, or not measured
     note: str = ""
+    threads: int = 1
 
 
 def find_cases(package: str | None = None) -> list[SpeedCase | NumberCase]:
@@ -75,8 +76,15 @@ def run_case(case: SpeedCase | NumberCase, device: str) -> list[Row]:
 
 
 def _timed_rows(case: SpeedCase, device: str) -> list[Row]:
+    counts = case.threads if device == "cpu" else (1,)
+    return [row for threads in counts for row in _rows_with(threads, case, device)]
+
+
+def _rows_with(threads: int, case: SpeedCase, device: str) -> list[Row]:
     rows: list[Row] = []
-    for measured in compare(case.make(device), against=case.against, rounds=case.rounds, device=device):
+    with torch_threads(threads):
+        candidates = case.make(device)
+    for measured in compare(candidates, against=case.against, rounds=case.rounds, device=device, threads=threads):
         measured = replace(measured, seconds=measured.seconds / case.calls, extra=measured.extra / case.calls)
         row = Row(
             case.package,
@@ -87,6 +95,7 @@ def _timed_rows(case: SpeedCase, device: str) -> list[Row]:
             ratio=measured.ratio,
             low=measured.low,
             high=measured.high,
+            threads=threads,
         )
         bars = [bar for bar in case.bars if bar.candidate == measured.name]
         rows += [_with_bar(row, bar, judge(bar, measured=measured)) for bar in bars] or [row]
@@ -133,6 +142,7 @@ def _append(records: Path, rows: list[Row]) -> None:
         "revision": machine.revision(),
         "versions": machine.versions(),
         "cpu": machine.cpu_model(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "load": machine.load(),
     }

@@ -11,11 +11,12 @@ def show(console: Console, rows: list[Row]) -> None:
     if not rows:
         return
     table = Table(title=f"{rows[0].package} · {rows[0].case} · {rows[0].device}", title_justify="left")
-    for name in ("candidate", "per call", "ratio (quartiles)", "bar", "measured", "holds"):
+    for name in ("candidate", "threads", "per call", "ratio (quartiles)", "bar", "measured", "holds"):
         table.add_column(name, justify="left" if name in ("candidate", "bar") else "right")
     for row in rows:
         table.add_row(
             row.candidate,
+            str(row.threads),
             _amount(row),
             "" if row.ratio is None else f"{row.ratio:.3f} ({row.low:.3f} to {row.high:.3f})",
             row.bar,
