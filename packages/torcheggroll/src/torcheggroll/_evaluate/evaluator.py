@@ -14,6 +14,7 @@ from torch import nn
 from .._checks import check_integer
 from ..filters import NamedParameter
 from ..noise.perturbation import Delta
+from .budget import memory_for_a_chunk
 from .fold import Fold
 from .loop import Loop, perturbed_weights
 from .probe import Probe, rounding_of, split
@@ -26,7 +27,6 @@ from .vmap import Vmap
 from .warn import WarnOnce
 
 ENGINES = ("auto", "vmap", "fold", "loop")
-_BUDGET = 8 << 20  # bytes: activations of a chunk that still live in a core's cache
 _WORTHWHILE = 8  # fewer members at once would spend the time on calling ops
 _LIVE = 4  # tensors of the largest size that are alive at once, roughly
 _PROBED = 4  # members: two pairs, so that a leak from one to the other shows
@@ -129,8 +129,10 @@ class Evaluator:
 
     def advance(self, task: Task) -> None:
         """Evaluates the centre once, and leaves the model in the state that this leads to."""
+        if task.data:
+            raise ValueError("module_state='centre' evaluates the centre on what all members share; share the data")
         with self._started(task, keep=True):
-            task.call([value[0] for value in task.data])
+            task.call([])
 
     @contextmanager
     def member(self, deltas: Sequence[Delta]) -> Generator[None, None, None]:
@@ -208,7 +210,8 @@ class Evaluator:
             return self.chunk_size
         if not self._largest:
             return 16 if self.last == "loop" else first
-        size = (self.memory_budget or _BUDGET) // (_LIVE * self._largest + 2 * self._factors)
+        budget = self.memory_budget or memory_for_a_chunk(self.parameters[0].value.device)
+        size = budget // (_LIVE * self._largest + 2 * self._factors)
         least = 2 if self.memory_budget is not None else _WORTHWHILE
         return max(2 * (size // 2), least)
 
