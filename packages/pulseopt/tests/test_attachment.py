@@ -303,3 +303,23 @@ def test_a_loss_that_never_comes_is_an_error_after_an_episodes_length():
     single[0].grad = torch.ones(2)
     for _ in range(9):
         single[1].step()  # one candidate: there is nothing to learn
+
+
+@pytest.mark.parametrize("tensor", [True, False])
+def test_losses_observed_for_a_step_to_come_are_saved(tensor):
+    (w, whole_optimizer, whole), (_, _, first), (w2, second_optimizer, second) = (
+        parts(episode_length=1) for _ in "123"
+    )
+    losses = [torch.tensor(0.25), torch.tensor(0.75)] if tensor else [0.25, 0.75]
+    for aees in (whole, first, second):
+        aees.attach()
+    for aees in (whole, first):
+        aees.observe(losses[0])
+    second.load_state_dict(first.state_dict())
+    for weight, optimizer, aees in ((w, whole_optimizer, whole), (w2, second_optimizer, second)):
+        weight.grad = torch.ones(2)
+        aees.observe(losses[1])
+        optimizer.step()
+    assert torch.equal(w, w2)
+    assert second.get_logs() == whole.get_logs()
+    assert second.get_logs()["episode_end_losses"] == [0.5]

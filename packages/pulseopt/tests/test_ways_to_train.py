@@ -292,6 +292,8 @@ def run(way, how, settings, steps=range(STEPS)):
     trained = way(how, settings)
     for step in steps:
         trained.step(step)
+        rates = [group["lr"] for optimizer in trained.optimizers for group in optimizer.param_groups]
+        assert set(rates) <= {0.01, 0.02, 0.1, 0.2}, "the optimizer's own rates are back"
     return trained
 
 
