@@ -1,5 +1,6 @@
 """What the pages say is true: their Python runs, and their equations carry the code's numbers."""
 
+import ast
 import json
 import re
 import runpy
@@ -14,6 +15,7 @@ PAGES = sorted(
 )
 PACKAGES = sorted(path.name for path in (ROOT / "packages").iterdir() if path.is_dir())
 EQUATION = re.compile(r"\((\d+[a-z]?)\)(?:\s|$)")
+FORMULA = re.compile(r"(\S.*?)\s+\((\d+[a-z]?)\)(?=\s|$)")
 TRAINERS = {"lightning", "transformers", "accelerate"}
 INCLUDE = re.compile(r"^```\{include\} (\S+)\n:start-after: \"(.*)\"\n:end-before: \"(.*)\"\n```$", re.MULTILINE)
 COMPUTES = re.compile(r"#\s*((?:\(\d+[a-z]?\)[,\s]*)+)")
@@ -36,6 +38,19 @@ def with_includes(page: Path) -> str:
 
 def sources(package: str) -> str:
     return "\n".join(path.read_text() for path in sorted((ROOT / "packages" / package / "src").rglob("*.py")))
+
+
+def docstrings(package: str) -> list[str]:
+    """The indented blocks, where equations stand, of the package's module docstrings."""
+    paths = sorted((ROOT / "packages" / package / "src").rglob("*.py"))
+    texts = [ast.get_docstring(ast.parse(path.read_text())) or "" for path in paths]
+    return ["\n".join(line for line in text.splitlines() if line.startswith("    ")) for text in texts]
+
+
+def numbered(text: str) -> set[tuple[str, str]]:
+    """Each equation of a text as its number and its formula, spaces folded."""
+    found = (match for line in text.splitlines() for match in FORMULA.finditer(line))
+    return {(match[2], " ".join(match[1].split())) for match in found}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if python_of(page)], ids=lambda page: page.stem)
@@ -62,6 +77,20 @@ def test_equations_of_the_page_are_those_of_the_code(package):
     in_code = {number for group in COMPUTES.findall(sources(package)) for number in re.findall(r"\d+[a-z]?", group)}
     assert on_the_page, "the page shows no numbered equation in a ```text block"
     assert on_the_page == in_code
+    stated = {equation for text in docstrings(package) for equation in numbered(text)}
+    strangers = [
+        f"({number}) {formula}"
+        for number, formula in sorted(numbered(blocks))
+        if not any(number == other and (formula in text or text in formula) for other, text in stated)
+    ]
+    assert not strangers, "the page states equations that no module docstring states under the same number"
+
+
+def test_an_equation_with_another_sign_is_a_stranger():
+    stated = numbered("    φ ← φ + α (θ - φ)   (1)  the slow weights follow\n    θ ← φ               (2)")
+    assert stated == {("1", "φ ← φ + α (θ - φ)"), ("2", "θ ← φ")}
+    assert numbered("φ ← φ - α (θ - φ)  (1)") - stated
+    assert not numbered("φ ← φ + α (θ - φ) (1)  otherwise spaced") - stated
 
 
 def test_the_first_minutes_are_those_of_the_record():
