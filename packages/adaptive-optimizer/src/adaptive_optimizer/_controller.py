@@ -1,12 +1,13 @@
 """From losses and rewards to factors: the controller, which has never heard of an optimizer.
 
-    lr = base · clamp(M V C R)     (21)  clamp to ``lr_factor_bounds``, then to [min_lr, max_lr]
+    lr = base · clamp(M V C R)     (21)  clamp to ``lr_factor_bounds`` and the guard's bound, then to [min_lr, max_lr]
     wd = base · N                  (22)
 
 It is fed each loss and each reward, counts the steps, and keeps one set of factors for all parameter groups, so that
 the ratios between groups stay the user's. Betas hold still for the first ``beta_warmup`` steps.
 
-Source: this package; (1) to (5) are in ``_statistics``, (6) to (17) in ``rules``, (18) to (20) in ``_horizon``.
+Source: this package; (1) to (5) are in ``_statistics``, (6) to (17) in ``rules``, (18) to (20) in ``_horizon``, (23)
+to (26) in ``_factors``.
 """
 
 import warnings
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from adaptive_optimizer._factors import CLOCKED, Factor, lr_factors, product, reward_factors, wd_factors
+from adaptive_optimizer._factors import CLOCKED, Factor, Guard, lr_factors, product, reward_factors, wd_factors
 from adaptive_optimizer._horizon import LIMITS, Horizon
 from adaptive_optimizer._settings import Settings
 from adaptive_optimizer._statistics import RewardStatistics, Statistics
@@ -26,7 +27,15 @@ COUNTERS = ("step", "nonfinite_losses", "nonfinite_rewards", "warned")
 Bases = Mapping[str, Sequence[float | None]]
 """For each of momentum, beta1, beta2 and alpha that a rule moves: its base value in each parameter group."""
 
-Snapshot = tuple[dict[str, float], dict[str, float], list[float], list[tuple[float, float]], tuple[int, ...]]
+Snapshot = tuple[
+    dict[str, float],
+    dict[str, float],
+    list[float],
+    list[tuple[float, float]],
+    tuple[int, ...],
+    dict[str, Any],
+]
+"""Statistics of losses and of rewards, factors, horizons, counters, guards."""
 
 
 class Controller:
@@ -49,6 +58,7 @@ class Controller:
             for knob, limits in LIMITS.items()
             for name, rule in rules[knob].items()
         }
+        self.guard = Guard(*settings.lr_factor_bounds) if settings.guard else None
         self._moved = {"loss": [*self.lr, *self.wd], "reward": self.reward}
         self._clocked = [factor for factor in self.lr if factor.name in CLOCKED]
         self._named = self._name_factors()
@@ -60,6 +70,8 @@ class Controller:
     def lr_factor(self) -> float:
         """What multiplies every base lr."""
         low, high = self.settings.lr_factor_bounds
+        if self.guard is not None:
+            low, high = max(low, self.guard.floor), self.guard.bound
         return min(max(product(self.lr) * product(self.reward), low), high)  # (21)
 
     @property
@@ -89,6 +101,9 @@ class Controller:
         for knob, horizon in self.horizons.items():
             if self.step >= self.settings.beta_warmup or knob not in ("beta1", "beta2"):
                 horizon.update(stream, signal, bases[knob])
+        if self.guard is not None:
+            self.guard.update(stream, statistics.latest, self.lr_factor)
+            self._follow_guard(self.guard)
         if stream == "loss":
             self._warn_once()
 
@@ -121,7 +136,8 @@ class Controller:
         """Returns the factors that rules move, as the logs name them."""
         factors = {key: factor.value for key, factor in self._named.items()}
         horizons = {knob: horizon.factor for knob, horizon in self.horizons.items()}
-        return {"lr_factor": self.lr_factor, **factors, **horizons}
+        bound = {} if self.guard is None else {"bound": self.guard.bound, "floor": self.guard.floor}
+        return {"lr_factor": self.lr_factor, **factors, **horizons, **bound}
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all that changes, in plain numbers and dictionaries."""
@@ -131,6 +147,7 @@ class Controller:
             "factors": {key: factor.value for key, factor in self._named.items()},
             "horizons": {knob: [h.factor, h.previous_factor] for knob, h in self.horizons.items()},
             "counters": dict(zip(COUNTERS, (self.step, *self.nonfinite.values(), self._warned), strict=True)),
+            **self._guard_state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -144,6 +161,9 @@ class Controller:
             horizon.factor, horizon.previous_factor = state["horizons"].get(knob, now)
         self.step, losses, rewards, self._warned = (state["counters"][name] for name in COUNTERS)
         self.nonfinite = {"loss": losses, "reward": rewards}
+        if self.guard is not None and "guard" in state:
+            self.guard.load_state_dict(state["guard"])
+            self._follow_guard(self.guard)
 
     def snapshot(self) -> Snapshot:
         """Returns what ``state_dict`` does, by position instead of by name, which is faster."""
@@ -153,14 +173,18 @@ class Controller:
             [factor.value for factor in self._named.values()],
             [(horizon.factor, horizon.previous_factor) for horizon in self.horizons.values()],
             (self.step, *self.nonfinite.values(), self._warned),
+            self._guard_state(),
         )
 
     def restore(self, snapshot: Snapshot) -> None:
         """Goes back to what ``snapshot`` returned."""
-        losses, rewards, values, horizons, counters = snapshot
+        losses, rewards, values, horizons, counters, *guard = snapshot  # 0.1.0 saved none
         factors, moved = dict(zip(self._named, values, strict=True)), dict(zip(self.horizons, horizons, strict=True))
         named = {"factors": factors, "horizons": moved, "counters": dict(zip(COUNTERS, counters, strict=True))}
-        self.load_state_dict({"losses": losses, "rewards": rewards, **named})
+        self.load_state_dict({"losses": losses, "rewards": rewards, **named, **(guard[0] if guard else {})})
+
+    def _guard_state(self) -> dict[str, Any]:
+        return {} if self.guard is None else {"guard": self.guard.state_dict()}
 
     def _name_factors(self) -> dict[str, Factor]:
         channels = {"lr": self.lr, "reward": self.reward, "wd": self.wd}
@@ -190,7 +214,17 @@ class Controller:
             )
         self.nonfinite[stream] += 1
         if policy == "backoff" and stream == "loss":
+            if self.guard is not None:
+                self.guard.back_off(self.lr_factor)
+                self._follow_guard(self.guard)
             self.lr[0].put(0.5 * self.lr[0].value)
+
+    def _follow_guard(self, guard: Guard) -> None:
+        for factor in (*self.lr, *self.reward):
+            low, high = factor.clamp
+            if high > 1:  # what climbs or sinks by and by does not leave the guard's interval, and need not come back
+                factor.low, factor.high = max(low, guard.floor), min(high, max(guard.bound, 1.0))
+                factor.put(factor.value)
 
     def _warn_once(self) -> None:
         horizon = self.horizons.get("momentum")

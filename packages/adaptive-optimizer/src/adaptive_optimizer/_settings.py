@@ -30,6 +30,8 @@ class Settings:
     accumulate: int = 1
     on_nonfinite: str = "backoff"
     average_ranks: bool = True
+    guard: bool = False
+    loss_delay: int = 0
 
     def __post_init__(self) -> None:
         """Checks every number; the interval is the message."""
@@ -48,6 +50,9 @@ class Settings:
             check("reward_span", self.reward_span, "(0, inf)")
         check_integer("beta_warmup", self.beta_warmup, "[0, inf)")
         check_integer("accumulate", self.accumulate, "[1, inf)")
+        check_integer("loss_delay", self.loss_delay, "[0, 1]")
+        if self.loss_delay and self.accumulate > 1:
+            raise ValueError(f"accumulate must be 1 where loss_delay is 1, got {self.accumulate}; drop one of the two")
         if self.on_nonfinite not in POLICIES:
             raise ValueError(f"on_nonfinite must be one of {', '.join(POLICIES)}, got {self.on_nonfinite!r}")
 

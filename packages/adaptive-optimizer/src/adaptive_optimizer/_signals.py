@@ -23,6 +23,10 @@ def read(name: str, signal: float | Tensor, *, average_ranks: bool) -> float:
         TypeError: ``signal`` is neither a real number nor a tensor of them.
         ValueError: the tensor has another shape.
     """
+    return _number(_accepted(name, signal, average_ranks=average_ranks))
+
+
+def _accepted(name: str, signal: float | Tensor, *, average_ranks: bool) -> float | Tensor:
     if isinstance(signal, Tensor):
         if signal.shape not in ((), (1,)):
             raise ValueError(
@@ -36,8 +40,10 @@ def read(name: str, signal: float | Tensor, *, average_ranks: bool) -> float:
         raise TypeError(
             f"{name} must be a real number or a tensor of one, got {signal!r} of type {type(signal).__name__}"
         )
-    if average_ranks and _several_ranks():
-        signal = _mean_over_ranks(signal)
+    return _mean_over_ranks(signal) if average_ranks and _several_ranks() else signal
+
+
+def _number(signal: float | Tensor) -> float:
     if isinstance(signal, Tensor):
         return float(signal.item())
     try:
@@ -53,10 +59,35 @@ def _several_ranks() -> bool:
 def _mean_over_ranks(signal: float | Tensor) -> Tensor:
     if not isinstance(signal, Tensor):
         on_gpu = "gloo" not in str(dist.get_backend()) and torch.cuda.is_available()
-        signal = torch.tensor(read("signal", signal, average_ranks=False), device="cuda" if on_gpu else "cpu")
+        signal = torch.tensor(_number(signal), device="cuda" if on_gpu else "cpu")
     mean: Tensor = signal.to(torch.float64).reshape(()) / dist.get_world_size()
     dist.all_reduce(mean)
     return mean
+
+
+class Promised:
+    """A loss that is read later: its copy to the host has begun, and nobody waits for it."""
+
+    def __init__(self, loss: float | Tensor) -> None:
+        self._value = loss
+        self._copied: torch.cuda.Event | None = None
+        if isinstance(loss, Tensor):
+            on_gpu = loss.is_cuda
+            self._value = torch.empty((), dtype=loss.dtype, pin_memory=on_gpu)
+            self._value.copy_(loss.reshape(()), non_blocking=on_gpu)
+            if on_gpu:
+                self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                self._copied.record(torch.cuda.current_stream(loss.device))
+
+    def read(self) -> float:
+        """Returns the loss; waits for its own copy at most."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return _number(self._value)
+
+    def __reduce__(self) -> tuple[type["Promised"], tuple[float]]:
+        """Is copied and pickled as the number."""
+        return Promised, (self.read(),)
 
 
 class LossBuffer:
@@ -66,9 +97,11 @@ class LossBuffer:
     gradients after a loss came, and the next loss comes before any step.
     """
 
-    def __init__(self, size: int, *, average_ranks: bool) -> None:
+    def __init__(self, size: int, delay: int, *, average_ranks: bool) -> None:
         self._size = size
+        self._delay = delay
         self._average_ranks = average_ranks
+        self._promised: Promised | None = None  # the loss that counts at the next call, where ``delay`` is 1
         self._waiting: list[float] = []  # losses of a window that is not yet full
         self.clear()
 
@@ -77,17 +110,24 @@ class LossBuffer:
         self.latest: float | None = None  # the loss that reached the controller
         self.before: Snapshot | None = None  # the controller before the first of them
         self.gradients_reset = False
-        self.fed = False
+        self.came = self.fed = False  # a loss was handed over; it reached the controller
 
-    def read(self, loss: float | Tensor) -> float:
-        """Returns one loss as a number; ranks are averaged here where each loss counts by itself."""
-        return read("loss", loss, average_ranks=self._average_ranks and self._size == 1)
+    def read(self, loss: float | Tensor) -> float | Promised:
+        """Returns one loss as a number, or as one that is read later where losses are delayed."""
+        average_ranks = self._average_ranks and self._size == 1
+        if self._delay:
+            return Promised(_accepted("loss", loss, average_ranks=average_ranks))
+        return read("loss", loss, average_ranks=average_ranks)
 
-    def add(self, value: float) -> float | None:
-        """Returns the loss that counts now: ``value``, the mean of a window that ``value`` fills, or None."""
+    def add(self, loss: float | Promised) -> float | None:
+        """Returns the loss that counts now: ``loss``, the one before, the mean of a window that it fills, or None."""
+        self.came = True
+        if isinstance(loss, Promised):
+            due, self._promised = self._promised, loss
+            return due.read() if due else None
         if self._size == 1:
-            return value
-        self._waiting.append(value)
+            return loss
+        self._waiting.append(loss)
         return self.take() if len(self._waiting) == self._size else None
 
     def take(self) -> float | None:
@@ -106,22 +146,29 @@ class LossBuffer:
 
     def reset_gradients(self) -> None:
         """Records that the gradients of the losses are gone."""
-        self.gradients_reset = self.fed or bool(self._waiting)
+        self.gradients_reset = self.came
 
     def withdraw(self) -> Snapshot | None:
         """Drops the losses of a step that was skipped; returns the controller's state before them."""
-        before = self.before
+        before = None if self._delay else self.before  # a delayed loss that was fed is that of a step that was made
+        self._promised = None
         self._waiting.clear()
         self.clear()
         return before
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what a checkpoint between two steps needs."""
-        return {"waiting": list(self._waiting), "fed": self.fed, "before": self.before}
+        state = {"waiting": list(self._waiting), "fed": self.fed, "before": self.before}
+        if self._delay:
+            state |= {"came": self.came, "delayed": self._promised.read() if self._promised else None}
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues from ``state``; from an empty one as if no loss had come."""
         self.clear()
+        delayed: float | None = state.get("delayed")
+        self._promised = None if delayed is None or not self._delay else Promised(delayed)
         self._waiting = list(state.get("waiting", []))
         self.fed = bool(state.get("fed", False))
+        self.came = bool(state.get("came", self.fed or self._waiting))
         self.before = state.get("before")

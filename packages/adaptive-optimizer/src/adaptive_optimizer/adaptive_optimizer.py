@@ -73,6 +73,9 @@ class AdaptiveOptimizer(Optimizer):
         accumulate: losses to average before one counts, as with gradient accumulation.
         on_nonfinite: what a loss that is not finite does: "backoff" halves the lr factor, "ignore" counts it, "raise".
         average_ranks: take losses and rewards as the mean over ranks where ``torch.distributed`` is initialized.
+        guard: bring the factor on the lr back to half of its last good value when losses or rewards get worse by more
+            than their noise, equations (23) to (26); works with any rule, and without one.
+        loss_delay: 1 lets each loss count one step later, read without a wait for its device; a checkpoint waits.
         strict: refuse a rule for a knob that the optimizer lacks; False leaves such a rule without effect.
         log_limit: steps that ``get_logs`` remembers.
         writer: a ``torch.utils.tensorboard.SummaryWriter`` to write each step to.
@@ -120,6 +123,8 @@ class AdaptiveOptimizer(Optimizer):
         accumulate: int = 1,
         on_nonfinite: str = "backoff",
         average_ranks: bool = True,
+        guard: bool = False,
+        loss_delay: int = 0,
         strict: bool = True,
         log_limit: int = 10_000,
         writer: Writer | None = None,
@@ -152,15 +157,19 @@ class AdaptiveOptimizer(Optimizer):
             accumulate,
             on_nonfinite,
             average_ranks,
+            guard,
+            loss_delay,
         )
         present = [knobs_of(optimizer, group).keys() for group in optimizer.param_groups]
         asked = RuleSet.parse(**self._asked)
         self._rules = asked.for_groups(present, type(optimizer).__name__, strict=strict)
         self._strict = strict
         self._controller = Controller(self._rules, self._settings)
-        self._groups = GroupWriter(optimizer, self._controller, self._rules.knobs)
+        guarded = [knob for knobs in present for knob in knobs if guard and knob == "lr"]
+        moved = self._rules.knobs.union(guarded)
+        self._groups = GroupWriter(optimizer, self._controller, moved)
         self._groups.warn()
-        self._losses = LossBuffer(accumulate, average_ranks=average_ranks)
+        self._losses = LossBuffer(accumulate, loss_delay, average_ranks=average_ranks)
         self._reward: float | None = None
         self._logs = Logs(log_limit, writer)
 
@@ -225,9 +234,9 @@ class AdaptiveOptimizer(Optimizer):
             loss = self._base.step() if closure is None else self._base.step(self._at_base_values(closure))
         finally:
             self._groups.restore()
-        fed = self._losses.fed
+        came = self._losses.came
         self._count_step()
-        if closure is not None and loss is not None and self._rules.knobs and not fed:
+        if closure is not None and loss is not None and self._groups.moved and not came:
             self.step_loss(loss)
             self._losses.clear()
         return loss
@@ -256,7 +265,7 @@ class AdaptiveOptimizer(Optimizer):
         Without a rule it is the wrapped optimizer's state_dict, key for key.
         """
         state = self._base.state_dict()
-        if not self._rules.knobs:
+        if not self._groups.moved:
             return state
         adaptive = {
             "version": VERSION,

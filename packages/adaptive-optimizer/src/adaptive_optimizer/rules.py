@@ -15,6 +15,7 @@ from equations (1) to (5), λ = ``noise_weight``, k completed steps, T = ``cycle
     R ← 1.02 R up, 0.96 R down                                     (15) reward ``trend``
     R = 1 + (R̄ - c)/s                                              (16) reward ``scaling``
     c = average of rewards with b = 0.99, s = max(4 avg |R - c|, 1e-12)  (17)  where c, s are not given
+    R ← 1.02 R where (R̄ - c)/s > 0.15, R/1.02 where it is < -0.15  (27) reward ``progress``
 
 Down outweighs up twice in (6): balanced factors drive the rate to the edge of stability and keep it there.
 
@@ -29,6 +30,7 @@ from typing import Any, NamedTuple, cast
 from adaptive_optimizer._settings import Settings
 
 UP, DOWN, FLAT = 1.02, 0.96, 0.999
+CLEAR = 0.15  # of four mean deviations: twice the noise of an average with b = 0.9
 
 
 class Signal(NamedTuple):
@@ -115,6 +117,12 @@ def scaling(value: float, signal: Signal) -> float:
     return 1 + (signal.average - signal.center) / signal.span  # (16)
 
 
+def progress(value: float, signal: Signal) -> float:
+    """Grows while the reward is above its centre by more than its noise, shrinks while it is below; holds between."""
+    distance = (signal.average - signal.center) / signal.span
+    return value * UP if distance > CLEAR else value / UP if distance < -CLEAR else value  # (27)
+
+
 def _anneal(step: float, length: float, settings: Settings) -> float:
     r = settings.cycle_floor
     return r + (1 - r) * (1 + cos(pi * step / length)) / 2  # (8)
@@ -139,7 +147,7 @@ RULES: dict[str, dict[str, Rule]] = {
     "beta2": {"variance": stable},
     "alpha": {"stable": stable},
     "wd": {"trend": opposite_trend},
-    "reward": {"scaling": scaling, "trend": reward_trend, "variance": variance},
+    "reward": {"scaling": scaling, "trend": reward_trend, "variance": variance, "progress": progress},
 }
 
 

@@ -241,3 +241,65 @@ def test_an_adafactor_that_paces_itself_ignores_its_rate_with_one_warning():
     opt.step_loss(1.0)
     opt.step()
     assert opt.lr is None
+
+
+def mixture(first):
+    """Groups of an optimizer that runs Muon on one and AdamW on the other."""
+    adam = {"params": [nn.Parameter(torch.ones(2))], "lr": 1e-3, "betas": (0.9, 0.95), "weight_decay": 0.1}
+    muon = {"params": [nn.Parameter(torch.ones(2, 2))], "lr": 0.02, "momentum": 0.95}
+    base = torch.optim.Optimizer([adam, muon] if first == "adam" else [muon, adam], {})
+    base.used = []
+    base.step = lambda closure=None: base.used.append([snapshot(group) for group in base.param_groups])
+    return base
+
+
+@pytest.mark.parametrize("first", ["adam", "muon"])
+def test_each_of_groups_with_different_keys_follows_the_rules_that_it_can(first):
+    rules = {**EVERYTHING, "lr_rule": "trend", "alpha_rule": None, "beta_warmup": 0, "strict": True}
+    base = mixture(first)
+    opt = AdaptiveOptimizer(base, **rules)
+    before = [snapshot(group) for group in base.param_groups]
+    for loss in (4.0, 3.0, 2.0):
+        opt.step_loss(loss)
+        opt.step()
+    assert [snapshot(group) for group in base.param_groups] == before
+    for held, used in zip(before, base.used[-1], strict=True):
+        assert held.keys() == used.keys()
+        assert all(used[key] != held[key] for key in held)
+        assert used["lr"] == held["lr"] * opt.factors["lr"]
+    adam, muon = (0, 1) if first == "adam" else (1, 0)
+    assert opt.all_betas[adam] == base.used[-1][adam]["betas"]
+    assert opt.momentums[muon] == base.used[-1][muon]["momentum"]
+    assert (opt.all_betas[muon], opt.momentums[adam], opt.wds[muon]) == (None, None, None)
+
+
+@pytest.mark.parametrize("first", ["adam", "muon"])
+def test_a_rule_that_no_group_can_follow_lists_what_each_has(first):
+    adam, muon = ("0", "1") if first == "adam" else ("1", "0")
+    with pytest.raises(ValueError, match="alpha_rule must be None because Optimizer has no alpha") as caught:
+        AdaptiveOptimizer(mixture(first), alpha_rule="stable")
+    assert f"group {adam} has: betas, lr, weight decay" in str(caught.value)
+    assert f"group {muon} has: lr, momentum" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [float, torch.tensor], ids=["number", "tensor"])
+def test_min_lr_leaves_groups_without_a_rate_at_rest(kind):
+    still, moving = (nn.Parameter(torch.ones(2)) for _ in range(2))
+    groups = [{"params": [still], "lr": kind(0.0)}, {"params": [moving], "lr": kind(1e-4)}]
+    opt = AdaptiveOptimizer(torch.optim.SGD(groups, lr=1.0), lr_rule="trend", min_lr=0.5)
+    for p in (still, moving):
+        p.grad = torch.ones_like(p)
+    opt.step_loss(1.0)
+    opt.step()
+    assert torch.equal(still, torch.ones(2))
+    assert moving.tolist() == [0.5, 0.5]
+
+
+def test_groups_that_are_replaced_between_loss_and_step_keep_their_base_values():
+    opt = AdaptiveOptimizer(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0), lr_rule="trend")
+    for _ in range(3):
+        opt.step_loss(1.0)
+        opt.param_groups = [dict(group) for group in opt.param_groups]
+        opt.step()
+    assert opt.base_lrs == [1.0]
+    assert opt.lr == pytest.approx(0.999**3)
