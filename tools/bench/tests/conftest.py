@@ -33,6 +33,7 @@ def make_run(
         params=params or {"lr": 0.001},
         seed=seed,
         data={"mnist5k": "x"},
+        protocol=more.pop("protocol", 2),
     )
     values = [value - 0.1, value] if value is not None else []
     fields = {
@@ -80,6 +81,8 @@ def make_selection(entry="adamw", trials=None, **more):
         "untuned": {"lr": 0.0001},
         "widened": False,
         "edge": False,
+        "protocol": 2,
+        "margin": 0.002,
         **more,
     }
     return Selection(**fields).seal()

@@ -4,15 +4,17 @@ import pytest
 from bench.execute.engine import Engine, RunFailedError, View
 from bench.execute.events import Done, Failed, Lost
 from bench.execute.train import execute
-from bench.protocol.plan import alike, left_to_run
+from bench.protocol.plan import alike, left_to_run, refuse_others
 from bench.protocol.profiles import Profile
 from bench.protocol.study import Study
-from bench.records.store import Store
+from bench.records.models import Run
+from bench.records.store import Store, read
 from bench.workloads.base import Budget, Workload
 from bench.workloads.regress import build
 
 TINY = Workload("tiny", "tiny", "", "RMSE", "lower", {"smoke": {"gradient": Budget(4, 16, 2)}}, build)
-PROFILE = Profile("smoke", "", (), trials=2, final_seeds=(0, 1), untuned_seeds=(0,))
+PROFILE = Profile("smoke", "", (), points=2, final_seeds=(0, 1), untuned_seeds=(5,), long_seeds=(1000, 1001))
+PROFILE = replace(PROFILE, widen=False)
 STUDY = Study(PROFILE, TINY, "gradient", ["adamw", "sgd"])
 
 
@@ -67,12 +69,30 @@ def test_what_is_announced_is_what_is_left(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_and_collect(tmp_path / "records.jsonl", [], interrupt_after=3)
     store = Store(tmp_path / "records.jsonl")
-    assert sum(left_to_run(STUDY, alike(store.runs.values())).values()) == sum(STUDY.expected_runs().values()) - 3
+    assert left(STUDY, store) == sum(map(sum, STUDY.expected_runs().values())) - 3
     other = Study(PROFILE, replace(TINY, id="other"), "gradient", ["adamw", "sgd"])
     assert left_to_run(other, alike(store.runs.values())) == other.expected_runs()
     store.close()
     _, _, store = run(tmp_path / "records.jsonl")
-    assert set(left_to_run(STUDY, alike(store.runs.values())).values()) == {0}
+    assert left(STUDY, store) == 0
+
+
+def left(study, store):
+    return sum(map(sum, left_to_run(study, alike(store.runs.values())).values()))
+
+
+def test_a_record_file_of_another_protocol_or_workload_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "records.jsonl"
+    run(path)
+    runs = [record for record in read(path) if isinstance(record, Run)]
+    refuse_others([STUDY], runs, path)
+    old = [found.model_copy(update={"config": found.config.model_copy(update={"protocol": 1})}) for found in runs]
+    with pytest.raises(ValueError, match="holds runs of protocol 1, this bench makes those of 2") as refusal:
+        refuse_others([STUDY], old, path)
+    assert "\n" not in str(refusal.value)
+    for changed in (replace(TINY, version=3), replace(TINY, budgets={"smoke": {"gradient": Budget(8, 16, 2)}})):
+        with pytest.raises(ValueError, match="holds runs of tiny as it was before"):
+            refuse_others([replace(STUDY, workload=changed)], runs, path)
 
 
 def test_ctrl_c_twice_and_a_rerun_repeat_no_finished_run(tmp_path):

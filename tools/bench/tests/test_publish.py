@@ -46,11 +46,17 @@ def test_publishing_shows_the_records_and_leaves_the_rest_alone(workspace):
     readme = (workspace / "packages" / "thermolion" / "README.md").read_text()
     assert readme.startswith(f"before\n{BEGIN}\n")
     assert readme.endswith(f"{END}\nafter\n")
-    assert "| 0.8540 ± 0.0089 | 0.804 ± 0.011 | +0.0500 [" in readme
+    assert "| 0.8540 ± 0.0089 | 0.804 ± 0.011 | AdamW | +0.0500 [" in readme
     assert "old" not in readme
     assert "No records yet." in (workspace / "packages" / "torcheggroll" / "README.md").read_text()
     forest = figures / "quick-mnist5k-noise-gradient-forest.svg"
-    assert {path.name for path in figures.iterdir()} == {forest.name, "claim-thermolion.svg"}
+    curves = forest.name.replace("forest", "curves")
+    assert {path.name for path in figures.iterdir()} == {
+        forest.name,
+        curves,
+        "claim-thermolion.svg",
+        "gradient-ranks.svg",
+    }
     assert (figures / "claim-thermolion.svg").read_text() == forest.read_text()
 
 

@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from bench.report.statistics import bootstrap, holm, paired, verdict
+from bench.report.statistics import average_ranks, bootstrap, holm, paired, verdict
 
 # Student's t, two-sided 95 %, from printed tables
 TABLE = [(1, 12.706), (2, 4.303), (4, 2.776), (9, 2.262), (30, 2.042)]
@@ -52,16 +52,39 @@ def test_holm_as_in_the_textbook():
     assert holm([]) == []
 
 
-def test_a_difference_needs_both_intervals_and_the_corrected_p():
-    clear = paired([0.9, 1.0, 1.1, 1.0, 1.0])
-    assert verdict(clear, clear.p) == "better"
-    assert verdict(paired([-d for d in (0.9, 1.0, 1.1, 1.0, 1.0)]), clear.p) == "worse"
-    assert verdict(clear, 0.051) == "tie"
-    assert verdict(paired([-1.0, 1.0, 2.0, -0.5, 0.3]), 0.01) == "tie"
-    assert verdict(None, 0.0) == "tie"
+CLEAR = paired([0.9, 1.0, 1.1, 1.0, 1.0])
+
+
+def test_the_four_verdicts():
+    assert verdict(CLEAR, CLEAR.p, margin=0.1) == "better"
+    assert verdict(paired([-d for d in (0.9, 1.0, 1.1, 1.0, 1.0)]), CLEAR.p, margin=0.1) == "worse"
+    assert verdict(CLEAR, 0.051, margin=0.1) == "undecided"
+    assert verdict(paired([-1.0, 1.0, 2.0, -0.5, 0.3]), 0.01, margin=0.1) == "undecided"
+    assert verdict(paired([-1.0, 1.0, 2.0, -0.5, 0.3]), 0.01, margin=5.0) == "equivalent"
+    assert verdict(CLEAR, CLEAR.p, margin=1.2) == "equivalent"  # a difference, and one that does not matter
+    assert verdict(None, 0.0, margin=1.0) == "undecided"
 
 
 def test_fewer_than_five_pairs_decide_nothing():
     found = paired([1.0, 1.001, 0.999, 1.0])
     assert found.p < 1e-6
-    assert verdict(found, found.p) == "tie"
+    assert verdict(found, found.p, margin=0.1) == verdict(found, found.p, margin=9.0) == "undecided"
+
+
+def test_the_difference_that_could_have_been_found_is_found_in_four_of_five_cases():
+    n, generator, hits = 10, np.random.default_rng(0), 0
+    detectable = np.mean([paired(generator.normal(0, 1, n).tolist()).detectable for _ in range(200)])
+    for _ in range(400):
+        found = paired(generator.normal(detectable, 1, n).tolist())
+        hits += found.t_low > 0
+    assert 0.7 < hits / 400 < 0.9
+
+
+def test_average_ranks_count_ties_half_and_follow_the_order():
+    scores = [np.array([[3.0, 3.1], [2.0, 2.1], [2.0, 2.1]]), np.array([[1.0, 1.0], [5.0, 5.0], [0.0, 0.0]])]
+    ranks = average_ranks(scores)
+    assert [rank.mean for rank in ranks] == [1.5, 1.75, 2.75]
+    assert all(rank.low <= rank.mean <= rank.high for rank in ranks)
+    noisy = np.random.default_rng(1).normal(size=(4, 30))
+    assert average_ranks([noisy]) == average_ranks([noisy])
+    assert all(rank.low < rank.high for rank in average_ranks([noisy]))

@@ -89,7 +89,8 @@ def test_everything_that_matters_enters_the_key(fabricate):
         {"device": "cuda"},
         {"task": "t"},
         {"workload": "mnist5k"},
-        {"protocol": 2},
+        {"protocol": 3},
+        {"version": 2},
     ]
     keys = {config.model_copy(update=change).key for change in changes}
     assert len(keys | {config.key}) == len(changes) + 1

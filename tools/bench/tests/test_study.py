@@ -1,25 +1,35 @@
 import math
+from dataclasses import replace
 
 import pytest
 from bench.methods.table import METHODS
 from bench.protocol.profiles import OURS, PROFILES, Profile
-from bench.protocol.study import Study, on_edge, one_more, ranked, score
-from bench.records.models import Trial
+from bench.protocol.study import Study, at_rate
 from bench.report.pages import PACKAGES
 from bench.workloads.table import WORKLOADS
 
-SMALL = Profile("smoke", "", (), trials=4, final_seeds=(0, 1, 2), untuned_seeds=(0,))
+SMALL = Profile(
+    "full",
+    "",
+    (),
+    points=8,
+    final_seeds=(0, 1, 2),
+    untuned_seeds=(0,),
+    long_seeds=(1000, 1001, 1002, 1003, 1004),
+    rates=(0.1, 10.0),
+    rate_seeds=(0, 1),
+)
 ENTRIES = ["adamw", "sgd", "thermolion"]
 
 
 def play(study, fabricate, value_of):
-    """Run a study with made-up values; return each request and the selections."""
+    """Runs a study with made-up values; returns each request and the selections."""
     steps, asked, selections, got = study.go(), [], [], None
     while True:
         try:
             need = steps.send(got) if got is not None else next(steps)
         except StopIteration:
-            return asked, selections
+            return asked, {selection.entry: selection for selection in selections}
         asked.append(need.jobs)
         selections += need.selections
         got = {
@@ -30,87 +40,111 @@ def play(study, fabricate, value_of):
 
 @pytest.fixture
 def study():
-    return Study(SMALL, WORKLOADS["mnist5k"], "gradient", ENTRIES)
+    return Study(SMALL, WORKLOADS["mnist5k-noise"], "gradient", ENTRIES)
 
 
 def middle_is_best(job):
-    return 1 - abs(math.log(job.config.params["lr"] / METHODS[job.config.entry].grid[1]))
+    low, high = METHODS[job.config.entry].box.lr
+    return 1 - abs(math.log(job.config.params["lr"] / math.sqrt(low * high)))
 
 
-def top_is_best(job):
+def away_from_the_recommendation(job):
+    low, high = METHODS[job.config.entry].box.lr
+    return -abs(math.log(job.config.params["lr"] / low) / math.log(high / low) - 0.75)
+
+
+def top_is_best_for_sgd(job):
     return job.config.params["lr"] if job.config.entry == "sgd" else middle_is_best(job)
 
 
-def test_everyone_has_the_same_trials_and_seeds(study, fabricate):
-    asked, selections = play(study, fabricate, middle_is_best)
+def test_stage_1_runs_all_points_a_quarter_of_the_length_on_two_seeds(study, fabricate):
+    asked, _ = play(study, fabricate, middle_is_best)
+    full = study.budget.steps
     for entry in ENTRIES:
         mine = [job for job in asked[0] if job.config.entry == entry]
-        assert len(mine) == 8
+        assert len(mine) == 16
         assert {job.config.seed for job in mine} == {1000, 1001}
-    assert len(asked) == 2  # nobody on an edge, nobody widened
-    assert not any(selection.widened or selection.edge for selection in selections)
+        assert {job.config.budget["steps"] for job in mine} == {full // 4}
 
 
-def test_one_best_on_the_edge_gives_everyone_one_more_trial(study, fabricate):
-    asked, selections = play(study, fabricate, top_is_best)
-    assert [len(jobs) for jobs in asked[:2]] == [24, 6]
-    assert {len(selection.trials) for selection in selections} == {5}
-    sgd = next(selection for selection in selections if selection.entry == "sgd")
-    assert sgd.chosen["lr"] == pytest.approx(0.3**2 / 0.1, rel=0.01)
-    assert sgd.edge
-    assert not any(selection.edge for selection in selections if selection.entry != "sgd")
+def test_stage_2_runs_the_best_quarter_at_full_length_on_five_seeds(study, fabricate):
+    asked, selections = play(study, fabricate, middle_is_best)
+    assert len(asked) == 3  # stage 1, stage 2, final: nobody is widened
+    for entry in ENTRIES:
+        mine = [job for job in asked[1] if job.config.entry == entry]
+        assert len(mine) == 2 * 5
+        assert {job.config.budget["steps"] for job in mine} == {study.budget.steps}
+        best = sorted((job for job in asked[0] if job.config.entry == entry), key=middle_is_best)[-1]
+        assert selections[entry].chosen == best.config.params
+    assert not any(selection.widened or selection.edge for selection in selections.values())
+
+
+def test_a_best_rate_in_the_outer_tenth_widens_that_box_alone(study, fabricate):
+    asked, selections = play(study, fabricate, top_is_best_for_sgd)
+    assert {job.config.entry for job in asked[1]} == {"sgd"}
+    assert all(job.config.params["lr"] >= 1.0 for job in asked[1])
+    assert selections["sgd"].widened
+    assert not selections["adamw"].widened
+    assert selections["sgd"].chosen["lr"] > 1.0
 
 
 def test_final_seeds_are_never_tuning_seeds(study, fabricate):
     asked, _ = play(study, fabricate, middle_is_best)
-    tuned = {job.config.seed for job in asked[0]}
+    tuned = {job.config.seed for jobs in asked[:-1] for job in jobs}
     judged = {job.config.seed for job in asked[-1]}
     assert not tuned & judged
-    assert {job.role for job in asked[0]} == {"tune"}
+    assert {job.role for jobs in asked[:-1] for job in jobs} == {"tune"}
+
+
+def test_robustness_runs_the_chosen_setting_at_other_rates(study, fabricate):
+    asked, selections = play(study, fabricate, middle_is_best)
+    others = [job.config for job in asked[-1] if job.role == "rate" and job.config.entry == "adamw"]
+    chosen = selections["adamw"].chosen
+    assert {config.params["lr"] for config in others} == {at_rate(chosen, f)["lr"] for f in (0.1, 10.0)}
+    assert {config.seed for config in others} == {0, 1}
+    elsewhere = Study(SMALL, WORKLOADS["mnist5k"], "gradient", ENTRIES)
+    assert not any(job.role == "rate" for job in play(elsewhere, fabricate, middle_is_best)[0][-1])
+
+
+def test_an_ablation_runs_with_the_choice_of_the_whole_method(study, fabricate):
+    with_ablation = replace(study, entries=[*ENTRIES, "thermolion-cold"])
+    asked, selections = play(with_ablation, fabricate, lambda job: middle_is_best(job) if job.role == "tune" else 0.5)
+    assert not any(job.config.entry == "thermolion-cold" for jobs in asked[:-1] for job in jobs)
+    cold = selections["thermolion-cold"]
+    assert cold.chosen == {**selections["thermolion"].chosen, "temp_decay": 0.0}
+    assert cold.follows == "thermolion"
+    assert {job.config.seed for job in asked[-1] if job.config.entry == "thermolion-cold"} == {0, 1, 2}
+
+
+def test_the_runs_announced_are_those_asked_for(study, fabricate):
+    asked, _ = play(study, fabricate, away_from_the_recommendation)
+    short = sum(job.config.budget["steps"] < study.budget.steps for jobs in asked for job in jobs)
+    full = sum(len(jobs) for jobs in asked) - short
+    expected = study.expected_runs().values()
+    assert short == sum(load.short for load in expected)
+    assert full == sum(load.full for load in expected)
 
 
 def test_seeds_used_twice_are_refused():
     with pytest.raises(ValueError, match="must be disjoint"):
-        Profile("p", "", (), trials=2, final_seeds=(0, 1000), untuned_seeds=())
+        Profile("p", "", (), points=2, final_seeds=(0, 1000), untuned_seeds=())
 
 
 def test_tuning_on_one_seed_is_refused():
     with pytest.raises(ValueError, match="at least two tuning seeds"):
-        Profile("p", "", (), trials=2, final_seeds=(0, 1), untuned_seeds=(), tuning_seeds=(1000,))
+        Profile("p", "", (), points=2, final_seeds=(0, 1), untuned_seeds=(), short_seeds=(1000,))
 
 
-def test_quick_and_full_keep_the_protocol():
-    assert len(PROFILES["quick"].final_seeds) >= 5
-    assert len(PROFILES["full"].final_seeds) >= 10
-    assert all(len(method.trials(8)) == 8 for method in METHODS.values())
-
-
-def test_a_workload_scales_everyones_grid_alike(fabricate):
-    entries = ["adamw", "thermolion", "rangerlite"]
-    asked, _ = play(Study(SMALL, WORKLOADS["minilm"], "gradient", entries), fabricate, lambda job: 0.5)
-    for entry in entries:
-        tried = sorted({job.config.params["lr"] for job in asked[0] if job.config.entry == entry})
-        assert tried == pytest.approx([lr / 10 for lr in METHODS[entry].grid])
-
-
-def test_a_collapse_on_one_tuning_seed_is_not_chosen():
-    good, bad = Trial(params={"lr": 1.0}, values=[0.7, 0.7]), Trial(params={"lr": 2.0}, values=[0.99, None])
-    assert ranked([bad, good], "higher")[0] is good
-    assert score(bad, "higher") == -math.inf
-
-
-def test_lower_can_be_better():
-    one, other = Trial(params={"lr": 1.0}, values=[3.0, 3.0]), Trial(params={"lr": 2.0}, values=[2.0, 2.0])
-    assert ranked([one, other], "lower")[0] is other
-
-
-@pytest.mark.parametrize(("best", "expected"), [(0.1, 0.01), (1.0, None), (10.0, 100.0)])
-def test_the_additional_trial_goes_beyond_an_edge_or_between(best, expected):
-    trials = [Trial(params={"lr": lr}, values=[-abs(math.log(lr / best))] * 2) for lr in (0.1, 1.0, 10.0)]
-    order = ranked(trials, "higher")
-    assert on_edge(order) == (expected is not None)
-    assert one_more(order)["lr"] == pytest.approx(expected if expected else math.sqrt(0.1), rel=0.01)
+def test_the_evidence_keeps_the_protocol():
+    for name in ("full", "paper"):
+        profile = PROFILES[name]
+        assert len(profile.final_seeds) >= 10
+        assert len(profile.seeds("es")) >= 30
+        assert len(profile.long_seeds) == 5
+        assert profile.long_seeds[: len(profile.short_seeds)] == profile.short_seeds
+        assert profile.ablations
 
 
 def test_our_methods_are_the_same_wherever_they_are_listed():
-    assert {*OURS} == {method.id for method in METHODS.values() if method.ours} == {*PACKAGES.values()}
+    ours = {method.id for method in METHODS.values() if method.ours}
+    assert {*OURS} == ours == {*PACKAGES.values()}

@@ -1,14 +1,16 @@
+import math
 from dataclasses import asdict, replace
-from itertools import pairwise
 
 import pytest
 import torch
 from bench.commands.replay import differences
-from bench.execute.train import Job, evaluation_steps, execute, warmup_cosine
+from bench.execute.train import Job, evaluation_steps, execute
 from bench.methods.table import METHODS, entries_of, importable
+from bench.protocol.search import space_of
 from bench.records.models import Config
 from bench.workloads.base import Budget
 from bench.workloads.table import WORKLOADS
+from rangerlite import RangerLite
 
 torch.set_num_threads(1)
 
@@ -23,7 +25,7 @@ def job_for(entry, workload="diamonds", seed=0, role="final", budget=None, **par
         family=family,
         budget=asdict(used),
         entry=entry,
-        params={**method.trials(1, rewards)[0], **params},
+        params={**space_of(method, rewards, 1.0).recommended(), **params},
         seed=seed,
     )
     return Job(config, role, "smoke")
@@ -34,7 +36,7 @@ def run(entry, **settings):
     return execute(job, WORKLOADS[job.config.workload])
 
 
-GRADIENT = entries_of(WORKLOADS["diamonds"], "gradient", None, None)
+GRADIENT = entries_of(WORKLOADS["diamonds"], "gradient", None, True)
 
 
 @pytest.mark.parametrize("entry", GRADIENT)
@@ -45,8 +47,8 @@ def test_a_replay_of_each_method_is_equal_to_the_bit(entry):
     assert one.cost.state_bytes > 0 or entry.startswith("aees") or entry == "sgd"
 
 
-@pytest.mark.parametrize("entry", ["torcheggroll", "openai-es"])
-@pytest.mark.parametrize("workload", ["int4-mnist", "cartpole"])
+@pytest.mark.parametrize("entry", ["torcheggroll", "torcheggroll-r4", "openai-es"])
+@pytest.mark.parametrize("workload", ["int4-mnist", "cartpole", "wide-mnist"])
 def test_a_replay_of_evolution_is_equal_to_the_bit(entry, workload):
     one, two = (run(entry, workload=workload, budget=Budget(3, 16, 3)) for _ in range(2))
     assert differences(one, two) == []
@@ -144,18 +146,50 @@ def test_schedule_free_is_evaluated_at_its_average():
     assert record.value == task.validate() != at_the_training_point
 
 
-def test_the_common_schedule_rises_and_falls():
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-    schedule, rates = warmup_cosine(optimizer, 100), []
-    for _ in range(100):
-        rates.append(optimizer.param_groups[0]["lr"])
+def test_rangerlite_is_evaluated_inside_slow_weights():
+    slow, fast = (run("rangerlite", budget=Budget(7, 16, 1), weights=kind) for kind in ("slow", "fast"))
+    assert slow.curve.loss == fast.curve.loss
+    assert slow.value != fast.value
+    task = WORKLOADS["diamonds"].build("gradient", Budget(7, 16, 1), 0, "cpu")
+    optimizer = RangerLite(task.model.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8, lookahead_steps=5)
+    for step, factor in enumerate(warmup_and_cosine(7)):
+        optimizer.param_groups[0]["lr"] = 1e-3 * factor
+        optimizer.zero_grad()
+        task.loss(step).backward()
         optimizer.step()
-        schedule.step()
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == 1.0
-    assert rates[9] == 1.0
-    assert rates[-1] < 0.001
-    assert all(a >= b for a, b in pairwise(rates[10:]))
+    with optimizer.slow_weights():
+        assert slow.value == task.validate()
+
+
+def warmup_and_cosine(steps):
+    warmup = max(1, steps // 10)
+    for t in range(steps):
+        yield (t + 1) / warmup if t < warmup else 0.5 * (1 + math.cos(math.pi * (t - warmup) / (steps - warmup)))
+
+
+def test_rangerlite_is_lookahead_around_radam_on_the_slow_weights():
+    """At equal settings the two agree to rounding, for the bench reads both at their slow weights."""
+    one = run("rangerlite", budget=Budget(20, 16, 2), lr=0.01)
+    other = run("lookahead-radam", budget=Budget(20, 16, 2), lr=0.01)
+    assert one.curve.value == pytest.approx(other.curve.value, rel=1e-4)
+
+
+def test_the_factored_forward_runs_on_the_wide_network(monkeypatch):
+    from torcheggroll import TorchEggrollES
+
+    monkeypatch.setattr(TorchEggrollES, "get_stacked_params", lambda self: pytest.fail("members were formed"))
+    record = run("torcheggroll-r4", workload="wide-mnist", budget=Budget(3, 32, 1))
+    assert record.status == "finished"
+    with pytest.raises(pytest.fail.Exception, match="members were formed"):
+        run("torcheggroll-r4", workload="int4-mnist", budget=Budget(3, 32, 1))
+
+
+def test_members_of_the_wide_network_are_those_of_its_module():
+    task = WORKLOADS["wide-mnist"].build("es", Budget(2, 16, 1), 0, "cpu")
+    inputs, loss, targets = task.batch(1)
+    members = {name: torch.stack([p, p + 0.01]) for name, p in task.model.named_parameters()}
+    with torch.no_grad():
+        assert -loss(task.model(inputs), targets).item() == pytest.approx(task.fitness(members, 1)[0].item())
 
 
 @pytest.mark.parametrize(("steps", "evals"), [(10, 3), (200, 10), (7, 7)])

@@ -8,7 +8,6 @@ import json
 import statistics
 from pathlib import Path
 
-from bench.methods.table import REFERENCE
 from bench.protocol.plan import speed_here
 from bench.records.models import Run
 from bench.records.store import read_many
@@ -44,7 +43,7 @@ def fix(records: list[Path], what: str) -> int:
 
 def target_of(result: WorkloadResult) -> dict[str, float]:
     """The target of one workload, from its reference alone."""
-    reference = result.entry(REFERENCE[result.family])
+    reference = result.entry(result.reference)
     if reference is None or result.profile in ("smoke", "compare"):
         return {}
     curves = [run.curve for run in reference.finals.values()]
@@ -59,7 +58,7 @@ def costs_of(runs: list[Run], speed: float) -> dict[str, dict[str, float]]:
     """
     taken: dict[str, dict[str, list[float]]] = {}
     for run in runs:
-        if run.profile != "compare":
+        if run.profile != "compare" and run.role != "tune":
             place = f"{run.profile}/{run.config.workload}/{run.config.family}"
             taken.setdefault(place, {}).setdefault(run.config.entry, []).append(run.cost.total_cpu)
     return {

@@ -38,7 +38,7 @@ def compare(
         path = task.resolve(strict=True)
         profile, budget = profile_for(seeds, trials), {"steps": steps, "batch": batch, "evals": min(10, steps)}
         workload = load_task(str(path), budget)
-        entries = entries_of(workload, "gradient", ("adamw",), set(methods) or None)
+        entries = entries_of(workload, "gradient", set(methods) or None, ablations=False)
         count = workers or machine.cores()
         study = Study(
             profile,

@@ -11,19 +11,13 @@ from rich.text import Text
 
 from bench.execute.engine import View
 from bench.execute.events import Advanced, Lost
-from bench.execute.train import Job
 from bench.methods.method import split_entry
 from bench.methods.table import METHODS, title
+from bench.protocol.job import Job
 from bench.protocol.plan import cpu_seconds, run_seconds
 from bench.protocol.study import Study
 from bench.records.models import Run, Selection
-
-
-def clock(seconds: float) -> str:
-    """``75`` is ``1:15``."""
-    whole = max(0, round(seconds))
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+from bench.report.tables import clock
 
 
 class Remaining:
@@ -42,7 +36,8 @@ class Remaining:
 
     def count(self, study: Study, job: Job, made: bool) -> None:
         """A run is done: made now, or found finished."""
-        planned = run_seconds(study, job.config.entry, self._speed)
+        share = job.config.budget["steps"] / study.budget.steps
+        planned = share * run_seconds(study, job.config.entry, self._speed)
         name = self._name(study)
         self.done[name] = min(self.total[name], self.done[name] + planned)
         if made:

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from bench.methods.method import split_entry
+from bench.methods.table import METHODS
+from bench.protocol.claims import CLAIMS
+from bench.records.models import PROTOCOL
 from bench.records.store import read_many
 from bench.report import figures, figures_control
-from bench.report.analysis import analyse
-from bench.report.claims import CLAIMS
+from bench.report.analysis import analyse, entries_in, families, is_ours, is_reference
 from bench.report.pages import PACKAGES, evidence, of_package, overview
-from bench.report.results import WorkloadResult
+from bench.report.results import EntryResult, WorkloadResult
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 
@@ -25,8 +28,8 @@ def generated(root: Path, records: list[Path]) -> dict[Path, str]:
     """
     results = published_results(records)
     texts = {root / "docs" / "evidence.md": evidence(results)}
-    entries = ["adamw", *PACKAGES.values()]
     gradient = [result for result in results if result.family == "gradient" and len(result.entries) > 2]
+    entries = [entry for entry in entries_in(gradient) if is_ours(entry) or is_reference(entry)]
     sections = {root / "README.md": overview(gradient, entries)}
     sections |= {root / "packages" / name / "README.md": of_package(name, results) for name in PACKAGES}
     for path, lines in sections.items():
@@ -59,14 +62,19 @@ def replaced(path: Path, text: str, lines: list[str]) -> str:
 
 
 def claimed(results: list[WorkloadResult]) -> dict[str, WorkloadResult]:
-    """For each package whose method was compared, the result on which its promise can fail."""
-    packages = {entry: package for package, entry in PACKAGES.items()}
-    return {
-        packages[claim.entry]: result
-        for claim in CLAIMS
-        for result in reversed(results)
-        if result.workload == claim.workload and (mine := result.entry(claim.entry)) is not None and mine.comparison
-    }
+    """Returns for each package that was compared the result on which its claim can fail, else its first one."""
+    where = {claim.entry: (claim.workload, claim.family) for claim in CLAIMS}
+    found: dict[str, WorkloadResult] = {}
+    for package, entry in PACKAGES.items():
+        compared = [result for result in results if any(_is_of(package, other) for other in result.entries)]
+        compared.sort(key=lambda result: (result.workload, result.family) != where[entry])
+        if compared:
+            found[package] = compared[0]
+    return found
+
+
+def _is_of(package: str, entry: EntryResult) -> bool:
+    return entry.ours and METHODS[split_entry(entry.entry)[0]].package == package and entry.comparison is not None
 
 
 def publish(root: Path, records: list[Path]) -> list[Path]:
@@ -78,6 +86,14 @@ def publish(root: Path, records: list[Path]) -> list[Path]:
     drawn: dict[str, Callable[[], str]] = {
         f"{result.name}-forest": partial(figures.forest, result) for result in results
     }
+    drawn |= {
+        f"{result.name}-curves": partial(figures.learning_curves, result)
+        for result in results
+        if any(entry.comparison for entry in result.entries)
+    }
+    drawn |= {f"{result.name}-rates": partial(figures.rates, result) for result in results}
+    drawn |= {f"{result.name}-cost": partial(figures.cost, result) for result in results if result.protocol == PROTOCOL}
+    drawn |= {f"{family}-ranks": partial(figures.rank_chart, some) for family, some, _ in families(results)}
     drawn["all-profile"] = partial(figures_control.performance_profile, results)
     saved = figures.save(drawn)
     saved |= {f"claim-{package}": saved[f"{result.name}-forest"] for package, result in claimed(results).items()}

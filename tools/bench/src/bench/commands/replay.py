@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from bench.commands.console import console, guarded
-from bench.execute.train import Job
 from bench.execute.work import warm_up, work
+from bench.protocol.job import Job
 from bench.records.models import Run
 from bench.records.store import read_many
 from bench.workloads.table import WORKLOADS

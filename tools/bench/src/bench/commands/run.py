@@ -4,14 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.commands.console import console, guarded
-from bench.commands.progress import clock
 from bench.commands.session import Interrupted, default_folder, is_live, run_session
 from bench.execute.events import Executor
-from bench.protocol.plan import left_out, studies
+from bench.protocol.plan import left_out, refuse_others, studies
 from bench.protocol.profiles import PROFILES
 from bench.protocol.study import Study
 from bench.records import machine
 from bench.records.store import Store, read_many
+from bench.report.tables import clock
 
 
 def executor_of(name: str, workers: int) -> Callable[[], Executor]:
@@ -75,6 +75,7 @@ def execute_studies(found: list[Study], folder: Path, executor: Callable[[], Exe
                 source.read(file)
     store = Store(folder / "records.jsonl")
     try:
+        refuse_others(found, store.runs.values(), store.path)
         session = run_session(found, store, executor, console, is_live(plain))
     except Interrupted:
         console.print(f"stopped; {len(store.runs)} finished runs are kept in {store.path}: the same command goes on")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.commands.progress import Lines, LiveTable, Remaining, clock
+from bench.commands.progress import Lines, LiveTable, Remaining
 from bench.execute.engine import Engine
 from bench.execute.events import Executor
 from bench.execute.train import here
@@ -18,6 +18,7 @@ from bench.protocol.study import Study
 from bench.records import machine
 from bench.records.models import Session
 from bench.records.store import Store
+from bench.report.tables import clock
 
 
 class Interrupted(Exception):  # noqa: N818
@@ -54,8 +55,8 @@ def run_session(
     finished = alike(store.runs.values())
     left = [(study, left_to_run(study, finished)) for study in studies]
     estimate = wall_seconds(left, workers, speed)
-    runs = sum(sum(study.expected_runs().values()) for study in studies)
-    rest = sum(sum(counts.values()) for _, counts in left)
+    runs = sum(sum(load) for study in studies for load in study.expected_runs().values())
+    rest = sum(sum(load) for _, counts in left for load in counts.values())
     console.print(
         f"about {runs} runs on {workers} processes of {machine.cores()} cores: {clock(estimate)} estimated"
         + (f" for the {rest} that are not finished yet" if rest < runs else ""),

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 
 from bench.execute.events import Advanced, Done, Event, Executor, Failed, Lost
-from bench.execute.train import Job
+from bench.protocol.job import Job
 from bench.protocol.study import Need, Runs, Study
 from bench.records.models import Run, Selection
 from bench.records.store import Store

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from bench.execute.train import Job
+from bench.protocol.job import Job
 from bench.records.models import Run
 
 

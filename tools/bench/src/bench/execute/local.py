@@ -10,7 +10,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from bench.execute.events import Advanced, Done, Event, Failed, Lost
-from bench.execute.train import Job
+from bench.protocol.job import Job
 
 
 @dataclass

@@ -4,8 +4,8 @@ import importlib
 from typing import Any
 
 from bench.execute.events import Done, Event, Failed, Lost
-from bench.execute.train import Job
 from bench.methods.table import with_extra
+from bench.protocol.job import Job
 from bench.records.models import Run
 
 

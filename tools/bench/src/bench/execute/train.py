@@ -8,25 +8,16 @@ from dataclasses import dataclass, field
 import torch
 
 from bench.methods.driver import Driver, EvolutionDriver
-from bench.methods.method import Method, Setting, split_entry
+from bench.methods.method import CONSTANT, COSINE, Method, Setting, split_entry
 from bench.methods.table import METHODS
+from bench.protocol.job import Job
+from bench.protocol.schedules import schedule
 from bench.records import machine
-from bench.records.models import Config, Cost, Curve, Machine, Role, Run
+from bench.records.models import Config, Cost, Curve, Machine, Run
 from bench.tensors import backward, number, seeded
 from bench.workloads.base import Budget, GradientTask, PopulationTask, Task, Workload
 
 Report = Callable[[float, float | None], None]  # share done, latest validation value
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker gets: a config, and what it is for."""
-
-    config: Config
-    role: Role
-    profile: str
-    workers: int = 1
-    task_path: str = ""  # the user's file, for `bench compare`
 
 
 @dataclass
@@ -54,12 +45,13 @@ def execute(job: Job, workload: Workload, report: Report = lambda share, value: 
     config = job.config
     name, cosine = split_entry(config.entry)
     method = METHODS[name]
+    chosen = COSINE if cosine else str(config.params.get("schedule", CONSTANT))
     with seeded(config.seed):
         progress = Progress(time.process_time(), time.perf_counter())
         task = workload.build(config.family, Budget(**config.budget), config.seed, config.device)
         driver = method.make(task.model, config.params, Setting(config.budget["steps"], config.seed))
         if isinstance(task, GradientTask) and isinstance(driver, Driver):
-            _descend(task, driver, config, cosine, progress, report)
+            _descend(task, driver, config, chosen, progress, report)
         elif isinstance(task, PopulationTask) and isinstance(driver, EvolutionDriver):
             _evolve(task, driver, config, progress, report)
         else:
@@ -68,11 +60,11 @@ def execute(job: Job, workload: Workload, report: Report = lambda share, value: 
 
 
 def _descend(
-    task: GradientTask, driver: Driver, config: Config, cosine: bool, progress: Progress, report: Report
+    task: GradientTask, driver: Driver, config: Config, chosen: str, progress: Progress, report: Report
 ) -> None:
     """The loop of a method that follows a gradient."""
     steps, stops = config.budget["steps"], evaluation_steps(config.budget["steps"], config.budget["evals"])
-    schedule = warmup_cosine(driver.base, steps) if cosine else None
+    schedules = [found for part in driver.scheduled() if (found := schedule(chosen, part, steps)) is not None]
     losses: list[torch.Tensor] = []
     task.model.train()
     for step in range(steps):
@@ -88,8 +80,8 @@ def _descend(
             progress.diverged = True
             return
         driver.step(loss)
-        if schedule is not None:
-            schedule.step()
+        for part in schedules:
+            part.step()
         if step + 1 in stops:
             samples = task.env_steps() or (step + 1) * task.samples_per_step
             mean = number(torch.stack(losses).mean())
@@ -107,7 +99,7 @@ def _evolve(task: PopulationTask, driver: EvolutionDriver, config: Config, progr
     steps, stops = config.budget["steps"], evaluation_steps(config.budget["steps"], config.budget["evals"])
     means: list[float] = []
     for generation in range(steps):
-        means.append(driver.generation(task.fitness, generation))
+        means.append(driver.generation(task, generation))
         if generation + 1 in stops:
             samples = task.env_steps() or (generation + 1) * driver.population * task.samples_per_member
             _evaluate(task, driver.knobs(), generation + 1, samples, sum(means) / len(means), progress)
@@ -120,18 +112,6 @@ def _evolve(task: PopulationTask, driver: EvolutionDriver, config: Config, progr
 def evaluation_steps(steps: int, evals: int) -> set[int]:
     """After which steps to evaluate: ``evals`` times, evenly, the last step among them."""
     return {round(steps * (i + 1) / evals) for i in range(evals)}
-
-
-def warmup_cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    """The common schedule: a tenth of the run upwards, then half a cosine down to nothing."""
-    warmup = max(1, steps // 10)
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def _evaluate(task: Task, knobs: dict[str, float], step: int, samples: int, loss: float, progress: Progress) -> None:
@@ -163,6 +143,8 @@ def _record(
         if isinstance(driver, Driver):
             driver.evaluating(True)
         test = task.test()
+        if isinstance(driver, Driver):
+            driver.evaluating(False)
     curve = progress.curve
     steps = curve.step[-1] if curve.step else 0
     controller = driver if method.controls and isinstance(driver, Driver) else None

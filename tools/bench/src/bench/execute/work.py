@@ -3,7 +3,8 @@
 import os
 from collections.abc import Callable
 
-from bench.execute.train import Job, execute
+from bench.execute.train import execute
+from bench.protocol.job import Job
 from bench.records.models import Run
 from bench.tensors import advance, backward
 from bench.workloads.base import Workload

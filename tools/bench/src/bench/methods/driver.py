@@ -1,12 +1,11 @@
 """How the training loop talks to a method: one small object per run that hides what makes the method special."""
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-Fitness = Callable[[Mapping[str, Tensor], int], Tensor]
+from bench.workloads.base import PopulationTask
 
 
 class Driver:
@@ -18,9 +17,13 @@ class Driver:
 
     @property
     def base(self) -> torch.optim.Optimizer:
-        """The optimizer whose rates a schedule sets."""
+        """The optimizer that holds the state."""
         optimizer: torch.optim.Optimizer = self.optimizer
         return optimizer
+
+    def scheduled(self) -> list[torch.optim.Optimizer]:
+        """Returns the optimizers whose rates a schedule sets."""
+        return [self.base]
 
     def before(self, step: int) -> None:
         """Called before the forward pass."""
@@ -76,8 +79,8 @@ class EvolutionDriver:
 
     population = 64
 
-    def generation(self, fitness: Fitness, number: int) -> float:
-        """Evaluate a population, update the model, return the mean fitness."""
+    def generation(self, task: PopulationTask, number: int) -> float:
+        """Evaluates a population, updates the model, returns the mean fitness."""
         raise TypeError(f"{type(self).__name__} must define generation")
 
     def knobs(self) -> dict[str, float]:

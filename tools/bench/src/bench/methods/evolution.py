@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.methods.driver import EvolutionDriver, Fitness
-from bench.methods.method import Method, Params, Setting
+from bench.methods.driver import EvolutionDriver
+from bench.methods.method import CONSTANT, Box, Method, Params, Setting
+from bench.records.models import Value
 from bench.tensors import advance
+from bench.workloads.base import PopulationTask
 
 POPULATION = 64
 
@@ -35,13 +37,13 @@ class OpenAIES(EvolutionDriver):
         self._sigma = sigma
         self._generator = torch.Generator().manual_seed(seed)
 
-    def generation(self, fitness: Fitness, number: int) -> float:
+    def generation(self, task: PopulationTask, number: int) -> float:
         """One generation of (1)."""
         half = self.population // 2
         noise = {name: torch.randn(half, *p.shape, generator=self._generator) for name, p in self._named.items()}
         noise = {name: torch.cat([draw, -draw]) for name, draw in noise.items()}
         with torch.no_grad():
-            scores = fitness({name: p + self._sigma * noise[name] for name, p in self._named.items()}, number)
+            scores = task.fitness({name: p + self._sigma * noise[name] for name, p in self._named.items()}, number)
             ranks = centred_ranks(scores)
             for name, p in self._named.items():
                 p.grad = (ranks @ noise[name].flatten(1)).view_as(p) / (self.population * self._sigma)  # (1)
@@ -59,60 +61,68 @@ def openai_es(model: nn.Module, params: Params, setting: Setting) -> EvolutionDr
 
 
 class EggrollDriver(EvolutionDriver):
-    """TorchEggrollES through its ask-all, score-all form: the population as stacked parameters."""
+    """TorchEggrollES: the factored forward where the task has one batch for all members, else stacked parameters."""
 
     population = POPULATION
 
-    def __init__(self, es: Any) -> None:
-        self._es = es
+    def __init__(self, es: Any, factored: bool = False) -> None:
+        self._es, self._factored = es, factored
 
-    def generation(self, fitness: Fitness, number: int) -> float:
+    def generation(self, task: PopulationTask, number: int) -> float:
         """One generation."""
+        if self._factored and task.batch is not None:
+            inputs, loss, targets = task.batch(number)
+            mean: float = self._es.step(inputs, loss, targets)
+            return mean
         self._es.prepare_population()
         with torch.no_grad():
-            scores = fitness(self._es.get_stacked_params(), number)
+            scores = task.fitness(self._es.get_stacked_params(), number)
         self._es.apply_fitness_scores(scores)
         return scores.mean().item()
 
 
 def eggroll(model: nn.Module, params: Params, setting: Setting) -> EvolutionDriver:
-    """TorchEggrollES with rank 4."""
+    """TorchEggrollES; Adam and centred ranks unless the record is of protocol 1, which had its defaults."""
     from torcheggroll import TorchEggrollES
 
-    es = TorchEggrollES(
+    alike: dict[str, Any] = {"optimizer": torch.optim.Adam, "fitness": "rank"} if "rank" in params else {}
+    es: Any = TorchEggrollES(
         model,
         pop_size=POPULATION,
         sigma=float(params["sigma"]),
         lr=float(params["lr"]),
-        rank=4,
+        rank=int(params.get("rank", 4)),
         device=torch.device("cpu"),
         seed=setting.seed,
+        **alike,
     )
-    return EggrollDriver(es)
+    return EggrollDriver(es, factored="rank" in params)
+
+
+EVOLUTION_RATES = (1e-3, 1.0)
+SIGMAS: dict[str, tuple[Value, ...]] = {"sigma": (0.02, 0.05, 0.1)}
+START: dict[str, Value] = {"lr": 0.01, "sigma": 0.02, "schedule": CONSTANT}
+
+
+def _ranked(rank: int) -> Method:
+    """Returns TorchEggrollES under the optimizer and the shaping of the dense strategy, its noise of one rank."""
+    box = Box(EVOLUTION_RATES, START, SIGMAS, (CONSTANT,), {"rank": rank})
+    title = f"TorchEggrollES, rank {rank}"
+    return Method(f"torcheggroll-r{rank}", title, "torcheggroll", "es", eggroll, box, ours=rank == 4)
 
 
 EVOLUTION = [
     Method(
-        "openai-es",
-        "OpenAI-ES (dense)",
-        "bench",
-        "es",
-        openai_es,
-        (0.01, 0.03, 0.1, 0.3),
-        ("sigma", 0.1, 0.05),
-        {"lr": 0.01, "sigma": 0.02},
-        cosine=False,
+        "openai-es", "OpenAI-ES (dense)", "bench", "es", openai_es, Box(EVOLUTION_RATES, START, SIGMAS, (CONSTANT,))
     ),
+    *(_ranked(rank) for rank in (4, 1, 16)),
     Method(
         "torcheggroll",
         "TorchEggrollES",
         "torcheggroll",
         "es",
         eggroll,
-        (0.03, 0.1, 0.3, 1.0),
-        ("sigma", 0.1, 0.05),
-        {"lr": 0.05, "sigma": 0.02},
-        ours=True,
-        cosine=False,
+        Box((0.003, 3.0), {"lr": 0.05, "sigma": 0.02, "schedule": CONSTANT}, SIGMAS, (CONSTANT,)),
+        row=False,
     ),
 ]

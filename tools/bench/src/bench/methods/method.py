@@ -3,7 +3,7 @@
 import importlib.util
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -21,49 +21,51 @@ class Setting:
     seed: int
 
 
+CONSTANT, COSINE, LINEAR = "constant", "cosine", "linear"
+SCHEDULES = (CONSTANT, COSINE, LINEAR)
+
+
+@dataclass(frozen=True)
+class Box:
+    """What is searched: the learning rate on a log scale, one or two knobs, the schedule.
+
+    Raises:
+        ValueError: the learning rates span less than 2.5 decades, or the recommendation lies outside the box.
+    """
+
+    lr: tuple[float, float]
+    recommended: Mapping[str, Value]  # what the method's documentation says to start with
+    knobs: Mapping[str, tuple[Value, ...]] = field(default_factory=dict[str, tuple[Value, ...]])
+    schedules: tuple[str, ...] = SCHEDULES
+    fixed: Mapping[str, Value] = field(default_factory=dict[str, Value])  # the same at every point
+    most_knobs = 2  # the sequence has as many dimensions for everyone
+
+    def __post_init__(self) -> None:
+        """Refuses a box that would not be fair."""
+        low, high = self.lr
+        if high / low < 10**2.5 * 0.999:
+            raise ValueError(f"the learning rates of a box must span at least 2.5 decades, got {low} to {high}")
+        if not low <= float(self.recommended["lr"]) <= high:
+            raise ValueError(f"the recommended lr must lie in the box {self.lr}, got {self.recommended['lr']}")
+
+
 @dataclass(frozen=True)
 class Method:
-    """One method.
-
-    The search space is a grid of learning rates and, in the longer profiles, two values of one further knob; the first
-    of the two is the value of the shorter profiles. Every method has the same number of trials.
-    """
+    """One method; every method is searched with the same number of points."""
 
     id: str
     title: str
     package: str
     family: Family
     make: Callable[[nn.Module, Params, Setting], Driver | EvolutionDriver]
-    grid: tuple[float, ...]  # of lr, ascending, four values
-    knob: tuple[str, Value, Value]
-    untuned: Mapping[str, Value]  # what a user gets who tunes nothing
+    box: Box
     ours: bool = False
-    cosine: bool = True  # whether "+cosine" makes sense
     controls: bool = False  # whether it decides, and so must show its decisions
-    reward_knob: tuple[str, Value, Value] | None = None  # instead of ``knob`` where the task pays a reward
+    reward_box: Box | None = None  # instead of ``box`` where the task pays a reward
     needs: str = ""  # what must be there for it to take part: a module, or an environment variable in capitals
-
-    def trials(self, count: int, rewards: bool = False, lr_factor: float = 1.0) -> list[dict[str, Value]]:
-        """The first ``count`` settings of the search space: the grid, then the grid with the knob's other value.
-
-        ``lr_factor`` scales the grid: a workload on which everyone's learning rates are smaller says so.
-
-        Raises:
-            ValueError: the space has fewer.
-        """
-        name, *values = self._knob(rewards)
-        grid = [float(f"{lr * lr_factor:.3g}") for lr in self.grid]
-        if count == 1:  # a smoke test needs a sane setting, not the grid's end
-            return [{"lr": grid[1], name: values[0]}]
-        space = [{"lr": lr, name: value} for value in values for lr in grid]
-        if count > len(space):
-            raise ValueError(f"at most {len(space)} trials per method are declared, got {count}")
-        return [dict(setting) for setting in space[:count]]
-
-    def untuned_setting(self, rewards: bool = False) -> dict[str, Value]:
-        """The defaults, with the knob at its first value unless they name it."""
-        name, value, _ = self._knob(rewards)
-        return {name: value, **self.untuned}
+    ablates: str = ""  # the method whose chosen setting it runs with
+    instead: Mapping[str, Value] = field(default_factory=dict[str, Value])  # an ablation: what it changes there
+    row: bool = True  # takes part unless somebody chooses otherwise
 
     @property
     def available(self) -> bool:
@@ -72,11 +74,8 @@ class Method:
             return self.needs in os.environ
         return not self.needs or importlib.util.find_spec(self.needs) is not None
 
-    def _knob(self, rewards: bool) -> tuple[str, Value, Value]:
-        return self.reward_knob if rewards and self.reward_knob is not None else self.knob
-
 
 def split_entry(entry: str) -> tuple[str, bool]:
-    """``"adamw+cosine"`` is AdamW under the common warm-up and cosine."""
+    """Returns the method, and whether records of protocol 1 name it with the common cosine (``"adamw+cosine"``)."""
     name, _, schedule = entry.partition("+")
     return name, schedule == "cosine"

@@ -1,13 +1,16 @@
 """The four of our methods that follow a gradient."""
 
 from collections import Counter
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from bench.methods.driver import Driver
-from bench.methods.method import Method, Params, Setting
-from bench.methods.published import MIDDLE, SMALL, base_adamw
+from bench.methods.method import COSINE, Box, Method, Params, Setting
+from bench.methods.published import ADAM_RATES, base_adamw
+from bench.records.models import Value
 
 
 def thermolion(model: nn.Module, params: Params, setting: Setting) -> Driver:
@@ -15,16 +18,42 @@ def thermolion(model: nn.Module, params: Params, setting: Setting) -> Driver:
     from thermolion import ThermoLion
 
     optimizer = ThermoLion(
-        model.parameters(), lr=float(params["lr"]), temp_decay=float(params["temp_decay"]), seed=setting.seed
+        model.parameters(),
+        lr=float(params["lr"]),
+        temp_decay=float(params["temp_decay"]),
+        weight_decay=float(params.get("wd", 0.01)),
+        seed=setting.seed,
     )
     return Driver(optimizer)
 
 
+class RangerLiteDriver(Driver):
+    """RangerLite evaluated inside ``slow_weights()``, as its README says."""
+
+    def __init__(self, optimizer: Any) -> None:
+        super().__init__(optimizer)
+        self._inside = ExitStack()
+
+    def evaluating(self, on: bool) -> None:
+        """Enters ``slow_weights()``, or leaves it."""
+        if on:
+            self._inside.enter_context(self.optimizer.slow_weights())
+        else:
+            self._inside.close()
+
+
 def rangerlite(model: nn.Module, params: Params, setting: Setting) -> Driver:
-    """RangerLite."""
+    """RangerLite; in records of protocol 1 at its fast weights and the settings of release 1.0."""
     from rangerlite import RangerLite
 
-    return Driver(RangerLite(model.parameters(), lr=float(params["lr"]), lookahead_steps=int(params["k"])))
+    optimizer = RangerLite(
+        model.parameters(),
+        lr=float(params["lr"]),
+        betas=(float(params.get("beta1", 0.95)), 0.999),
+        eps=float(params.get("eps", 1e-5)),
+        lookahead_steps=int(params["k"]),
+    )
+    return RangerLiteDriver(optimizer) if params.get("weights") == "slow" else Driver(optimizer)
 
 
 class AEESDriver(Driver):
@@ -64,11 +93,14 @@ def aees(model: nn.Module, params: Params, setting: Setting) -> Driver:
     """AEES around AdamW, forty episodes a run."""
     from pulseopt import AEES
 
-    noise = (0.0, 1e-3) if params["candidates"] == "lr and noise" else (0.0,)
+    control = str(params.get("control", "bandit"))
+    noise = (0.0, 1e-3) if params["candidates"] == "lr and noise" and control != "always 1.0" else (0.0,)
     controller = AEES(
         base_adamw(model, params),
-        lr_candidates=(0.5, 1.0, 2.0),
+        lr_candidates=(1.0,) if control == "always 1.0" else (0.5, 1.0, 2.0),
         noise_candidates=noise,
+        control_mode="random" if control == "random" else "adaptive",
+        exploration_coef=float(params.get("exploration", 1.0)),
         episode_length=max(2, setting.steps // 40),
         seed=setting.seed,
     )
@@ -132,44 +164,70 @@ def adaptive(model: nn.Module, params: Params, setting: Setting) -> Driver:
     return AdaptiveDriver(AdaptiveOptimizer(base_adamw(model, params), lr_rule=rule), False)
 
 
+AEES_BOX = Box(
+    ADAM_RATES,
+    {"lr": 1e-3, "candidates": "lr", "exploration": 0.1, "schedule": COSINE},
+    {"candidates": ("lr and noise", "lr"), "exploration": (1.0, 0.1)},
+)
+ADAPTIVE_BOX = Box(
+    ADAM_RATES,
+    {"lr": 1e-3, "rule": "trend", "schedule": COSINE},
+    {"rule": ("trend", "variance", "trend+variance")},
+)
+REWARD_BOX = Box(
+    ADAM_RATES,
+    {"lr": 1e-3, "rule": "reward trend", "schedule": COSINE},
+    {"rule": ("reward trend", "reward variance", "reward scaling")},
+)
+THERMOLION_BOX = Box(
+    (1e-5, 1e-2),
+    {"lr": 1e-3, "temp_decay": 0.99, "wd": 0.01, "schedule": COSINE},
+    {"temp_decay": (0.99, 0.9), "wd": (0.0, 0.01, 0.1)},
+)
+
 OURS = [
+    Method("thermolion", "ThermoLion", "thermolion", "gradient", thermolion, THERMOLION_BOX, ours=True),
     Method(
-        "thermolion",
-        "ThermoLion",
-        "thermolion",
+        "rangerlite",
+        "RangerLite",
+        "ranger-lite",
         "gradient",
-        thermolion,
-        SMALL,
-        ("temp_decay", 0.99, 0.9),
-        {"lr": 1e-3},
+        rangerlite,
+        Box(
+            (1e-4, 1e-1),
+            {"lr": 1e-3, "k": 5, "schedule": COSINE},
+            {"k": (5, 10)},
+            fixed={"weights": "slow", "beta1": 0.9, "eps": 1e-8},
+        ),
         ours=True,
     ),
-    Method(
-        "rangerlite", "RangerLite", "ranger-lite", "gradient", rangerlite, MIDDLE, ("k", 6, 10), {"lr": 1e-3}, ours=True
-    ),
-    Method(
-        "aees-adamw",
-        "AEES(AdamW)",
-        "pulseopt",
-        "gradient",
-        aees,
-        SMALL,
-        ("candidates", "lr and noise", "lr"),
-        {"lr": 1e-3},
-        ours=True,
-        controls=True,
-    ),
+    Method("aees-adamw", "AEES(AdamW)", "pulseopt", "gradient", aees, AEES_BOX, ours=True, controls=True),
     Method(
         "adaptive-adamw",
         "AdaptiveOptimizer(AdamW)",
         "adaptive-optimizer",
         "gradient",
         adaptive,
-        SMALL,
-        ("rule", "trend", "trend+variance"),
-        reward_knob=("rule", "reward trend", "reward variance"),
-        untuned={"lr": 1e-3},
+        ADAPTIVE_BOX,
+        reward_box=REWARD_BOX,
         ours=True,
         controls=True,
+    ),
+]
+
+
+def _without(of: Method, id: str, title: str, **instead: Value) -> Method:
+    """Returns the ablation of a method: its chosen setting, something in it changed."""
+    return replace(of, id=id, title=title, ours=False, ablates=of.id, instead=instead)
+
+
+THERMOLION, _, AEES_ADAMW, ADAPTIVE_ADAMW = OURS
+ABLATIONS = [
+    _without(THERMOLION, "thermolion-cold", "ThermoLion without noise", temp_decay=0.0),
+    _without(AEES_ADAMW, "aees-random", "AEES with random arms", control="random"),
+    _without(AEES_ADAMW, "aees-neutral", "the same schedule without a bandit", control="always 1.0"),
+    *(
+        _without(ADAPTIVE_ADAMW, f"adaptive-{rule.replace('+', '-')}", f"AdaptiveOptimizer, rule {rule}", rule=rule)
+        for rule in ("trend", "variance", "trend+variance")
     ),
 ]

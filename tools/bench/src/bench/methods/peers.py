@@ -1,4 +1,4 @@
-"""Evolution strategies of other packages, which take part where they are installed: PGPE, torcheggroll 0.2.0."""
+"""Evolution strategies of other packages, where they are installed: PGPE, sep-CMA-ES, torcheggroll 0.2.0."""
 
 import importlib
 from typing import Any
@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from bench.methods.driver import EvolutionDriver, Fitness
-from bench.methods.evolution import POPULATION, EggrollDriver
-from bench.methods.method import Method, Params, Setting
+from bench.methods.driver import EvolutionDriver
+from bench.methods.evolution import POPULATION, SIGMAS, EggrollDriver
+from bench.methods.method import CONSTANT, Box, Method, Params, Setting
 from bench.methods.published_020 import torcheggroll_020
+from bench.workloads.base import PopulationTask
 
 
 class PGPEDriver(EvolutionDriver):
@@ -30,21 +31,14 @@ class PGPEDriver(EvolutionDriver):
             ranking_method="centered",
         )
 
-    def generation(self, fitness: Fitness, number: int) -> float:
+    def generation(self, task: PopulationTask, number: int) -> float:
         """One generation; EvoTorch draws from the global stream, which the run owns."""
         with torch.no_grad():
             flat = self._module.pgpe_ask(self._state, popsize=self.population)
-            scores = fitness(self._members(flat), number)
+            scores = task.fitness(members_of(self._model, flat), number)
             self._state = self._module.pgpe_tell(self._state, flat, scores)
             vector_to_parameters(self._centre(), self._model.parameters())
         return scores.mean().item()
-
-    def _members(self, flat: Tensor) -> dict[str, Tensor]:
-        members, at = dict[str, Tensor](), 0
-        for name, p in self._model.named_parameters():
-            members[name] = flat[:, at : at + p.numel()].reshape(-1, *p.shape)
-            at += p.numel()
-        return members
 
     def _centre(self) -> Tensor:
         centre: Tensor = self._state.optimizer_state.center
@@ -68,6 +62,48 @@ def eggroll_020(model: nn.Module, params: Params, setting: Setting) -> Evolution
     return EggrollDriver(es)
 
 
+class SepCMADriver(EvolutionDriver):
+    """Pycma's CMA-ES with a diagonal covariance."""
+
+    population = POPULATION
+
+    def __init__(self, model: nn.Module, sigma: float, seed: int) -> None:
+        self._model = model
+        cma: Any = importlib.import_module("cma")
+        centre = parameters_to_vector(model.parameters()).detach().double().numpy()
+        options = {"CMA_diagonal": True, "popsize": self.population, "seed": seed + 1, "verbose": -9}
+        self._strategy: Any = cma.CMAEvolutionStrategy(centre, sigma, options)
+
+    def generation(self, task: PopulationTask, number: int) -> float:
+        """One generation; pycma minimises."""
+        points = self._strategy.ask()
+        flat = torch.stack([torch.as_tensor(point, dtype=torch.float32) for point in points])
+        with torch.no_grad():
+            scores = task.fitness(members_of(self._model, flat), number)
+            self._strategy.tell(points, [-number for number in map(float, scores)])
+            centre = torch.as_tensor(self._strategy.mean, dtype=torch.float32)
+            vector_to_parameters(centre, self._model.parameters())
+        return scores.mean().item()
+
+    def state_bytes(self) -> int:
+        """Centre, path and variance: three numbers of eight bytes a weight."""
+        return 3 * 8 * sum(p.numel() for p in self._model.parameters())
+
+
+def sep_cma(model: nn.Module, params: Params, setting: Setting) -> EvolutionDriver:
+    """Sep-CMA-ES of pycma; its rate is the deviation it begins with."""
+    return SepCMADriver(model, float(params["lr"]), setting.seed)
+
+
+def members_of(model: nn.Module, flat: Tensor) -> dict[str, Tensor]:
+    """Returns the rows of ``flat`` as stacked parameters of the model's shapes."""
+    members, at = dict[str, Tensor](), 0
+    for name, p in model.named_parameters():
+        members[name] = flat[:, at : at + p.numel()].reshape(-1, *p.shape)
+        at += p.numel()
+    return members
+
+
 PEERS = [
     Method(
         "pgpe",
@@ -75,11 +111,17 @@ PEERS = [
         "evotorch",
         "es",
         pgpe,
-        (0.03, 0.1, 0.3, 1.0),
-        ("sigma", 0.1, 0.05),
-        {"lr": 0.1, "sigma": 0.1},
-        cosine=False,
+        Box((0.003, 3.0), {"lr": 0.1, "sigma": 0.1, "schedule": CONSTANT}, SIGMAS, (CONSTANT,)),
         needs="evotorch",
+    ),
+    Method(
+        "sep-cma",
+        "sep-CMA-ES",
+        "cma",
+        "es",
+        sep_cma,
+        Box((1e-3, 1.0), {"lr": 0.05, "schedule": CONSTANT}, {}, (CONSTANT,)),
+        needs="cma",
     ),
     Method(
         "torcheggroll-0.2.0",
@@ -87,10 +129,8 @@ PEERS = [
         "torcheggroll 0.2.0",
         "es",
         eggroll_020,
-        (0.03, 0.1, 0.3, 1.0),
-        ("sigma", 0.1, 0.05),
-        {"lr": 0.05, "sigma": 0.02},
-        cosine=False,
+        Box((0.003, 3.0), {"lr": 0.05, "sigma": 0.02, "schedule": CONSTANT}, SIGMAS, (CONSTANT,)),
         needs="TORCHEGGROLL_020",
+        row=False,
     ),
 ]

@@ -4,51 +4,42 @@ import importlib.util
 
 from bench.methods.evolution import EVOLUTION
 from bench.methods.method import Method, split_entry
-from bench.methods.ours import OURS
+from bench.methods.ours import ABLATIONS, OURS
 from bench.methods.peers import PEERS
 from bench.methods.published import PUBLISHED
 from bench.records.models import Family
 from bench.workloads.base import Workload
 
-METHODS: dict[str, Method] = {method.id: method for method in (*PUBLISHED, *OURS, *EVOLUTION, *PEERS)}
+METHODS: dict[str, Method] = {method.id: method for method in (*PUBLISHED, *OURS, *ABLATIONS, *EVOLUTION, *PEERS)}
 REFERENCE: dict[Family, str] = {"gradient": "adamw", "es": "openai-es"}
+SECOND_REFERENCE = "schedulefree"
 
 
 def title(entry: str) -> str:
-    """What the report calls an entry."""
+    """Returns what the report calls an entry."""
     name, cosine = split_entry(entry)
     return METHODS[name].title + (" + cosine" if cosine else "")
 
 
-def reference_of(entry: str, family: Family, present: set[str]) -> str:
-    """The entry that an entry is compared with: tuned alike, and under the same schedule where that was run."""
-    plain = REFERENCE[family]
-    scheduled = f"{plain}+cosine"
-    return scheduled if entry.endswith("+cosine") and entry != scheduled and scheduled in present else plain
-
-
-def entries_of(
-    workload: Workload, family: Family, cosine: tuple[str, ...] | None, chosen: set[str] | None
-) -> list[str]:
-    """Arms of one family on one workload.
+def entries_of(workload: Workload, family: Family, chosen: set[str] | None, ablations: bool) -> list[str]:
+    """Returns the methods of one family that take part in a workload.
 
     Args:
         workload: its ``only`` restricts the methods.
         family: gradient or es.
-        cosine: methods that also run under the common schedule; None is all for which it makes sense.
-        chosen: the user's choice of entries or methods; the reference always takes part.
+        chosen: the user's or the profile's choice; the reference always takes part.
+        ablations: whether methods without a part of theirs take part too.
     """
-    methods = [method for method in METHODS.values() if method.family == family and method.available]
-    if family in workload.only:
-        methods = [method for method in methods if method.id in workload.only[family]]
-    entries: list[str] = []
-    for method in methods:
-        entries.append(method.id)
-        if method.cosine and not workload.rewards and (cosine is None or method.id in cosine):
-            entries.append(f"{method.id}+cosine")
-    if chosen is None:
-        return entries
-    return [entry for entry in entries if entry in chosen or entry == REFERENCE[family]]
+    found: list[str] = []
+    for method in METHODS.values():
+        allowed = workload.only.get(family)
+        if method.family != family or not method.available or (allowed and method.id not in allowed):
+            continue
+        named = chosen is not None and method.id in chosen
+        if named or method.id == REFERENCE[family] or (chosen is None and method.row and not method.ablates):
+            found.append(method.id)
+    more = [method.id for method in METHODS.values() if method.ablates in found and not workload.rewards]
+    return found + [name for name in more if name not in found] if ablations else found
 
 
 def importable(workload: Workload) -> bool:

@@ -11,8 +11,8 @@ from typing import Any
 from bench.methods.method import split_entry
 from bench.methods.table import METHODS, entries_of, importable, with_extra
 from bench.protocol.profiles import Profile
-from bench.protocol.study import Study
-from bench.records.models import Family, Run
+from bench.protocol.study import SHORT, Load, Study
+from bench.records.models import PROTOCOL, Family, Run
 from bench.workloads.table import WORKLOADS
 
 STARTUP = 2.5  # seconds until the workers are ready, once the parent has imported torch and met the yardstick
@@ -21,25 +21,25 @@ STARTUP = 2.5  # seconds until the workers are ready, once the parent has import
 def studies(
     profile: Profile, workloads: tuple[str, ...], methods: tuple[str, ...], device: str, workers: int
 ) -> list[Study]:
-    """The studies of a profile, narrowed to what the user asked for.
+    """Returns the studies of a profile, narrowed to what the user asked for.
 
     Raises:
         ValueError: a name is unknown, or nothing is left.
     """
     _refuse_unknown(workloads, WORKLOADS, "workload")
-    _refuse_unknown((split_entry(name)[0] for name in methods), METHODS, "method")
+    _refuse_unknown(methods, METHODS, "method")
     _refuse_missing(methods)
     for name in workloads:
         if not importable(WORKLOADS[name]):
             raise ValueError(f"{name} needs an extra, which is not here: {with_extra(WORKLOADS[name].extra)}")
-    chosen = set(methods) or (set(profile.methods) if profile.methods is not None else None)
     found: list[Study] = []
     for name in workloads or profile.workloads:
         workload = WORKLOADS[name]
         if profile.name not in workload.budgets or not importable(workload):
             continue
+        rows = methods or profile.fewer.get(name) or profile.methods
         for family in workload.budgets[profile.name]:
-            entries = entries_of(workload, family, profile.cosine, chosen)
+            entries = entries_of(workload, family, None if rows is None else set(rows), profile.ablations)
             target = targets().get(f"{profile.name}/{name}/{family}")
             found.append(Study(profile, workload, family, entries, device, target, workers))
     if not found:
@@ -48,12 +48,39 @@ def studies(
 
 
 def left_out(profile: Profile) -> list[str]:
-    """Workloads of a profile that need an extra which is not installed."""
+    """Returns the workloads of a profile that need an extra which is not installed."""
     return [
         f"{name} (to take it in: {with_extra(WORKLOADS[name].extra)})"
         for name in profile.workloads
         if not importable(WORKLOADS[name])
     ]
+
+
+def refuse_others(studies: Iterable[Study], runs: Iterable[Run], path: object) -> None:
+    """Refuses a record file that cannot be gone on with.
+
+    Raises:
+        ValueError: it holds runs of another protocol, or of a workload as it was before.
+    """
+    known = {(study.workload.id, study.family): study for study in studies}
+    for run in runs:
+        config = run.config
+        if config.protocol != PROTOCOL:
+            raise ValueError(
+                f"{path} holds runs of protocol {config.protocol}, this bench makes those of {PROTOCOL}; "
+                "they are never mixed: choose another --out"
+            )
+        study = known.get((config.workload, config.family))
+        if study is None or run.profile != study.profile.name or config.task:
+            continue
+        job = study.job(config.entry, config.params, config.seed, run.role).config
+        short = study.job(config.entry, config.params, config.seed, run.role, study.budget.short(SHORT)).config
+        if config.key not in (job.key, short.key):
+            raise ValueError(
+                f"{path} holds runs of {config.workload} as it was before (version {config.version}, "
+                f"{config.budget}, device {config.device}); now it is version {job.version}, {job.budget}, "
+                f"{job.device}: choose another --out"
+            )
 
 
 def _refuse_unknown(names: Iterable[str], table: Iterable[str], kind: str) -> None:
@@ -64,7 +91,7 @@ def _refuse_unknown(names: Iterable[str], table: Iterable[str], kind: str) -> No
 
 
 def _refuse_missing(methods: Iterable[str]) -> None:
-    for method in (METHODS[split_entry(name)[0]] for name in methods):
+    for method in (METHODS[name] for name in methods):
         if not method.available:
             raise ValueError(
                 f"{method.id} needs {method.needs}, which is not here: {with_extra(method.needs)}"
@@ -80,60 +107,61 @@ def _resource(name: str) -> dict[str, Any]:
 
 
 def targets() -> dict[str, float]:
-    """Validation values that a tuned AdamW (evolution: tuned OpenAI-ES) was seen to reach, by profile and workload."""
+    """Returns validation values that a tuned reference was seen to reach, by profile, workload and family."""
     fixed: dict[str, float] = _resource("targets.json")["targets"]
     return fixed
 
 
 def run_seconds(study: Study, entry: str, speed: float) -> float:
-    """CPU seconds of one run on a machine ``speed`` times as slow as the one of ``costs.json``."""
+    """Returns the CPU seconds of a full run on a machine ``speed`` times as slow as the one of ``costs.json``."""
     known = known_cost(study.profile.name, study.workload.id, study.family, entry)
     return study.run_seconds if known is None else speed * known
 
 
 def known_cost(profile: str, workload: str, family: Family, entry: str) -> float | None:
-    """CPU seconds of one run on the machine of ``costs.json``; None where it knows nothing of the workload."""
+    """Returns the CPU seconds of a full run on the machine of ``costs.json``; None where it knows no such workload."""
     costs: dict[str, dict[str, float]] = _resource("costs.json")["seconds"]
-    known = costs.get(f"{profile}/{workload}/{family}")
-    if known is not None:
-        return known.get(entry) or known.get(split_entry(entry)[0]) or max(known.values())
     if workload not in WORKLOADS:
         return None
-    budgets = WORKLOADS[workload].budgets
-    for other, budget in budgets.items():
+    budgets, method = WORKLOADS[workload].budgets, split_entry(entry)[0]
+    for other in dict.fromkeys((profile, *budgets)):
         known = costs.get(f"{other}/{workload}/{family}")
         if known is not None:
-            mine = budgets[profile][family]
-            ratio = mine.steps * mine.batch / (budget[family].steps * budget[family].batch)
-            return ratio * (known.get(entry) or known.get(split_entry(entry)[0]) or max(known.values()))
+            mine, theirs = budgets[profile][family], budgets[other][family]
+            taken = known.get(method) or known.get(METHODS[method].ablates) or max(known.values())
+            return taken * mine.steps * mine.batch / (theirs.steps * theirs.batch)
     return None
 
 
 def alike(finished: Iterable[Run]) -> Counter[str]:
-    """How many finished runs differ in setting and seed alone, by the key they would have without either."""
+    """Counts finished runs that differ in setting and seed alone, by the key they would have without either."""
     return Counter(run.config.model_copy(update={"params": {}, "seed": 0}).key for run in finished)
 
 
-def left_to_run(study: Study, finished: Counter[str]) -> dict[str, int]:
-    """Runs per entry that a study still asks for, when those counted by `alike` are in the record file."""
+def left_to_run(study: Study, finished: Counter[str]) -> dict[str, Load]:
+    """Returns the runs per entry that a study still asks for, when those counted by `alike` are finished."""
+    short = study.budget.short(SHORT)
     return {
-        entry: max(0, count - finished[study.job(entry, {}, 0, "tune").config.key])
-        for entry, count in study.expected_runs().items()
+        entry: Load(
+            max(0, load.short - finished[study.job(entry, {}, 0, "tune", short).config.key]),
+            max(0, load.full - finished[study.job(entry, {}, 0, "tune").config.key]),
+        )
+        for entry, load in study.expected_runs().items()
     }
 
 
-def cpu_seconds(study: Study, runs: Mapping[str, int], speed: float) -> float:
-    """CPU seconds that ``runs`` per entry take on a machine ``speed`` times as slow as the one of ``costs.json``."""
-    return sum(count * run_seconds(study, entry, speed) for entry, count in runs.items())
+def cpu_seconds(study: Study, runs: Mapping[str, Load], speed: float) -> float:
+    """Returns the CPU seconds of the runs of each entry on a machine ``speed`` times as slow as that of costs.json."""
+    return sum((load.full + load.short / SHORT) * run_seconds(study, entry, speed) for entry, load in runs.items())
 
 
 def speed_here() -> float:
-    """Return this machine's time for a fixed piece of work over that of the machine of ``costs.json``."""
+    """Returns this machine's time for a fixed piece of work over that of the machine of ``costs.json``."""
     return yardstick() / float(_resource("costs.json")["yardstick"])
 
 
 def yardstick() -> float:
-    """CPU seconds of a fixed piece of work like the bench's own: small layers, forwards and backwards.
+    """Returns the CPU seconds of a fixed piece of work like the bench's own: small layers, forwards and backwards.
 
     The least of sixty: what a neighbour on the machine, or the imports of the workers, do to the others is not speed.
     """
@@ -157,6 +185,6 @@ def yardstick() -> float:
     return min(taken)
 
 
-def wall_seconds(found: Iterable[tuple[Study, Mapping[str, int]]], workers: int, speed: float) -> float:
-    """The estimate announced before the start, of the runs left of each study, on otherwise idle cores."""
+def wall_seconds(found: Iterable[tuple[Study, Mapping[str, Load]]], workers: int, speed: float) -> float:
+    """Returns the estimate announced before the start, of the runs left of each study, on otherwise idle cores."""
     return STARTUP + sum(cpu_seconds(study, runs, speed) for study, runs in found) / workers

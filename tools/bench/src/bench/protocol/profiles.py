@@ -1,9 +1,14 @@
-"""How much is run: smoke shows that everything works, quick gives an answer, full and paper give evidence."""
+"""How much is run: smoke shows that everything works, quick demonstrates, full and paper give evidence."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-OURS = ("thermolion", "rangerlite", "aees-adamw", "adaptive-adamw", "torcheggroll")
+from bench.records.models import Family
+
+OURS = ("thermolion", "rangerlite", "aees-adamw", "adaptive-adamw", "torcheggroll-r4")
 OURS_AND_REFERENCES = (*OURS, "adamw", "openai-es")
+FEWER = ("adamw", "schedulefree", "lion", "lookahead-radam", "muon", "thermolion", "rangerlite")
+EVIDENCE = ("full", "paper")
 
 
 @dataclass(frozen=True)
@@ -17,28 +22,61 @@ class Profile:
     name: str
     about: str
     workloads: tuple[str, ...]
-    trials: int  # settings tried per method and workload
+    points: int  # settings tried per method and workload in stage 1
     final_seeds: tuple[int, ...]
     untuned_seeds: tuple[int, ...]
-    tuning_seeds: tuple[int, ...] = (1000, 1001)
-    widen: bool = True  # one more trial for everyone when somebody's best lies on the edge of its grid
-    methods: tuple[str, ...] | None = None  # None is all
-    cosine: tuple[str, ...] | None = ("adamw",)  # who also runs under warm-up and cosine; None is all
+    evolution_seeds: tuple[int, ...] = ()  # final seeds of evolution; empty is those of everyone
+    short_seeds: tuple[int, ...] = (1000, 1001)  # stage 1: all points, a quarter of the length
+    long_seeds: tuple[int, ...] = ()  # stage 2: the best quarter of the points at full length; empty: no stage 2
+    widen: bool = True
+    methods: tuple[str, ...] | None = None  # None is every row
+    fewer: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])  # by workload
+    ablations: bool = False
+    rates: tuple[float, ...] = ()  # factors on the chosen rate, for the robustness of those workloads that show it
+    rate_seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a protocol that would not be fair."""
-        shared = set(self.tuning_seeds) & {*self.final_seeds, *self.untuned_seeds}
+        """Refuses a protocol that would not be fair."""
+        judged = {*self.final_seeds, *self.untuned_seeds, *self.evolution_seeds, *self.rate_seeds}
+        shared = {*self.short_seeds, *self.long_seeds} & judged
         if shared:
             raise ValueError(f"tuning and final seeds must be disjoint, {sorted(shared)} are in both")
-        if len(self.tuning_seeds) < 2:
+        if len(self.short_seeds) < 2:
             raise ValueError(
-                f"every trial needs at least two tuning seeds, got {list(self.tuning_seeds)}: "
+                f"every trial needs at least two tuning seeds, got {list(self.short_seeds)}: "
                 "a setting that looks best on one seed can collapse on the next"
             )
 
+    @property
+    def kept(self) -> int:
+        """How many points enter stage 2."""
+        return max(1, round(self.points / 4))
 
-QUICK = ("mnist5k-noise", "shakespeare", "diamonds", "mnist5k", "int4-mnist", "cartpole")
-FULL = (*QUICK, "acrobot", "mnist5k-asym", "lunarlander", "minilm")
+    @property
+    def tuning_seeds(self) -> tuple[int, ...]:
+        """Seeds of the stage that decides."""
+        return self.long_seeds or self.short_seeds
+
+    def seeds(self, family: Family) -> tuple[int, ...]:
+        """Returns the final seeds of a family."""
+        return self.evolution_seeds if family == "es" and self.evolution_seeds else self.final_seeds
+
+
+QUICK = ("mnist5k-noise", "shakespeare", "diamonds", "int4-mnist", "cartpole")
+FULL = (
+    "diamonds",
+    "wide-mnist",
+    "mnist5k-noise",
+    "mnist5k-asym",
+    "mnist5k",
+    "int4-mnist",
+    "cartpole",
+    "acrobot",
+    "sentiment",
+    "shakespeare",
+    "lunarlander",
+    "minilm",
+)
 
 PROFILES = {
     profile.name: profile
@@ -46,52 +84,61 @@ PROFILES = {
         Profile(
             "smoke",
             "does everything run? a minute, no evidence",
-            QUICK,
-            trials=1,
+            (*QUICK, "wide-mnist"),
+            points=1,
             final_seeds=(0, 1),
             untuned_seeds=(0,),
             widen=False,
             methods=OURS_AND_REFERENCES,
-            cosine=(),
         ),
         Profile(
             "quick",
-            "a first answer on six workloads with five seeds",
+            "a demonstration on five workloads with five seeds; no evidence",
             QUICK,
-            trials=4,
+            points=5,
             final_seeds=tuple(range(5)),
             untuned_seeds=(0, 1),
+            widen=False,
+            methods=("adamw", "schedulefree", "lion", "lookahead-radam", "openai-es", *OURS),
         ),
         Profile(
             "full",
-            "longer runs, ten seeds, more workloads, ours and AdamW with and without warm-up and cosine",
+            "evidence: two-stage search, ten seeds (evolution thirty), ablations, robustness over the rate; it resumes",
             FULL,
-            trials=4,
+            points=12,
             final_seeds=tuple(range(10)),
-            untuned_seeds=(0, 1),
-            cosine=("adamw", *OURS),
+            evolution_seeds=tuple(range(30)),
+            untuned_seeds=tuple(range(3)),
+            long_seeds=(1000, 1001, 1002, 1003, 1004),
+            fewer={"shakespeare": FEWER, "minilm": FEWER[:2] + FEWER[5:], "lunarlander": OURS_AND_REFERENCES},
+            ablations=True,
+            rates=(0.1, 0.3, 3.0, 10.0),
+            rate_seeds=tuple(range(5)),
         ),
         Profile(
             "paper",
-            "much longer runs and twenty seeds, over nights; it resumes",
+            "more points and thirty seeds, over nights; it resumes",
             FULL,
-            trials=8,
-            final_seeds=tuple(range(20)),
+            points=32,
+            final_seeds=tuple(range(30)),
             untuned_seeds=tuple(range(10)),
-            tuning_seeds=(1000, 1001, 1002),
-            cosine=None,
+            long_seeds=(1000, 1001, 1002, 1003, 1004),
+            ablations=True,
+            rates=(0.03, 0.1, 0.3, 3.0, 10.0, 30.0),
+            rate_seeds=tuple(range(10)),
         ),
     )
 }
 
 
 def profile_for(seeds: int, trials: int) -> Profile:
-    """The protocol of a comparison: that of quick, with the number of seeds and trials chosen by the user."""
+    """Returns the protocol of a comparison: that of quick, seeds and points chosen by the user."""
     return Profile(
         "compare",
         "your own task",
         (),
-        trials=trials,
+        points=trials,
         final_seeds=tuple(range(seeds)),
         untuned_seeds=tuple(range(min(2, seeds))),
+        widen=False,
     )

@@ -1,22 +1,23 @@
-"""One workload's study: tune every entry alike, widen once for everyone, then run the final and the untuned seeds.
+"""One workload's study: search every method's box in two stages, then run the final, untuned and rate runs.
 
 A study is a generator. It yields the jobs it needs next and receives their runs; it never knows where they ran, or
 whether they were found finished in the record file.
 """
 
-import math
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
-from bench.execute.train import Job
 from bench.methods.method import Method, split_entry
 from bench.methods.table import METHODS
+from bench.protocol.job import Job
 from bench.protocol.profiles import Profile
-from bench.records.models import Config, Family, Role, Run, Selection, Trial, Value
-from bench.workloads.base import Workload
+from bench.protocol.search import Setting, Space, ranked, space_of
+from bench.records.models import PROTOCOL, Config, Family, Role, Run, Selection, Trial
+from bench.workloads.base import Budget, Workload
 
-Setting = dict[str, Value]
 Runs = Mapping[str, Run]
+SHORT = 4  # stage 1 runs a quarter of the length
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,13 @@ class Need:
 
     jobs: list[Job]
     selections: list[Selection]
+
+
+class Load(NamedTuple):
+    """How many runs an entry needs, of a quarter of the length and of the full one."""
+
+    short: int
+    full: int
 
 
 @dataclass(frozen=True)
@@ -47,63 +55,104 @@ class Study:
         """What a progress line calls it."""
         return f"{self.workload.title}" + (" (evolution)" if self.family == "es" else "")
 
-    def job(self, entry: str, params: Setting, seed: int, role: Role) -> Job:
-        """One run of this study."""
-        budget = self.workload.budgets[self.profile.name][self.family]
+    @property
+    def budget(self) -> Budget:
+        """The full length of a run."""
+        return self.workload.budgets[self.profile.name][self.family]
+
+    @property
+    def searched(self) -> list[str]:
+        """The entries with a search of their own."""
+        return [entry for entry in self.entries if not self._method(entry).ablates]
+
+    def job(self, entry: str, params: Setting, seed: int, role: Role, budget: Budget | None = None) -> Job:
+        """Returns one run of this study, of the full length unless a budget is given."""
         config = Config(
             workload=self.workload.id,
             family=self.family,
-            budget=asdict(budget),
+            budget=asdict(budget or self.budget),
             entry=entry,
             params=params,
             seed=seed,
             device=self.device,
             data=self.workload.fingerprints(),
             task=self.task_digest,
+            version=self.workload.version,
         )
         return Job(config, role, self.profile.name, self.workers, self.task_path)
 
-    def expected_runs(self) -> dict[str, int]:
-        """Runs per entry if everyone is widened, which is what nearly always happens."""
+    def expected_runs(self) -> dict[str, Load]:
+        """Returns the runs per entry if nobody is widened."""
         profile = self.profile
-        tuning = (profile.trials + profile.widen) * len(profile.tuning_seeds)
-        return dict.fromkeys(self.entries, tuning + len(profile.final_seeds) + len(profile.untuned_seeds))
+        tail = len(profile.seeds(self.family))
+        rates = len(profile.rates) * len(profile.rate_seeds) if self._shows_rates else 0
+        long = profile.kept * len(profile.long_seeds) + tail + len(profile.untuned_seeds) + rates
+        searched = Load(profile.points * len(profile.short_seeds), long)
+        return {entry: searched if entry in self.searched else Load(0, tail) for entry in self.entries}
 
     def go(self) -> Generator[Need, Runs, None]:
-        """The whole protocol."""
-        count, workload = self.profile.trials, self.workload
-        settings = {
-            entry: self._method(entry).trials(count, workload.rewards, workload.lr_factor) for entry in self.entries
-        }
-        runs = dict((yield Need(self._tuning_jobs(settings), [])))
-        tried = {entry: self._trials(entry, settings[entry], runs) for entry in self.entries}
-        widened = self.profile.widen and any(on_edge(self._ranked(trials)) for trials in tried.values())
-        if widened:
-            more = {entry: [one_more(self._ranked(trials))] for entry, trials in tried.items()}
-            runs.update((yield Need(self._tuning_jobs(more), [])))
-            tried = {entry: [*trials, *self._trials(entry, more[entry], runs)] for entry, trials in tried.items()}
-        selections = [self._select(entry, trials, widened) for entry, trials in tried.items()]
-        yield Need(self._final_jobs(selections), selections)
+        """Runs the whole protocol."""
+        profile = self.profile
+        settings = {entry: self.space(entry).points(profile.points) for entry in self.searched}
+        runs = dict((yield Need(self._tuning_jobs(settings, 1), [])))
+        tried = {entry: self._trials(entry, some, 1, runs) for entry, some in settings.items()}
+        wider = {entry: more for entry, trials in tried.items() if (more := self._beyond(entry, trials))}
+        if wider:
+            runs.update((yield Need(self._tuning_jobs(wider, 1), [])))
+            tried = {entry: [*t, *self._trials(entry, wider.get(entry, []), 1, runs)] for entry, t in tried.items()}
+        if profile.long_seeds:
+            best = {entry: [t.params for t in self._ranked(trials)[: profile.kept]] for entry, trials in tried.items()}
+            runs.update((yield Need(self._tuning_jobs(best, 2), [])))
+            tried = {entry: [*t, *self._trials(entry, best[entry], 2, runs)] for entry, t in tried.items()}
+        selections = {entry: self._select(entry, trials, entry in wider) for entry, trials in tried.items()}
+        for entry in self.entries:
+            method = self._method(entry)
+            if method.ablates and method.ablates in selections:
+                selections[entry] = self._ablation(entry, selections[method.ablates])
+        yield Need(self._final_jobs(list(selections.values())), list(selections.values()))
+
+    def space(self, entry: str) -> Space:
+        """Returns what is searched for an entry."""
+        return space_of(self._method(entry), self.workload.rewards, self.workload.lr_factor)
+
+    @property
+    def _shows_rates(self) -> bool:
+        return self.workload.robustness and self.family == "gradient" and bool(self.profile.rates)
 
     def _method(self, entry: str) -> Method:
         return METHODS[split_entry(entry)[0]]
 
-    def _tuning_jobs(self, settings: Mapping[str, list[Setting]]) -> list[Job]:
+    def _beyond(self, entry: str, trials: list[Trial]) -> list[Setting]:
+        """Returns more settings where the best lies in the outer tenth of its box."""
+        best, space = self._ranked(trials)[0].params, self.space(entry)
+        if not self.profile.widen or not space.is_outer(best):
+            return []
+        return space.beyond(best, self.profile.kept, len(trials))
+
+    def _stage(self, stage: int) -> tuple[Budget, tuple[int, ...]]:
+        if stage == 1:
+            return self.budget.short(SHORT), self.profile.short_seeds
+        return self.budget, self.profile.long_seeds
+
+    def _tuning_jobs(self, settings: Mapping[str, list[Setting]], stage: int) -> list[Job]:
         """Setting by setting, entry by entry: the first results of all entries come first."""
+        budget, seeds = self._stage(stage)
         longest = max(len(some) for some in settings.values())
         return [
-            self.job(entry, some[i], seed, "tune")
+            self.job(entry, some[i], seed, "tune", budget)
             for i in range(longest)
             for entry, some in settings.items()
             if i < len(some)
-            for seed in self.profile.tuning_seeds
+            for seed in seeds
         ]
 
-    def _trials(self, entry: str, settings: list[Setting], runs: Runs) -> list[Trial]:
-        seeds = self.profile.tuning_seeds
+    def _trials(self, entry: str, settings: list[Setting], stage: int, runs: Runs) -> list[Trial]:
+        budget, seeds = self._stage(stage)
         return [
             Trial(
-                params=setting, values=[runs[self.job(entry, setting, seed, "tune").config.key].value for seed in seeds]
+                params=setting,
+                values=[runs[self.job(entry, setting, seed, "tune", budget).config.key].value for seed in seeds],
+                stage=stage,
             )
             for setting in settings
         ]
@@ -112,78 +161,58 @@ class Study:
         return ranked(trials, self.workload.better)
 
     def _select(self, entry: str, trials: list[Trial], widened: bool) -> Selection:
-        best_first = self._ranked(trials)
-        profile, budget = self.profile, self.workload.budgets[self.profile.name][self.family]
+        profile, space, chosen = self.profile, self.space(entry), self._ranked(trials)[0].params
         return Selection(
             profile=profile.name,
             workload=self.workload.id,
             family=self.family,
             entry=entry,
-            budget=asdict(budget),
+            budget=asdict(self.budget),
             better=self.workload.better,
             metric=self.workload.metric,
             target=self.target,
             trials=trials,
             tuning_seeds=list(profile.tuning_seeds),
-            final_seeds=list(profile.final_seeds),
+            final_seeds=list(profile.seeds(self.family)),
             untuned_seeds=list(profile.untuned_seeds),
-            chosen=best_first[0].params,
-            untuned=self._method(entry).untuned_setting(self.workload.rewards),
+            chosen=chosen,
+            untuned=space.recommended(),
             widened=widened,
-            edge=on_edge(best_first),
+            edge=profile.points > 1 and space.is_edge(chosen, widened),
+            protocol=PROTOCOL,
+            short_budget=asdict(self.budget.short(SHORT)),
+            rates=list(profile.rates) if self._shows_rates else None,
+            rate_seeds=list(profile.rate_seeds) if self._shows_rates else None,
+            margin=self.workload.margin,
         )
 
+    def _ablation(self, entry: str, of: Selection) -> Selection:
+        """Returns the choice of an ablation: that of the whole method, one thing changed."""
+        chosen = {**of.chosen, **self._method(entry).instead}
+        nothing: dict[str, object] = {"untuned_seeds": [], "trials": [], "rates": None, "rate_seeds": None}
+        more = {**nothing, "follows": of.entry}
+        return of.model_copy(update={"entry": entry, "chosen": chosen, "untuned": chosen, "digest": "", **more})
+
     def _final_jobs(self, selections: list[Selection]) -> list[Job]:
-        """Seed by seed, so that a run cut short still has pairs."""
-        jobs = {
-            job.config.key: job
-            for seed in self.profile.final_seeds
-            for selection in selections
-            for job in [self.job(selection.entry, selection.chosen, seed, "final")]
-        }
-        for seed in self.profile.untuned_seeds:
+        """Seed by seed, so that a run cut short still has pairs; the final runs before the others."""
+        jobs: dict[str, Job] = {}
+
+        def ask(selection: Selection, params: Setting, seed: int, role: Role) -> None:
+            job = self.job(selection.entry, params, seed, role)
+            jobs.setdefault(job.config.key, job)
+
+        for seed in self.profile.seeds(self.family):
             for selection in selections:
-                job = self.job(selection.entry, selection.untuned, seed, "untuned")
-                jobs.setdefault(job.config.key, job)
+                ask(selection, selection.chosen, seed, "final")
+        for selection in selections:
+            for seed in selection.untuned_seeds:
+                ask(selection, selection.untuned, seed, "untuned")
+            for factor in selection.rates or []:
+                for seed in selection.rate_seeds or []:
+                    ask(selection, at_rate(selection.chosen, factor), seed, "rate")
         return list(jobs.values())
 
 
-def score(trial: Trial, better: str) -> float:
-    """Mean validation over the tuning seeds, higher is better; a divergence on any seed is the worst."""
-    if any(value is None for value in trial.values):
-        return -math.inf
-    mean = sum(value for value in trial.values if value is not None) / len(trial.values)
-    return mean if better == "higher" else -mean
-
-
-def ranked(trials: list[Trial], better: str) -> list[Trial]:
-    """Best first; of equals, the one tried first."""
-    return sorted(trials, key=lambda trial: -score(trial, better))
-
-
-def rates(trials: list[Trial]) -> list[float]:
-    """The learning rates tried, ascending."""
-    return sorted({float(trial.params["lr"]) for trial in trials})
-
-
-def on_edge(best_first: list[Trial]) -> bool:
-    """Whether the best learning rate is the lowest or the highest tried, of at least two."""
-    tried = rates(best_first)
-    return len(tried) > 1 and float(best_first[0].params["lr"]) in (tried[0], tried[-1])
-
-
-def one_more(best_first: list[Trial]) -> Setting:
-    """The additional trial: beyond the edge for a best on it, else between the best and its better neighbour."""
-    tried, best = rates(best_first), dict(best_first[0].params)
-    lr = float(best["lr"])
-    index = tried.index(lr)
-    if index == 0:
-        lr = tried[0] ** 2 / tried[1] if len(tried) > 1 else lr / 3
-    elif index == len(tried) - 1:
-        lr = tried[-1] ** 2 / tried[-2]
-    else:
-        beside = [
-            trial for trial in best_first[1:] if float(trial.params["lr"]) in (tried[index - 1], tried[index + 1])
-        ]
-        lr = math.sqrt(lr * float(beside[0].params["lr"]))
-    return {**best, "lr": float(f"{lr:.3g}")}
+def at_rate(chosen: Setting, factor: float) -> Setting:
+    """Returns a setting at a multiple of its rate."""
+    return {**chosen, "lr": float(f"{float(chosen['lr']) * factor:.3g}")}

@@ -6,13 +6,22 @@ be joined. Every record carries a digest of its own content: a number edited by 
 
 import hashlib
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    model_serializer,
+    model_validator,
+)
 
-PROTOCOL = 1  # raise it when a run of equal config would no longer give equal numbers
+PROTOCOL = 2  # 1: a grid of rates; 2: a box searched in two stages, the schedule a knob
 Value = float | int | str | bool
-Role = Literal["tune", "final", "untuned", "compare"]
+Role = Literal["tune", "final", "untuned", "rate", "compare"]
 Family = Literal["gradient", "es"]
 Entry = Annotated[str, Field(validation_alias=AliasChoices("entry", "arm"), serialization_alias="arm")]
 
@@ -31,11 +40,18 @@ class Frozen(BaseModel):
     """A record part: no unknown keys, no later changes; NaN and infinity survive as strings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", serialize_by_alias=True)
+    LATER: ClassVar[frozenset[str]] = frozenset()  # fields that records of protocol 1 lack: left out where None
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        return {name: value for name, value in content.items() if value is not None or name not in self.LATER}
 
 
 class Config(Frozen):
     """Everything a run's numbers depend on, apart from the code and the machine."""
 
+    LATER = frozenset({"version"})
     workload: str
     family: Family
     budget: dict[str, int]  # steps, batch, evals
@@ -48,6 +64,7 @@ class Config(Frozen):
     data: dict[str, str] = {}  # source to the start of its checksum
     task: str = ""  # checksum of the user's file, for `bench compare`
     protocol: int = PROTOCOL
+    version: int | None = None  # of the workload; raised when the same budget would no longer mean the same task
 
     @property
     def key(self) -> str:
@@ -139,13 +156,16 @@ class Run(Sealed):
 class Trial(Frozen):
     """One setting tried in tuning, and what it gave on each tuning seed (validation; None is a divergence)."""
 
+    LATER = frozenset({"stage"})
     params: dict[str, Value]
     values: list[float | None]
+    stage: int | None = None  # 1: a quarter of the length, two seeds; 2: full length, all tuning seeds
 
 
 class Selection(Sealed):
     """What tuning chose for one entry on one workload, and everything the choice rests on."""
 
+    LATER = frozenset({"protocol", "short_budget", "rates", "rate_seeds", "margin", "follows"})
     kind: Literal["selection"] = "selection"
     profile: str
     workload: str
@@ -161,8 +181,14 @@ class Selection(Sealed):
     untuned_seeds: list[int]
     chosen: dict[str, Value]
     untuned: dict[str, Value]
-    widened: bool  # everyone got one more trial, because somebody's best lay on the edge
+    widened: bool  # protocol 1: everyone got one more trial; since 2: this entry's box was widened
     edge: bool  # the best still lies on the edge
+    protocol: int | None = None
+    short_budget: dict[str, int] | None = None  # of stage 1
+    rates: list[float] | None = None  # factors on the chosen rate at which it was run as well
+    rate_seeds: list[int] | None = None
+    margin: float | None = None  # the smallest difference that matters, in the metric's unit
+    follows: str | None = None  # an ablation: whose chosen setting it runs with
 
     @property
     def name(self) -> str:

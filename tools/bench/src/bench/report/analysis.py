@@ -1,101 +1,113 @@
-"""From records to results: who ran, how they compare with the reference on equal seeds, what is wrong with it."""
+"""From records to results: who ran, how they compare with the reference on equal seeds, what is wrong with it.
 
+The reference of a workload is the method's best form by validation: AdamW under the best of its schedules.
+"""
+
+import math
 from collections.abc import Iterable
 
+import numpy as np
+
 from bench.methods.method import split_entry
-from bench.methods.table import METHODS, REFERENCE, reference_of, title
+from bench.methods.table import METHODS, REFERENCE, SECOND_REFERENCE, title
 from bench.records.models import Family, Record, Run, Selection, Session, digest_of
 from bench.report.flags import flags_of_entry
-from bench.report.results import EntryResult, WorkloadResult
-from bench.report.statistics import Paired, Verdict, holm, paired, verdict
+from bench.report.results import EntryResult, WorkloadResult, differences
+from bench.report.statistics import Paired, Rank, Verdict, average_ranks, holm, paired, verdict
 from bench.workloads.table import WORKLOADS
 
 
 def analyse(records: Iterable[Record]) -> list[WorkloadResult]:
-    """Results in the order in which tuning ended."""
+    """Returns results in the order in which tuning ended.
+
+    Raises:
+        ValueError: the records are of several protocols, which are never mixed.
+    """
     records = list(records)
     runs = [record for record in records if isinstance(record, Run)]
     groups: dict[tuple[str, str, Family], list[Selection]] = {}
     for record in records:
         if isinstance(record, Selection):
             groups.setdefault((record.profile, record.workload, record.family), []).append(record)
-    return [_workload(selections, runs) for selections in groups.values()]
+    protocols = {protocol_of(one) for some in groups.values() for one in some} | {run.config.protocol for run in runs}
+    if len(protocols) > 1:
+        raise ValueError(f"records of several protocols ({sorted(protocols)}) are never mixed: report them one by one")
+    results = [_workload(selections, runs) for selections in groups.values()]
+    _correct(results)
+    return results
+
+
+def protocol_of(selection: Selection) -> int:
+    """Returns the protocol under which a choice was made."""
+    return selection.protocol or 1
 
 
 def _workload(selections: list[Selection], runs: list[Run]) -> WorkloadResult:
     first = selections[0]
-    here = [
-        run
-        for run in runs
-        if run.config.workload == first.workload
-        and run.config.family == first.family
-        and run.config.budget == first.budget
-    ]
+    here = [run for run in runs if run.config.workload == first.workload and run.config.family == first.family]
     entries = [
         _entry(selection, [run for run in here if run.config.entry == selection.entry]) for selection in selections
     ]
     entries = sorted((entry for entry in entries if entry.finals), key=lambda entry: table_order(entry.entry))
     known = WORKLOADS.get(first.workload)
     targets = {selection.target for selection in selections}
+    margin = first.margin if first.margin is not None else known.margin if known else 0.0
     result = WorkloadResult(
-        first.profile,
-        first.workload,
-        first.family,
-        (known.title if known else first.workload) + (" (evolution)" if first.family == "es" else ""),
-        known.question if known else "",
-        first.metric,
-        first.better,
-        next(iter(targets)) if len(targets) == 1 else None,
-        REFERENCE[first.family],
-        entries,
+        profile=first.profile,
+        workload=first.workload,
+        family=first.family,
+        title=(known.title if known else first.workload) + (" (evolution)" if first.family == "es" else ""),
+        question=known.question if known else "",
+        metric=first.metric,
+        better=first.better,
+        target=next(iter(targets)) if len(targets) == 1 else None,
+        margin=margin,
+        protocol=protocol_of(first),
+        reference=REFERENCE[first.family],
+        entries=entries,
     )
-    _compare(result)
-    for entry in result.entries:
+    best = result.best_form(result.reference)
+    result.reference = best.entry if best else result.reference
+    for entry in entries:
+        entry.against = against_of(entry, result)
+        reference = result.entry(entry.against)
+        if reference is not None and reference is not entry:
+            entry.comparison = paired(differences(entry.finals, reference.finals, result.sign))
         entry.flags = flags_of_entry(entry, result)
     return result
 
 
-def is_reference(entry: str) -> bool:
-    """Whether an entry is a reference, with or without the common schedule."""
-    return split_entry(entry)[0] in REFERENCE.values()
+def against_of(entry: EntryResult, result: WorkloadResult) -> str:
+    """Returns what an entry is compared with: an ablation with the whole method, everyone else with the reference."""
+    follows = entry.selection.follows
+    return follows if follows is not None and result.entry(follows) is not None else result.reference
 
 
-def is_ours(entry: str) -> bool:
-    """Whether an entry is a method of ours."""
-    return METHODS[split_entry(entry)[0]].ours
+def _correct(results: list[WorkloadResult]) -> None:
+    """Holm's correction over every comparison of the report, workloads together; then the verdicts."""
+    compared = [(result, entry) for result in results for entry in result.entries if entry.comparison is not None]
+    adjusted = holm([entry.comparison.p for _, entry in compared if entry.comparison is not None])
+    for (_, entry), p in zip(compared, adjusted, strict=True):
+        entry.adjusted_p = p
+    for result in results:
+        for entry in result.entries:
+            reference = result.entry(entry.against) or entry
+            entry.verdict = verdict_of(entry, reference, entry.comparison, entry.adjusted_p, result.margin)
 
 
-def table_order(entry: str) -> tuple[bool, bool]:
-    """Sorts the entries of a table: the references first, then ours, then the others."""
-    return not is_reference(entry), not is_ours(entry)
-
-
-def families(results: list[WorkloadResult]) -> list[tuple[Family, list[WorkloadResult], list[str]]]:
-    """Each family that was run, its results, and its entries in the order of a table."""
-    found: dict[Family, list[WorkloadResult]] = {
-        family: [result for result in results if result.family == family] for family in REFERENCE
-    }
-    return [
-        (
-            family,
-            some,
-            sorted(dict.fromkeys(entry.entry for result in some for entry in result.entries), key=table_order),
-        )
-        for family, some in found.items()
-        if some
-    ]
-
-
-def shared_flags(result: WorkloadResult) -> list[str]:
-    """Flags that every entry of a result carries, to be said once."""
-    return [flag for flag in result.entries[0].flags if all(flag in entry.flags for entry in result.entries)]
+def verdict_of(
+    entry: EntryResult, reference: EntryResult, comparison: Paired | None, adjusted_p: float, margin: float
+) -> Verdict:
+    """Returns what the intervals say, unless more final seeds diverged than the reference's: that is worse."""
+    return "worse" if entry.diverged() > reference.diverged() else verdict(comparison, adjusted_p, margin)
 
 
 def _entry(selection: Selection, runs: list[Run]) -> EntryResult:
     chosen, untuned = digest_of(selection.chosen), digest_of(selection.untuned)
+    long = [run for run in runs if run.config.budget == selection.budget]
 
     def of(setting: str, seeds: list[int]) -> dict[int, Run]:
-        found = {run.config.seed: run for run in runs if digest_of(run.config.params) == setting}
+        found = {run.config.seed: run for run in long if digest_of(run.config.params) == setting}
         return {seed: found[seed] for seed in seeds if seed in found and _judged(found[seed])}
 
     return EntryResult(
@@ -106,46 +118,100 @@ def _entry(selection: Selection, runs: list[Run]) -> EntryResult:
         finals=of(chosen, selection.final_seeds),
         untuned=of(untuned, selection.untuned_seeds),
         tuning=[run for run in runs if run.config.seed in selection.tuning_seeds],
+        rates=_rates(selection, long),
     )
+
+
+def _rates(selection: Selection, runs: list[Run]) -> dict[float, list[Run]]:
+    """Returns the runs at multiples of the chosen rate, by rate."""
+    rest = {name: value for name, value in selection.chosen.items() if name != "lr"}
+    found: dict[float, list[Run]] = {}
+    for factor in selection.rates or []:
+        lr = float(f"{float(selection.chosen['lr']) * factor:.3g}")
+        setting = digest_of({**rest, "lr": lr})
+        seeds = set(selection.rate_seeds or [])
+        some = [run for run in runs if run.config.seed in seeds and digest_of(run.config.params) == setting]
+        if some:
+            found[lr] = some
+    return found
 
 
 def _judged(run: Run) -> bool:
     return run.test is not None or run.status == "diverged"
 
 
-def differences(entry: EntryResult, other: EntryResult, better: str) -> list[float]:
-    """Test metric minus the reference's on equal seeds, positive where the entry is better."""
-    sign = 1 if better == "higher" else -1
-    found: list[float] = []
-    for seed, run in entry.finals.items():
-        mine, theirs = run.test, other.finals[seed].test if seed in other.finals else None
-        if mine is not None and theirs is not None:
-            found.append(sign * (mine - theirs))
-    return found
+def is_reference(entry: str) -> bool:
+    """Whether an entry is a reference, the second one included."""
+    return split_entry(entry)[0] in (*REFERENCE.values(), SECOND_REFERENCE)
 
 
-def _compare(result: WorkloadResult) -> None:
-    """Pair every entry with its reference and correct for the number of entries on this workload."""
-    present = {entry.entry for entry in result.entries}
-    compared: list[EntryResult] = []
-    for entry in result.entries:
-        entry.against = reference_of(entry.entry, result.family, present)
-        reference = result.entry(entry.against)
-        if reference is None or reference is entry:
-            continue
-        entry.comparison = paired(differences(entry, reference, result.better))
-        compared.append(entry)
-    adjusted = holm([1.0 if entry.comparison is None else entry.comparison.p for entry in compared])
-    for entry, p in zip(compared, adjusted, strict=True):
-        entry.adjusted_p = p
-        entry.verdict = verdict_of(entry, result.entry(entry.against) or entry, entry.comparison, p)
+def is_ours(entry: str) -> bool:
+    """Whether an entry is a method of ours."""
+    return METHODS[split_entry(entry)[0]].ours
 
 
-def verdict_of(entry: EntryResult, reference: EntryResult, comparison: Paired | None, adjusted_p: float) -> Verdict:
-    """What the intervals say, unless more final seeds diverged than the reference's: that is worse."""
-    return "worse" if entry.diverged() > reference.diverged() else verdict(comparison, adjusted_p)
+def is_ablation(entry: str) -> bool:
+    """Whether an entry is a method without a part of its own."""
+    return bool(METHODS[split_entry(entry)[0]].ablates)
+
+
+def table_order(entry: str) -> tuple[bool, bool, bool]:
+    """Sorts the entries of a table: the references first, then ours, the others, the ablations."""
+    return is_ablation(entry), not is_reference(entry), not is_ours(entry)
+
+
+def families(results: list[WorkloadResult]) -> list[tuple[Family, list[WorkloadResult], list[str]]]:
+    """Returns each family that was run, its results, and its entries in the order of a table."""
+    found: dict[Family, list[WorkloadResult]] = {
+        family: [result for result in results if result.family == family] for family in REFERENCE
+    }
+    return [(family, some, entries_in(some)) for family, some in found.items() if some]
+
+
+def entries_in(results: list[WorkloadResult]) -> list[str]:
+    """Returns all entries of some results in the order of a table."""
+    return sorted(dict.fromkeys(entry.entry for result in results for entry in result.entries), key=table_order)
+
+
+def ranks(results: list[WorkloadResult]) -> dict[str, Rank]:
+    """Returns the average rank of the entries that ran on every one of these workloads with all seeds."""
+    common = [name for name in entries_in(results) if not is_ablation(name) and all(_whole(r, name) for r in results)]
+    if len(common) < 2 or not results:
+        return {}
+    scores = [
+        np.array([[result.sign * value for value in _tests(result, name)] for name in common]) for result in results
+    ]
+    return dict(zip(common, average_ranks(scores), strict=True))
+
+
+def _tests(result: WorkloadResult, name: str) -> list[float]:
+    """Returns one value a seed; a divergence is minus infinity's stand-in, the worst of the workload."""
+    worst = min(result.sign * value for entry in result.entries for value in entry.tests())
+    entry = result.entry(name)
+    runs: list[Run] = [*entry.finals.values()] if entry else []
+    return [result.sign * worst if run.test is None else run.test for run in runs]
+
+
+def _whole(result: WorkloadResult, name: str) -> bool:
+    entry, reference = result.entry(name), result.entry(result.reference)
+    return entry is not None and reference is not None and [*entry.finals] == [*reference.finals] and bool(entry.finals)
+
+
+def shared_flags(result: WorkloadResult) -> list[str]:
+    """Returns the flags that every entry of a result carries, to be said once."""
+    return [flag for flag in result.entries[0].flags if all(flag in entry.flags for entry in result.entries)]
 
 
 def sessions(records: Iterable[Record]) -> list[Session]:
-    """The sessions that made the records."""
+    """Returns the sessions that made the records."""
     return [record for record in records if isinstance(record, Session)]
+
+
+def cpu_ratio(one: EntryResult, other: EntryResult) -> float:
+    """Returns the median over seeds of one's CPU seconds of training over the other's."""
+    ratios = [
+        run.cost.train_cpu / other.finals[seed].cost.train_cpu
+        for seed, run in one.finals.items()
+        if seed in other.finals
+    ]
+    return float(np.median(ratios)) if ratios else math.nan

@@ -35,11 +35,27 @@ COLOURS = {
     "aees-adamw": "#047857",
     "adaptive-adamw": "#7e22ce",
     "torcheggroll": "#be123c",
+    "torcheggroll-r4": "#be123c",
+    "torcheggroll-r1": "#fb7185",
+    "torcheggroll-r16": "#881337",
+    "adamw": "#0f172a",
+    "openai-es": "#0f172a",
+    "schedulefree": "#64748b",
+    "lion": "#ca8a04",
+    "sgd": "#a3a3a3",
+    "radam": "#38bdf8",
+    "lookahead-radam": "#0e7490",
+    "prodigy": "#84cc16",
+    "muon": "#d946ef",
+    "soap": "#f97316",
+    "ademamix": "#a16207",
+    "pgpe": "#0e7490",
+    "sep-cma": "#84cc16",
 }
 
 
 def colour(entry: str) -> str:
-    """Ours have colours, everything else is grey."""
+    """Every method has a colour of its own; ablations and earlier releases are dark grey."""
     return COLOURS.get(entry.split("+")[0], DARK)
 
 

@@ -1,52 +1,20 @@
-"""What each of our methods promises, the workload on which the promise can fail, and whether it did."""
+"""Whether the claims of `bench.protocol.claims` held."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.methods.table import title
-from bench.report.analysis import differences, verdict_of
-from bench.report.results import EntryResult, WorkloadResult
-from bench.report.statistics import Paired, Verdict, holm, paired
+from bench.methods.method import split_entry
+from bench.methods.table import REFERENCE, title
+from bench.protocol.claims import CLAIMS, Claim, Kind
+from bench.records.models import PROTOCOL, Run
+from bench.report.analysis import cpu_ratio
+from bench.report.results import EntryResult, WorkloadResult, differences
+from bench.report.statistics import ENOUGH_PAIRS, LEVEL, Paired, holm, paired
 from bench.report.tables import interval
 from bench.workloads.table import WORKLOADS
 
-
-@dataclass(frozen=True)
-class Claim:
-    """An entry against another one on one workload."""
-
-    entry: str
-    against: str
-    workload: str
-    text: str
-
-
-CLAIMS = (
-    Claim(
-        "thermolion",
-        "adamw",
-        "mnist5k-noise",
-        "its signal-to-noise gate resists wrong labels better than AdamW",
-    ),
-    Claim("rangerlite", "radam", "shakespeare", "looking ahead takes RAdam further in the same steps"),
-    Claim(
-        "aees-adamw",
-        "adamw",
-        "mnist5k-noise",
-        "choosing learning-rate factors and gradient noise by bandit improves AdamW under noise",
-    ),
-    Claim("adaptive-adamw", "adamw", "diamonds", "a rate driven by the loss beats the best constant one of AdamW"),
-    Claim(
-        "torcheggroll",
-        "openai-es",
-        "int4-mnist",
-        "noise of rank 4 gets further than dense noise with equal evaluations",
-    ),
-)
-
-
 Judgement = Literal["shown", "not shown", "refuted", "not measured"]
-OUTCOMES: dict[Verdict, Judgement] = {"better": "shown", "tie": "not shown", "worse": "refuted"}
 
 
 @dataclass(frozen=True)
@@ -64,66 +32,130 @@ class Outcome:
         return title(self.claim.entry)
 
     @property
-    def place(self) -> str:
+    def where(self) -> str:
         """The workload's title."""
         return WORKLOADS[self.claim.workload].title
 
 
 @dataclass(frozen=True)
 class Match:
-    """The two entries of a claim where both were run."""
+    """The two entries of a claim where both were run, and the seeds on which it is judged."""
 
     claim: Claim
     result: WorkloadResult
     one: EntryResult
     other: EntryResult
     comparison: Paired | None
+    diverged: tuple[int, int]
 
     @property
     def p(self) -> float:
-        """Before correction."""
+        """Before correction; a claim of being no worse is judged by its interval alone."""
         return 1.0 if self.comparison is None else self.comparison.p
+
+    @property
+    def needs_p(self) -> bool:
+        """Whether it is a claim of a difference."""
+        return self.claim.kind.startswith("better")
 
 
 def match_of(claim: Claim, results: list[WorkloadResult]) -> Match | None:
-    """The first result that can tell: both entries, and pairs of seeds or a divergence."""
+    """Returns the first result that can tell: both entries, and pairs of seeds or a divergence."""
     for result in results:
-        one, other = result.entry(claim.entry), result.entry(claim.against)
-        if result.workload != claim.workload or one is None or other is None:
+        if result.protocol != PROTOCOL:
             continue
-        comparison = paired(differences(one, other, result.better))
-        if comparison is not None or one.diverged() > other.diverged():
-            return Match(claim, result, one, other, comparison)
+        one, other = result.entry(claim.entry), _rival(claim, result)
+        if (result.workload, result.family) != (claim.workload, claim.family) or one is None or other is None:
+            continue
+        mine, theirs = _judged(claim.kind, one), _judged(claim.kind, other)
+        comparison = paired(differences(mine, theirs, result.sign))
+        diverged = (_diverged(mine), _diverged(theirs))
+        if comparison is not None or diverged[0] > diverged[1]:
+            return Match(claim, result, one, other, comparison, diverged)
     return None
 
 
-def judge_all(results: list[WorkloadResult]) -> list[Outcome]:
-    """Every claim: shown when better, refuted when worse or diverging more, not shown in a tie.
+def _rival(claim: Claim, result: WorkloadResult) -> EntryResult | None:
+    """Returns the claim's rival; for the reference method, its best form."""
+    plain = claim.against == REFERENCE[result.family] and split_entry(result.reference)[0] == claim.against
+    return result.entry(result.reference if plain else claim.against)
 
-    The claims that were measured are one family of tests, corrected by Holm's method.
-    """
+
+def _judged(kind: Kind, entry: EntryResult) -> dict[int, Run]:
+    if kind != "better at a tenth of the rate":
+        return entry.finals
+    tenth = float(f"{float(entry.selection.chosen['lr']) * 0.1:.3g}")
+    return {run.config.seed: run for run in entry.rates.get(tenth, [])}
+
+
+def _diverged(runs: dict[int, Run]) -> int:
+    return sum(run.status == "diverged" for run in runs.values())
+
+
+def judge_all(results: list[WorkloadResult]) -> list[Outcome]:
+    """Judges every claim; those of a difference are one family of tests, corrected by Holm's method."""
     matches = {claim: match_of(claim, results) for claim in CLAIMS}
-    measured = [match for match in matches.values() if match is not None]
-    adjusted = dict(zip((match.claim for match in measured), holm([match.p for match in measured]), strict=True))
+    tested = [match for match in matches.values() if match is not None and match.needs_p]
+    adjusted = dict(zip((match.claim for match in tested), holm([match.p for match in tested]), strict=True))
     return [
         Outcome(claim, "", "not measured", "both methods on this workload are needed")
         if match is None
-        else _judge(match, adjusted[claim])
+        else Outcome(claim, match.result.profile, _outcome(match, adjusted.get(claim, 1.0)), _detail(match, adjusted))
         for claim, match in matches.items()
     ]
 
 
-def _judge(match: Match, adjusted_p: float) -> Outcome:
-    found = verdict_of(match.one, match.other, match.comparison, adjusted_p)
+def _outcome(match: Match, adjusted_p: float) -> Judgement:
+    """Shown and refuted need five pairs; more divergences than the rival's refute."""
+    if match.diverged[0] > match.diverged[1]:
+        return "refuted"
+    if match.comparison is None or match.comparison.n < ENOUGH_PAIRS:
+        return "not shown"
+    return RULES[match.claim.kind](match, match.comparison, adjusted_p)
+
+
+def _better(match: Match, found: Paired, adjusted_p: float) -> Judgement:
+    """Shown: Holm's p below 5 % and both intervals above 0."""
+    if adjusted_p >= 1 - LEVEL or found.t_low <= 0 <= found.t_high or found.boot_low <= 0 <= found.boot_high:
+        return "not shown"
+    return "shown" if found.mean > 0 else "refuted"
+
+
+def _not_worse(match: Match, found: Paired, adjusted_p: float) -> Judgement:
+    """Shown: the t interval lies above minus the margin; refuted: it lies below."""
+    if found.t_low > -match.result.margin:
+        return "shown"
+    return "refuted" if found.t_high < -match.result.margin else "not shown"
+
+
+def _not_worse_and_faster(match: Match, found: Paired, adjusted_p: float) -> Judgement:
+    """As `_not_worse`, and the median CPU time is less than the rival's."""
+    if cpu_ratio(match.one, match.other) >= 1:
+        return "refuted"
+    return _not_worse(match, found, adjusted_p)
+
+
+RULES: dict[Kind, Callable[[Match, Paired, float], Judgement]] = {
+    "better": _better,
+    "better at a tenth of the rate": _better,
+    "not worse": _not_worse,
+    "not worse and faster": _not_worse_and_faster,
+}
+
+
+def _detail(match: Match, adjusted: dict[Claim, float]) -> str:
     parts: list[str] = []
     if match.comparison is not None:
+        end = f"p = {adjusted[match.claim]:.2g} (Holm)" if match.needs_p else f"margin {match.result.margin:g}"
         parts.append(
             f"{match.result.metric} {interval(match.comparison)} against {match.other.title}, "
-            f"n = {match.comparison.n}, p = {adjusted_p:.2g} (Holm)"
+            f"n = {match.comparison.n}, {end}"
         )
-    if match.one.diverged():
+    if match.claim.kind == "not worse and faster":
+        parts.append(f"{cpu_ratio(match.one, match.other):.2f} of its CPU seconds")
+    if match.diverged[0]:
         parts.append(
-            f"{match.one.diverged()} of {len(match.one.finals)} runs diverged, "
-            f"{match.other.diverged()} of {match.other.title}"
+            f"{match.diverged[0]} of {len(_judged(match.claim.kind, match.one))} runs diverged, "
+            f"{match.diverged[1]} of {match.other.title}"
         )
-    return Outcome(match.claim, match.result.profile, OUTCOMES[found], "; ".join(parts))
+    return "; ".join(parts)

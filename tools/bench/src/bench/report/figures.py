@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from bench.report.analysis import differences
-from bench.report.canvas import GREY, STYLE, as_svg, colour, dash, plt
-from bench.report.results import EntryResult, WorkloadResult
+from bench.methods.table import title
+from bench.report.analysis import ranks
+from bench.report.canvas import GREY, STYLE, as_svg, colour, plt
+from bench.report.results import EntryResult, WorkloadResult, differences
 
 
 def learning_curves(result: WorkloadResult) -> str:
@@ -65,7 +66,7 @@ def _limits(entries: Sequence[EntryResult]) -> tuple[float, float]:
 
 def forest(result: WorkloadResult) -> str:
     """Paired differences to the reference: every seed a dot, bootstrap interval thick, t interval thin."""
-    entries = [entry for entry in result.entries if entry.comparison is not None]
+    entries = [e for e in result.entries if e.comparison is not None and e.against == result.reference]
     if not entries:
         return ""
     entries = sorted(entries, key=lambda entry: entry.comparison.mean if entry.comparison else 0.0)
@@ -79,17 +80,18 @@ def forest(result: WorkloadResult) -> str:
             paint = colour(entry.entry)
             axes.plot([found.t_low, found.t_high], [row, row], color=paint, linewidth=1)
             axes.plot([found.boot_low, found.boot_high], [row, row], color=paint, linewidth=3.4, solid_capstyle="butt")
-            dots = differences(entry, reference, result.better)
+            dots = differences(entry.finals, reference.finals, result.sign)
             axes.plot(dots, [row + 0.24] * len(dots), ".", color=paint, markersize=3.5, alpha=0.7)
             axes.plot([found.mean], [row], "o", color="white", markeredgecolor=paint, markersize=4.5)
             reach = max(reach, *(abs(end) for end in (found.boot_low, found.boot_high)))
         axes.axvline(0, color="#0f172a", linewidth=0.8)
+        axes.axvspan(-result.margin, result.margin, color="#e2e8f0", zorder=0)
         axes.set_yticks(range(len(entries)), [entry.title for entry in entries])
         axes.set_ylim(-0.6, len(entries) - 0.3)
         widest = sorted(max(abs(a.comparison.t_low), abs(a.comparison.t_high)) for a in entries if a.comparison)
         edge = _around_zero(widest, reach)
         axes.set_xlim(-edge, edge)
-        axes.set_xlabel(f"difference in test {result.metric} to the reference on equal seeds   (better →)")
+        axes.set_xlabel(f"difference in test {result.metric} to {title(result.reference)} on equal seeds   (better →)")
         return as_svg(figure)
 
 
@@ -126,47 +128,68 @@ def steps_to_target(result: WorkloadResult) -> str:
         return as_svg(figure)
 
 
-def sensitivity(result: WorkloadResult) -> str:
-    """Mean tuning score against the learning rate, in multiples of the one chosen."""
+def rates(result: WorkloadResult) -> str:
+    """The test metric over the learning rate of every method; the ring is the chosen rate."""
+    entries = [entry for entry in result.entries if entry.rate_curve()]
+    if not entries:
+        return ""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(9.2, 3.0), layout="constrained")
+        figure, axes = plt.subplots(figsize=(9.2, 3.6), layout="constrained")
         seen: list[float] = []
-        for entry in sorted(result.entries, key=lambda entry: entry.ours):
-            points = sensitivity_points(entry)
-            if len(points) < 2:
-                continue
+        for entry in entries:
+            points = [(lr, value) for lr, value in entry.rate_curve() if value is not None]
             seen += [value for _, value in points]
-            label = entry.title if entry.ours else None
-            style = (
-                {"linewidth": 1.8, "marker": "o", "markersize": 3.5} if entry.ours else {"linewidth": 0.9, "alpha": 0.6}
-            )
-            paint = colour(entry.entry) if entry.ours else GREY
-            axes.plot(*zip(*points, strict=True), color=paint, linestyle=dash(entry.entry), label=label, **style)
-        if not seen:
-            plt.close(figure)
-            return ""
+            style = {"linewidth": 2.0, "zorder": 3} if entry.ours else {"linewidth": 1.1}
+            axes.plot(*zip(*points, strict=True), ".-", color=colour(entry.entry), label=entry.title, **style)
+            chosen = float(entry.selection.chosen["lr"])
+            axes.plot([lr for lr, _ in points if lr == chosen], [v for lr, v in points if lr == chosen], "o",
+                      color=colour(entry.entry), fillstyle="none")  # fmt: skip
         axes.set_xscale("log")
-        low, high = np.quantile(seen, [0.05, 0.95])
-        margin = 0.15 * (high - low) or 0.1
-        axes.set_ylim(low - margin, high + margin)
-        axes.set_xlabel("learning rate over the chosen one (grey: published methods)")
-        axes.set_ylabel(f"tuning {result.metric}")
-        if axes.get_legend_handles_labels()[1]:
-            axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        low, high = (0.15, 1.0) if result.better == "higher" else (0.0, 0.85)
+        bottom, top = np.quantile(seen, [low, high])
+        margin = 0.1 * (top - bottom) or 0.1
+        axes.set_ylim(bottom - margin, top + margin)
+        axes.set_xlabel("learning rate")
+        axes.set_ylabel(f"test {result.metric}")
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
         return as_svg(figure)
 
 
-def sensitivity_points(entry: EntryResult) -> list[tuple[float, float]]:
-    """(rate over the chosen rate, mean score) of the trials that share the chosen other settings."""
-    chosen = entry.selection.chosen
-    rest = {name: value for name, value in chosen.items() if name != "lr"}
-    points: list[tuple[float, float]] = []
-    for trial in entry.selection.trials:
-        same = all(trial.params.get(name) == value for name, value in rest.items())
-        values = [value for value in trial.values if value is not None]
-        if same and len(values) == len(trial.values):
-            points.append((float(trial.params["lr"]) / float(chosen["lr"]), math.fsum(values) / len(values)))
-    return sorted(points)
+def cost(result: WorkloadResult) -> str:
+    """Evolution: mean validation against fitness evaluations and against CPU seconds of training."""
+    if result.family != "es" or not result.entries:
+        return ""
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(1, 2, figsize=(9.2, 3.2), sharey=True, layout="constrained")
+        for entry in result.entries:
+            runs = [run for run in entry.finals.values() if run.status == "finished"]
+            if not runs:
+                continue
+            members = runs[0].cost.evaluations / max(1, runs[0].cost.steps)
+            value = np.mean([run.curve.value for run in runs], axis=0)
+            spent = (np.array(runs[0].curve.step) * members, np.mean([run.curve.cpu for run in runs], axis=0))
+            for panel, place in zip(panels, spent, strict=True):
+                panel.plot(place, value, color=colour(entry.entry), linewidth=1.6, label=entry.title)
+        panels[0].set_xlabel("fitness evaluations")
+        panels[1].set_xlabel("CPU seconds of training")
+        panels[0].set_ylabel(f"validation {result.metric}, mean over seeds")
+        panels[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return as_svg(figure)
+
+
+def rank_chart(results: list[WorkloadResult]) -> str:
+    """Average rank over workloads with its bootstrap interval, the best on top."""
+    found = sorted(ranks(results).items(), key=lambda item: -item[1].mean)
+    if not found:
+        return ""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.6, 0.28 * len(found) + 0.9), layout="constrained")
+        for row, (name, rank) in enumerate(found):
+            axes.plot([rank.low, rank.high], [row, row], color=colour(name), linewidth=3, solid_capstyle="butt")
+            axes.plot([rank.mean], [row], "o", color="white", markeredgecolor=colour(name), markersize=5)
+        axes.set_yticks(range(len(found)), [title(name) for name, _ in found])
+        axes.set_xlabel(f"average rank over {len(results)} workloads, 1 the best")
+        return as_svg(figure)
 
 
 def save(drawings: dict[str, Callable[[], str]]) -> dict[str, str]:

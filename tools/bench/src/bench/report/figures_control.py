@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 from bench.methods.table import title
-from bench.report.analysis import is_ours, is_reference, table_order
-from bench.report.canvas import GREY, STYLE, as_svg, colour, dash, plt
+from bench.report.analysis import is_ablation, is_ours, is_reference, table_order
+from bench.report.canvas import STYLE, as_svg, colour, dash, plt
 from bench.report.results import EntryResult, WorkloadResult
 
 
@@ -62,28 +62,28 @@ def performance_profile(results: list[WorkloadResult]) -> str:
         if math.isinf(best):
             continue
         for entry in result.entries:
+            if is_ablation(entry.entry):
+                continue
             ratios = [math.inf if step is None else step / best for step in entry.steps_to_target()]
             pairs.setdefault(entry.entry, []).extend(ratios)
     if not pairs:
         return ""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(9.2, 3.2), layout="constrained")
-        unnamed = "other published methods"
         for name, ratios in sorted(pairs.items(), key=lambda pair: table_order(pair[0])):
             taus = [0.5 + 0.05 * i for i in range(71)]
             shares = [sum(ratio <= tau for ratio in ratios) / len(ratios) for tau in taus]
-            named = is_reference(name) or is_ours(name)
+            strong = is_reference(name) or is_ours(name)
             axes.plot(
                 taus,
                 shares,
                 drawstyle="steps-post",
                 linestyle=dash(name),
-                color=colour(name) if is_ours(name) else "#0f172a" if named else GREY,
-                linewidth=1.8 if named else 0.8,
-                label=title(name) if named else unnamed,
-                zorder=3 if named else 2,
+                color=colour(name),
+                linewidth=1.8 if strong else 0.9,
+                label=title(name),
+                zorder=3 if strong else 2,
             )
-            unnamed = unnamed if named else "_"  # matplotlib leaves such a label out of the legend
         axes.set_xlabel("τ: steps to target over those of the fastest method")
         axes.set_ylabel("share of runs within τ")
         axes.set_ylim(0, 1.02)

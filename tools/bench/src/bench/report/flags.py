@@ -1,16 +1,15 @@
 """What is wrong with a result: each rule of the protocol that a result breaks shows as a flag beside it."""
 
-import math
-
-from bench.protocol.study import score
-from bench.records.models import digest_of
+from bench.protocol.search import score
+from bench.records.models import Run, Selection, Trial, digest_of
 from bench.report.results import EntryResult, WorkloadResult
 from bench.report.statistics import ENOUGH_PAIRS
 
 ENOUGH_DECISIONS = 20
 
 MEANING = {
-    "edge": "the best learning rate is the lowest or highest tried, even after everyone's grid was widened once",
+    "edge": "the best learning rate lies at an end of the range that was searched",
+    "widened": "its best rate lay in the outer tenth of its range, so that it was searched for another decade",
     "few seeds": f"fewer than {ENOUGH_PAIRS} final seeds: read nothing into it",
     "one-seed tuning": "settings were judged on fewer than two tuning seeds",
     "shared seeds": "a seed was used both to tune and to judge",
@@ -25,39 +24,59 @@ MEANING = {
 
 
 def flags_of_entry(entry: EntryResult, result: WorkloadResult) -> list[str]:
-    """The flags of one entry, in the order of their weight."""
+    """Returns the flags of one entry, in the order of their weight."""
     selection, finals = entry.selection, list(entry.finals.values())
-    others = [other.selection for other in result.entries]
-    typical = max(len(other.trials) for other in others)
+    searched = selection.follows is None
+    judged = {*selection.final_seeds, *selection.untuned_seeds, *(selection.rate_seeds or [])}
     found = {
-        "shared seeds": bool(set(selection.tuning_seeds) & {*selection.final_seeds, *selection.untuned_seeds}),
+        "shared seeds": bool(set(selection.tuning_seeds) & judged),
         "one-seed tuning": len(set(selection.tuning_seeds)) < 2,
         "tested in tuning": any(run.test is not None for run in entry.tuning),
-        "unproven choice": not choice_follows(entry, result.better),
-        "unequal tuning": len(selection.trials) != typical
-        or any(other.tuning_seeds != selection.tuning_seeds for other in others),
+        "unproven choice": searched and not choice_follows(entry),
+        "unequal tuning": searched and not _equal_tuning(selection, result),
         "unpaired": not _paired(entry, result),
         "few seeds": len(finals) < ENOUGH_PAIRS,
         "diverged": entry.diverged() > 0,
         "edge": selection.edge,
+        "widened": selection.widened and selection.protocol is not None,
         "few decisions": any(count < ENOUGH_DECISIONS for count in entry.decisions()),
         "busy host": any(run.machine.busy for run in finals),
     }
     return [name for name, here in found.items() if here]
 
 
-def choice_follows(entry: EntryResult, better: str) -> bool:
+def _equal_tuning(selection: Selection, result: WorkloadResult) -> bool:
+    """Whether it had as many trials as most, more only where its box was widened, on the same seeds."""
+    others = [other.selection for other in result.entries if other.selection.follows is None]
+    alone = [other for other in others if not (other.widened and other.protocol is not None)] or others
+    typical = max(len(other.trials) for other in alone)
+    more = selection.widened and selection.protocol is not None
+    enough = len(selection.trials) > typical if more else len(selection.trials) == typical
+    return enough and all(other.tuning_seeds == selection.tuning_seeds for other in others)
+
+
+def choice_follows(entry: EntryResult) -> bool:
     """Whether the recorded tuning runs give the recorded trials, and those the recorded choice."""
     selection = entry.selection
-    values = {(digest_of(run.config.params), run.config.seed): run for run in entry.tuning}
+    values = {_key(run): run for run in entry.tuning}
     for trial in selection.trials:
         for seed, value in zip(selection.tuning_seeds, trial.values, strict=False):
-            run = values.get((digest_of(trial.params), seed))
+            run = values.get((digest_of(trial.params), seed, digest_of(_budget(trial, selection))))
             if run is None or run.value != value:
                 return False
-    best = max((score(trial, better) for trial in selection.trials), default=-math.inf)
-    chosen = [score(trial, better) for trial in selection.trials if trial.params == selection.chosen]
+    decisive = entry.decisive()
+    best = score(decisive[0], selection.better) if decisive else None
+    chosen = [score(trial, selection.better) for trial in decisive if trial.params == selection.chosen]
     return bool(chosen) and chosen[0] == best
+
+
+def _key(run: Run) -> tuple[str, int, str]:
+    return digest_of(run.config.params), run.config.seed, digest_of(run.config.budget)
+
+
+def _budget(trial: Trial, selection: Selection) -> dict[str, int]:
+    short = selection.short_budget
+    return short if trial.stage == 1 and short is not None else selection.budget
 
 
 def _paired(entry: EntryResult, result: WorkloadResult) -> bool:

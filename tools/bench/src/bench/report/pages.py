@@ -1,25 +1,34 @@
 """The evidence as Markdown: a page of the docs, a table in the README of each package, one in the workspace's."""
 
-from bench.methods.table import title
-from bench.report.analysis import families, shared_flags
+from bench.methods.method import split_entry
+from bench.methods.table import METHODS, title
+from bench.records.models import PROTOCOL
+from bench.report.analysis import entries_in, families, is_ablation, is_ours, ranks, shared_flags
 from bench.report.claims import judge_all
 from bench.report.flags import MEANING
 from bench.report.results import EntryResult, WorkloadResult
 from bench.report.sentences import sentences
-from bench.report.tables import average, effort, interval, number, reached, spread
+from bench.report.tables import average, effort, interval, number, reached, setting, spread, validation
 
 PACKAGES = {
     "thermolion": "thermolion",
     "pulseopt": "aees-adamw",
     "adaptive-optimizer": "adaptive-adamw",
     "ranger-lite": "rangerlite",
-    "torcheggroll": "torcheggroll",
+    "torcheggroll": "torcheggroll-r4",
 }
 HEAD = """# Evidence
 
 This page is generated from the records in `docs/records/bench` by `bench publish`; a test holds them equal. How the
 comparison is made, and what each word means: [Benchmarks](benchmarks.md).
 """
+OLD = """```{note}
+These records were made under protocol 1: four or five trials of the learning rate alone, two tuning seeds, short
+runs. They are kept until those of protocol 2 are complete, and are read by its rules: AdamW under the best of its
+schedules is the reference, and a difference inside the margin is *equivalent*. No claim is judged on them.
+```
+"""
+OLD_LINE = "Records of protocol 1 (short runs, the learning rate alone tuned): no claim is judged on them."
 
 
 def row(cells: list[str]) -> str:
@@ -33,11 +42,16 @@ def table(head: list[str], rows: list[list[str]], words: int = 1) -> list[str]:
 
 
 def overview(results: list[WorkloadResult], entries: list[str]) -> list[str]:
-    """Arms down, workloads across: mean test metric and verdict."""
+    """Returns entries down, workloads across: mean test metric and verdict, and the average rank."""
     results = [result for result in results if any(result.entry(entry) for entry in entries)]
+    found = ranks(results)
     head = ["method", *(f"{result.title}: {result.metric}, {result.better} is better" for result in results)]
     rows = [[title(entry), *(_cell(result, result.entry(entry)) for result in results)] for entry in entries]
-    return table(head, [cells for cells in rows if any(cells[1:])])
+    rows = [cells for cells in rows if any(cells[1:])]
+    if not found:
+        return table(head, rows)
+    shown = {title(name): f"{rank.mean:.1f} [{rank.low:.1f}, {rank.high:.1f}]" for name, rank in found.items()}
+    return table([*head, "average rank [95 %]"], [[*cells, shown.get(cells[0], "")] for cells in rows])
 
 
 def _cell(result: WorkloadResult, entry: EntryResult | None) -> str:
@@ -49,45 +63,65 @@ def _cell(result: WorkloadResult, entry: EntryResult | None) -> str:
 
 
 def _verdict(result: WorkloadResult, entry: EntryResult) -> str:
-    """``better``, and than whom if that is not the reference of the table."""
-    return entry.verdict if entry.against == result.reference else f"{entry.verdict} against {title(entry.against)}"
+    """``better``, and than what if that is not the reference of the table."""
+    return entry.verdict if entry.against == result.reference else f"{entry.verdict} to {title(entry.against)}"
 
 
 def of_package(package: str, results: list[WorkloadResult]) -> list[str]:
-    """The README's section on one method: protocol in a sentence, its table, its promise."""
-    entry = PACKAGES[package]
-    pairs = [(result, mine) for result in results if (mine := result.entry(entry)) is not None and mine.comparison]
+    """Returns the README's section on one package: its table, where to start, its claim."""
+    names = [name for name in entries_in(results) if METHODS[split_entry(name)[0]].package == package and is_ours(name)]
+    pairs = [
+        (result, mine)
+        for result in results
+        for name in names
+        if (mine := result.entry(name)) is not None and mine.comparison is not None
+    ]
     if not pairs:
         return ["No records yet."]
-    span = ", ".join(map(str, sorted({len(mine.finals) for _, mine in pairs})))
-    against = title(pairs[0][1].against)
     rows = [
-        [result.title, result.metric, spread(mine), spread(other), interval(mine.comparison), mine.verdict]
+        [
+            *(result.title, mine.title, result.metric, spread(mine), spread(other), title(mine.against)),
+            *(interval(mine.comparison), mine.verdict),
+        ]
         for result, mine in pairs
         if (other := result.entry(mine.against)) is not None
     ]
-    claim = next(outcome for outcome in judge_all(results) if outcome.claim.entry == entry)
+    head = ["task", "method", "metric", "its result", "the reference's", "reference", "difference [95 %]", "verdict"]
+    lines = [
+        f"Profile `{pairs[0][0].profile}` of the workspace's bench, against the best AdamW of each task (evolution:",
+        "dense OpenAI-ES), everyone searched alike. Differences are positive where the method is better. *Equivalent*:",
+        "the interval lies inside the task's margin. *Undecided*: these seeds cannot tell.",
+        "",
+        *table(head, rows, 3),
+        "",
+    ]
+    if pairs[0][0].protocol != PROTOCOL:
+        return [*lines, OLD_LINE]
+    outcome = next(found for found in judge_all(results) if found.claim.entry == PACKAGES[package])
+    starts = [f"{result.title}: {setting(mine)}" for result, mine in pairs if not is_ablation(mine.entry)]
     return [
-        f"Profile `{pairs[0][0].profile}` of the workspace's bench: {span} seeds, {against} tuned",
-        "with the same number of trials. Differences are positive where the method is better; a tie is an interval",
-        "that contains zero after Holm's correction.",
+        *lines,
+        "Start here: " + "; ".join(starts) + ".",
         "",
-        *table(["task", "metric", title(entry), against, "difference [95 %]", "verdict"], rows, 2),
-        "",
-        f"The promise: {claim.claim.text}. On {claim.place}: **{claim.result}**,",
-        f"{claim.detail}.",
+        f"The claim: {outcome.claim.text}. On {outcome.where}: **{outcome.result}**, {outcome.detail}.",
     ]
 
 
 def evidence(results: list[WorkloadResult]) -> str:
-    """The page of the docs."""
-    claims = [[o.title, o.claim.text, o.place, f"**{o.result}**", o.detail] for o in judge_all(results)]
-    lines = [HEAD, *(f"- {sentence}" for sentence in sentences(results)), ""]
-    lines += ["## What was promised, and whether it held", ""]
-    lines += [*table(["method", "promise", "can fail on", "outcome", "measured"], claims, 5), ""]
+    """Returns the page of the docs."""
+    old = any(result.protocol != PROTOCOL for result in results)
+    lines = [HEAD, *([OLD] if old else []), *(f"- {sentence}" for sentence in sentences(results)), ""]
+    if not old:
+        claims = [[o.title, o.claim.text, o.where, f"**{o.result}**", o.detail] for o in judge_all(results)]
+        lines += ["## What is claimed, and whether it held", ""]
+        lines += [*table(["method", "claim", "can fail on", "outcome", "measured"], claims, 5), ""]
     for family, of_family, entries in families(results):
         heading = "All methods with a gradient" if family == "gradient" else "All methods without one"
-        lines += [f"## {heading}", "", *overview(of_family, entries), ""]
+        shown = [entry for entry in entries if not is_ablation(entry)]
+        lines += [f"## {heading}", "", *overview(of_family, shown), ""]
+        if ranks(of_family):
+            lines += [f"![average rank](_static/bench/{family}-ranks.svg)", ""]
+    lines += _robustness(results)
     if any(result.target is not None and result.family == "gradient" for result in results):
         lines += ["## Time to target", "", "Share of runs that reach the target within τ times the steps of the", ""]
         lines[-2] += " fastest method, all gradient tasks together."
@@ -100,20 +134,38 @@ def evidence(results: list[WorkloadResult]) -> str:
     return "\n".join(lines)
 
 
+def _robustness(results: list[WorkloadResult]) -> list[str]:
+    """Returns the width of the good range of rates of every method, controllers first."""
+    shown = [result for result in results if any(entry.good_decades() is not None for entry in result.entries)]
+    if not shown:
+        return []
+    names = [name for name in entries_in(shown) if not is_ablation(name)]
+    names.sort(key=lambda name: not METHODS[split_entry(name)[0]].controls)
+    rows: list[list[str]] = []
+    for name in names:
+        widths = [entry.good_decades() if (entry := result.entry(name)) else None for result in shown]
+        rows.append([title(name), *("–" if width is None else f"{width:.2f}" for width in widths)])
+    lines = ["## Robustness to the learning rate", ""]
+    lines += ["Decades of the learning rate within which the test metric stays within 1 % of the method's best.", ""]
+    lines += [*table(["method", *(result.title for result in shown)], rows), ""]
+    return lines + [f"![over the rate](_static/bench/{result.name}-rates.svg)\n" for result in shown]
+
+
 def _section(result: WorkloadResult) -> list[str]:
-    against, shared = title(result.reference), shared_flags(result)
-    head = ["method", f"test {result.metric}", "untuned", f"difference to {against} [95 %]", "p (Holm)"]
-    head += ["verdict", "reached", "median steps", "CPU s", "flags"]
+    shared = shared_flags(result)
+    head = ["method", f"test {result.metric}", "recommended setting", f"difference to {title(result.reference)} [95 %]"]
+    head += ["could have found", "p (Holm)", "verdict", "validation of the choice", "reached", "CPU s", "flags"]
     rows = [
         [
             f"**{entry.title}**" if entry.ours else entry.title,
             spread(entry),
             average(entry.untuned_mean()),
             interval(entry.comparison),
+            number(entry.comparison.detectable, 2) if entry.comparison else "–",
             f"{entry.adjusted_p:.2g}" if entry.comparison else "–",
             _verdict(result, entry) if entry.comparison else "reference",
+            validation(entry),
             reached(entry) if result.target is not None else "–",
-            number(entry.median_steps()),
             number(entry.cost("train_cpu"), 2),
             ", ".join(flag for flag in entry.flags if flag not in shared),
         ]
@@ -121,9 +173,16 @@ def _section(result: WorkloadResult) -> list[str]:
     ]
     target = f" Target on validation: {number(result.target)}." if result.target is not None else ""
     lines = [f"## {result.title}", ""]
-    lines += [f"{result.question} {result.metric}, {result.better} is better.{target} A run: {effort(result)}.", ""]
+    lines += [
+        f"{result.question} {result.metric}, {result.better} is better; margin {result.margin:g}.{target} A run: "
+        f"{effort(result)}.",
+        "",
+    ]
     if any(entry.comparison for entry in result.entries):
         lines += [f"![paired differences](_static/bench/{result.name}-forest.svg)", ""]
+        lines += [f"![learning curves, every seed](_static/bench/{result.name}-curves.svg)", ""]
+    if result.family == "es" and result.protocol == PROTOCOL:
+        lines += [f"![against evaluations and CPU seconds](_static/bench/{result.name}-cost.svg)", ""]
     if shared:
         lines += [f"All of them: *{', '.join(shared)}* (see [flags](#flags)).", ""]
     return [*lines, *table(head, rows), ""]

@@ -1,39 +1,49 @@
-"""The result in sentences: better, tie or worse than the tuned reference, counted over workloads."""
+"""The result in sentences: what each of our methods is to the reference, counted over workloads."""
 
+from collections import Counter
+
+from bench.methods.method import split_entry
 from bench.methods.table import METHODS, title
-from bench.report.results import WorkloadResult
+from bench.report.results import EntryResult, WorkloadResult
+from bench.report.statistics import ENOUGH_PAIRS, Verdict
+
+WORDS: tuple[tuple[Verdict, str], ...] = (
+    ("better", "better on"),
+    ("equivalent", "equivalent on"),
+    ("undecided", "undecided on"),
+    ("worse", "worse on"),
+)
 
 
 def sentences(results: list[WorkloadResult]) -> list[str]:
-    """One sentence for each of our methods, profile by profile."""
+    """Returns one sentence for each of our methods, profile by profile."""
     found: list[str] = []
     for profile in dict.fromkeys(result.profile for result in results):
         here = [result for result in results if result.profile == profile]
-        for method in METHODS.values():
-            if method.ours:
-                found += _of_method(method.id, here)
+        ours = [method.id for method in METHODS.values() if method.ours]
+        found += [sentence for entry in ours if (sentence := sentence_of(entry, here))]
     return found
 
 
-def _of_method(entry: str, results: list[WorkloadResult]) -> list[str]:
-    by_reference: dict[str, list[tuple[str, str, int]]] = {}
-    for result in results:
-        mine = result.entry(entry)
-        if mine is None or mine.comparison is None:
-            continue
-        found = (mine.verdict, result.title, mine.comparison.n)
-        by_reference.setdefault(mine.against, []).append(found)
-    return [_sentence(entry, reference, entries) for reference, entries in by_reference.items()]
+def sentence_of(entry: str, results: list[WorkloadResult]) -> str:
+    """Returns the sentence on one method's best form by validation; nothing where it was not compared."""
+    pairs = [
+        (result, mine)
+        for result in results
+        if (mine := result.best_form(entry)) is not None and mine.comparison is not None
+    ]
+    if not pairs:
+        return ""
+    parts = [
+        f"{words} {len(where)} ({', '.join(where)})"
+        for verdict, words in WORDS
+        if (where := [result.title for result, mine in pairs if mine.verdict == verdict])
+    ]
+    least = min(mine.comparison.n for _, mine in pairs if mine.comparison)
+    caution = " Too few seeds to mean anything." if least < ENOUGH_PAIRS else ""
+    return f"{title(entry)} against {_references(pairs)}: {'; '.join(parts)}.{caution}"
 
 
-def _sentence(entry: str, reference: str, entries: list[tuple[str, str, int]]) -> str:
-    parts: list[str] = []
-    for verdict, word in (("better", "better on"), ("tie", "a tie on"), ("worse", "worse on")):
-        places = [place for found, place, _ in entries if found == verdict]
-        if places:
-            parts.append(f"{word} {len(places)} ({', '.join(places)})")
-    seeds = sorted({n for _, _, n in entries})
-    span = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    count = f"{len(entries)} workload" + ("s" if len(entries) > 1 else "")
-    caution = " Too few seeds to mean anything." if seeds[0] < 5 else ""
-    return f"{title(entry)} against tuned {title(reference)}, {count}, {span} seeds each: {'; '.join(parts)}.{caution}"
+def _references(pairs: list[tuple[WorkloadResult, EntryResult]]) -> str:
+    names = Counter(split_entry(mine.against)[0] for _, mine in pairs)
+    return "the best " + " and ".join(map(title, names))

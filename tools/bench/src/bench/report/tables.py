@@ -26,6 +26,8 @@ COLUMNS = (
     "bootstrap_low",
     "bootstrap_high",
     "p_holm",
+    "margin",
+    "detectable",
     "verdict",
     "reached",
     "median_steps_to_target",
@@ -39,6 +41,7 @@ COLUMNS = (
     "env_steps",
     "tuning_runs",
     "tuning_cpu_seconds",
+    "good_decades",
     "least_decisions",
     "chosen",
     "flags",
@@ -56,6 +59,13 @@ def number(value: float | None, digits: int = 4) -> str:
 def average(value: float | None) -> str:
     """A mean with its trailing zeros, so that a column of them lines up."""
     return number(value) if value is None or abs(value) >= 1000 else f"{value:#.4g}"
+
+
+def clock(seconds: float) -> str:
+    """``75`` is ``1:15``."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
 def spread(entry: EntryResult) -> str:
@@ -108,6 +118,18 @@ def setting(entry: EntryResult) -> str:
     return ", ".join(f"{name} {value}" for name, value in entry.selection.chosen.items())
 
 
+def validation(entry: EntryResult) -> str:
+    """Returns the chosen setting's mean validation with its standard error, and the range of those it ties with."""
+    error, span = entry.standard_error(), entry.tuning_range()
+    if error is None or span is None:
+        return "–"
+    mean = entry.sign * entry.validation()
+    places = places_of(error)
+    others = len(entry.alternatives())
+    among = f"; {others} more from {span[0]:.{places}f} to {span[1]:.{places}f}" if others else ""
+    return f"{mean:.{places}f} ± {error:.{places}f}{among}"
+
+
 def reached(entry: EntryResult) -> str:
     """``4/5`` seeds reached the target."""
     steps = entry.steps_to_target()
@@ -155,6 +177,8 @@ def _row(result: WorkloadResult, entry: EntryResult) -> dict[str, object]:
         "bootstrap_low": found.boot_low if found else None,
         "bootstrap_high": found.boot_high if found else None,
         "p_holm": entry.adjusted_p if found else None,
+        "margin": result.margin,
+        "detectable": found.detectable if found else None,
         "verdict": entry.verdict if found else "reference",
         "reached": reached(entry) if result.target is not None else "",
         "median_steps_to_target": entry.median_steps() if result.target is not None else None,
@@ -168,6 +192,7 @@ def _row(result: WorkloadResult, entry: EntryResult) -> dict[str, object]:
         "env_steps": entry.cost("env_steps"),
         "tuning_runs": len(entry.tuning),
         "tuning_cpu_seconds": entry.tuning_cpu(),
+        "good_decades": entry.good_decades(),
         "least_decisions": min(entry.decisions()) if entry.decisions() else None,
         "chosen": setting(entry),
         "flags": "; ".join(entry.flags),

@@ -1,5 +1,6 @@
 """Write report.html, summary.csv and the figures as files."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
@@ -8,15 +9,16 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from bench.commands.progress import clock
 from bench.methods.table import title
-from bench.records.models import Record, Run
+from bench.protocol.profiles import EVIDENCE
+from bench.records.models import PROTOCOL, Record, Run
 from bench.report import figures, figures_control, tables
-from bench.report.analysis import analyse, families, is_ours, sessions, shared_flags
+from bench.report.analysis import analyse, families, is_ablation, is_ours, ranks, sessions, shared_flags
 from bench.report.claims import judge_all
 from bench.report.flags import MEANING
 from bench.report.results import EntryResult, WorkloadResult
 from bench.report.sentences import sentences
+from bench.report.tables import clock
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def write(records: list[Record], folder: Path) -> Written:
         raise ValueError("a report needs at least one tuned workload with final runs; run bench until one is finished")
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {result.name: draw(result) for result in results}
-    overall = figures.save({"profile": partial(figures_control.performance_profile, results)})
+    overall = figures.save(overall_figures(results))
     html, csv = folder / "report.html", folder / "summary.csv"
     html.write_text(render(records, results, drawn, overall), encoding="utf-8")
     csv.write_text(tables.summary(results), encoding="utf-8")
@@ -54,10 +56,19 @@ def draw(result: WorkloadResult) -> dict[str, str]:
             "curves": partial(figures.learning_curves, result),
             "forest": partial(figures.forest, result),
             "steps": partial(figures.steps_to_target, result),
-            "sensitivity": partial(figures.sensitivity, result),
+            "rates": partial(figures.rates, result),
+            "cost": partial(figures.cost, result),
             "traces": partial(figures_control.traces, result),
         }
     )
+
+
+def overall_figures(results: list[WorkloadResult]) -> dict[str, Callable[[], str]]:
+    """Returns how to draw the figures of all workloads together."""
+    found: dict[str, Callable[[], str]] = {"profile": partial(figures_control.performance_profile, results)}
+    for family, some, _ in families(results):
+        found[f"{family}_ranks"] = partial(figures.rank_chart, some)
+    return found
 
 
 def _write_figures(drawn: dict[str, dict[str, str]], overall: dict[str, str], folder: Path) -> None:
@@ -93,6 +104,7 @@ def render(
         t=tables,
         title_of=title,
         is_ours=is_ours,
+        is_ablation=is_ablation,
         runs=runs,
         cpu=clock(sum(run.cost.total_cpu for run in runs)),
         machines=sorted({run.machine.cpu for run in runs}),
@@ -101,7 +113,9 @@ def render(
         sessions=sessions(records),
         clock=clock,
         date=max(run.machine.time for run in runs)[:10],
-        few=max((len(entry.finals) for result in results for entry in result.entries), default=0) < 5,
+        demonstration=any(result.profile not in EVIDENCE for result in results),
+        old=any(result.protocol != PROTOCOL for result in results),
+        ranks=ranks,
     )
 
 

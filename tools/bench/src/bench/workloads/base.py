@@ -5,7 +5,7 @@ A seed fixes the initial weights, the order of batches and the label noise for e
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -24,6 +24,11 @@ class Budget:
     steps: int
     batch: int
     evals: int
+    rows: int = 0  # of validation; 0 is what the workload takes by itself
+
+    def short(self, share: int) -> "Budget":
+        """Returns the budget of a run of a ``share``-th of the length."""
+        return replace(self, steps=max(1, self.steps // share), evals=max(1, self.evals // share))
 
 
 @dataclass
@@ -49,6 +54,8 @@ class PopulationTask:
     test: Callable[[], float]
     samples_per_member: int
     env_steps: Callable[[], int] = lambda: 0
+    # where all members see one batch: its inputs, the loss of one member's outputs, its targets
+    batch: Callable[[int], tuple[Tensor, Callable[[Tensor, Tensor], Tensor], Tensor]] | None = None
 
 
 Task = GradientTask | PopulationTask
@@ -70,6 +77,9 @@ class Workload:
     only: Mapping[Family, tuple[str, ...]] = field(default_factory=dict[Family, tuple[str, ...]])
     lr_factor: float = 1.0  # on the learning rates that every method is tuned over
     extra: str = ""  # the optional dependency it needs
+    margin: float = 0.01  # the smallest difference of the metric that matters, fixed before the runs
+    version: int = 2  # raised when the same budget would no longer mean the same task
+    robustness: bool = False  # whether full runs every method over the rate axis here
 
     def fingerprints(self) -> dict[str, str]:
         """Checksums that enter the run's key."""

@@ -69,11 +69,13 @@ def _workload(id: str, title: str, question: str, noise: str) -> Workload:
         budgets={
             "smoke": {"gradient": Budget(30, 64, 3)},
             "quick": {"gradient": Budget(150, 64, 10)},
-            "full": {"gradient": Budget(200, 64, 20)},
+            "full": {"gradient": Budget(840, 64, 20)},
             "paper": {"gradient": Budget(2000, 128, 40)},
         },
         build=partial(build, noise),
         sources=(mnist5k.SOURCE,),
+        margin=0.01,
+        robustness=noise == "symmetric",
     )
 
 

@@ -148,7 +148,7 @@ def build(make: Callable[[], Game], family: Family, budget: Budget, seed: int, d
 
 
 def _workload(
-    id: str, title: str, question: str, make: Callable[[], Game], steps: Mapping[str, tuple[int, int]]
+    id: str, title: str, question: str, make: Callable[[], Game], steps: Mapping[str, tuple[int, int]], margin: float
 ) -> Workload:
     """``steps``: per profile, generations of evolution and updates of actor-critic."""
     return Workload(
@@ -164,6 +164,7 @@ def _workload(
         },
         build=partial(build, make),
         rewards=True,
+        margin=margin,
         only={"gradient": ("adamw", "adaptive-adamw")},
         extra="box2d" if id == "lunarlander" else "",
     )
@@ -175,6 +176,7 @@ CARTPOLE = _workload(
     "Does evolution, or control by the reward, balance a pole?",
     CartPole,
     {"smoke": (6, 30), "quick": (30, 300), "full": (40, 600), "paper": (100, 3000)},
+    margin=10.0,
 )
 ACROBOT = _workload(
     "acrobot",
@@ -182,6 +184,7 @@ ACROBOT = _workload(
     "Does it swing up an arm, where the first reward is far away?",
     Acrobot,
     {"smoke": (4, 20), "quick": (15, 300), "full": (30, 600), "paper": (100, 4000)},
+    margin=2.0,
 )
 LUNARLANDER = _workload(
     "lunarlander",
@@ -189,4 +192,5 @@ LUNARLANDER = _workload(
     "Does it land a craft?",
     LunarLander,
     {"smoke": (2, 10), "full": (30, 600), "paper": (200, 6000)},
+    margin=10.0,
 )

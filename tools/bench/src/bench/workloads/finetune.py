@@ -85,7 +85,13 @@ def build(family: Family, budget: Budget, seed: int, device: str) -> Task:
             ]
         return sum(hits) / len(rows)
 
-    return GradientTask(model, loss, partial(accuracy, "validation", 96), partial(accuracy, "test", 400), budget.batch)
+    return GradientTask(
+        model,
+        loss,
+        partial(accuracy, "validation", budget.rows or 96),
+        partial(accuracy, "test", budget.rows or 400),
+        budget.batch,
+    )
 
 
 WORKLOAD = Workload(
@@ -96,12 +102,11 @@ WORKLOAD = Workload(
     better="higher",
     budgets={
         "smoke": {"gradient": Budget(3, 8, 1)},
-        "full": {"gradient": Budget(44, 16, 4)},
-        "paper": {"gradient": Budget(400, 16, 10)},
+        "full": {"gradient": Budget(220, 16, 10, rows=1000)},
+        "paper": {"gradient": Budget(400, 16, 10, rows=1000)},
     },
     build=build,
     sources=(plays.SOURCE, minilm.SOURCE),
     lr_factor=0.1,  # pretrained weights want smaller steps
-    only={"gradient": ("adamw", "lion", "thermolion", "rangerlite", "aees-adamw", "adaptive-adamw")},
     extra="minilm",
 )

@@ -91,9 +91,10 @@ WORKLOAD = Workload(
     budgets={
         "smoke": {"gradient": Budget(12, 16, 2)},
         "quick": {"gradient": Budget(120, 16, 10)},
-        "full": {"gradient": Budget(250, 16, 25)},
+        "full": {"gradient": Budget(2400, 32, 24)},
         "paper": {"gradient": Budget(4000, 32, 40)},
     },
     build=build,
     sources=(plays.SOURCE,),
+    margin=0.02,
 )

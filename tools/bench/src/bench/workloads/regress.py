@@ -43,9 +43,11 @@ WORKLOAD = Workload(
     budgets={
         "smoke": {"gradient": Budget(60, 256, 3)},
         "quick": {"gradient": Budget(600, 256, 10)},
-        "full": {"gradient": Budget(1500, 256, 20)},
+        "full": {"gradient": Budget(3000, 256, 20)},
         "paper": {"gradient": Budget(20000, 256, 40)},
     },
     build=build,
     sources=(diamonds.SOURCE,),
+    margin=0.001,
+    robustness=True,
 )

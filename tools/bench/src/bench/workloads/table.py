@@ -1,6 +1,6 @@
 """All workloads by their id, in the order in which they are run."""
 
-from bench.workloads import classify, control, finetune, language, quantised, regress
+from bench.workloads import classify, control, finetune, language, quantised, regress, sentiment, wide
 from bench.workloads.base import Workload
 
 WORKLOADS: dict[str, Workload] = {
@@ -16,5 +16,7 @@ WORKLOADS: dict[str, Workload] = {
         control.ACROBOT,
         control.LUNARLANDER,
         finetune.WORKLOAD,
+        sentiment.WORKLOAD,
+        wide.WORKLOAD,
     )
 }

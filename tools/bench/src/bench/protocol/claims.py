@@ -1,0 +1,63 @@
+"""What each of our methods claims, written down before the fresh seeds run, and the workload on which it can fail.
+
+A claim that fails on two complete sets of records is withdrawn from its README.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.records.models import Family
+
+Kind = Literal["better", "not worse", "not worse and faster", "better at a tenth of the rate"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One entry against another on one workload."""
+
+    entry: str
+    against: str
+    workload: str
+    kind: Kind
+    text: str
+    family: Family = "gradient"
+
+
+CLAIMS = (
+    Claim(
+        "thermolion",
+        "adamw",
+        "diamonds",
+        "better",
+        "its signal-to-noise gate fits a table of numbers better than AdamW under the best of its schedules",
+    ),
+    Claim(
+        "rangerlite",
+        "lookahead-radam",
+        "diamonds",
+        "not worse",
+        "it is Lookahead around RAdam, no worse than the two packages it joins",
+    ),
+    Claim(
+        "aees-adamw",
+        "aees-random",
+        "mnist5k-noise",
+        "better",
+        "its bandit chooses better than chance does",
+    ),
+    Claim(
+        "adaptive-adamw",
+        "adamw",
+        "mnist5k-noise",
+        "better at a tenth of the rate",
+        "with a rate ten times too low it ends better than AdamW does",
+    ),
+    Claim(
+        "torcheggroll-r4",
+        "openai-es",
+        "wide-mnist",
+        "not worse and faster",
+        "noise of rank 4 is no worse than dense noise after as many evaluations, in less CPU time",
+        family="es",
+    ),
+)
