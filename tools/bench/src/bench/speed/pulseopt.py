@@ -13,10 +13,14 @@ from bench.speed.memory import peak_allocated_mb
 
 TENSORS, ELEMENTS = 300, 3_000_000
 BARE, OFF, NORM, NOISE = "torch AdamW", "AEES", "AEES, norm on", "AEES, noise on"
+SHARED, LATE, FIND = "AEES, noise from one stream", "AEES, losses read late", "AEES, searching"
+ARMS = {"lr_candidates": (0.5, 1.0, 2.0), "episode_length": 50}
 SETTINGS: dict[str, dict[str, Any]] = {
-    OFF: {},
-    NORM: {"track_update_norm": True},
-    NOISE: {"noise_candidates": (0.001,)},
+    OFF: ARMS,
+    NORM: {**ARMS, "track_update_norm": True},
+    NOISE: {**ARMS, "noise_candidates": (0.001,)},
+    SHARED: {**ARMS, "noise_candidates": (0.001,), "noise_streams": "shared"},
+    LATE: {**ARMS, "read_losses": "episode"},
 }
 
 
@@ -30,9 +34,9 @@ def _params(device: str) -> list[nn.Parameter]:
 
 
 def _controlled(device: str, settings: dict[str, Any]) -> Callable[[], None]:
-    """Return a step of AdamW under AEES with three arms; the loss is a tensor, as in training."""
+    """Return a step of AdamW under AEES; the loss is a tensor, as in training."""
     optimizer = torch.optim.AdamW(_params(device), lr=1e-6)
-    aees = AEES(optimizer, lr_candidates=(0.5, 1.0, 2.0), episode_length=50, seed=0, **settings)
+    aees = AEES(optimizer, seed=0, **settings)
     loss = torch.ones((), device=device)
 
     def step() -> None:
@@ -50,6 +54,36 @@ def steps(device: str) -> dict[str, Callable[[], None]]:
         bare.step()
 
     return {BARE: step, **{name: _controlled(device, settings) for name, settings in SETTINGS.items()}}
+
+
+def _training(device: str, searches: bool) -> Callable[[], None]:
+    """Return a training step of a network with 670 k parameters, alone or while AEES searches for the rate."""
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(256, 784, generator=draw).to(device), torch.randint(10, (256,), generator=draw).to(device)
+    model = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10)).to(device)
+    optimizer: Any = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    aees = AEES.find_rate(optimizer, 10_000, seed=0) if searches else None
+    fresh: dict[str, Any] = {} if aees is None else aees.state_dict()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if aees is None:
+            loss.item()
+            optimizer.step()
+            return
+        if "holding" in repr(aees):
+            aees.load_state_dict(fresh)  # begin a new search where one has ended
+        aees.step_start(0)
+        aees.step_end(loss)
+
+    return step
+
+
+def training_steps(device: str) -> dict[str, Callable[[], None]]:
+    """Return a training step alone and one under a search."""
+    return {BARE: _training(device, False), FIND: _training(device, True)}
 
 
 def memory(device: str) -> dict[str, float]:
@@ -87,6 +121,15 @@ CASES: list[SpeedCase | NumberCase] = [
         make=steps,
         against=BARE,
         bars=(Bar(OFF, 3.0, "overhead percent"), Bar(NORM, 60.0, "overhead percent")),
+        devices=("cpu", "cuda"),
+        rounds=25,
+    ),
+    SpeedCase(
+        name="training step, MLP with 670 k parameters, batch 256",
+        package="pulseopt",
+        make=training_steps,
+        against=BARE,
+        bars=(Bar(FIND, 15.0, "overhead percent"),),
         devices=("cpu", "cuda"),
         rounds=25,
     ),
