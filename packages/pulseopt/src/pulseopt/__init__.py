@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from pulseopt import legacy as legacy
 from pulseopt.controller import (
     TREND_CONTEXT_BUCKETS,
     TREND_PHASE_CONTEXT_BUCKETS,

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -574,11 +573,6 @@ class RateSearchManager(BaseEpisodeManager):
         self.search.update(summary.mean_alignment, summary.end_step + 1)
         self._episode_length = self.SEARCH_LENGTH if self.search.searching else self._held_length
         return chosen
-
-
-def __getattr__(name: str) -> object:
-    """Returns a name of release 0.1.0 that has moved to `pulseopt.legacy`, with a DeprecationWarning."""
-    return import_module("pulseopt.legacy").moved(__name__, name)
 
 
 def _check_length(episode_length: int) -> None:

@@ -1,12 +1,17 @@
-"""Names of release 0.1.0 that nothing in this package calls; their old paths still work, with a DeprecationWarning."""
+"""Names of release 0.1.0 that nothing in this package calls; their old paths still work, with a DeprecationWarning.
+
+Importing this module, as the package does, puts the names back on the modules that release 0.1.0 had them in.
+"""
 
 import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import TypeVar
 
+from pulseopt import controller, episode, modes, types
 from pulseopt.controller import TREND_PHASE_CONTEXT_BUCKETS, BucketedContextualController
 from pulseopt.episode import StructuredEpisodeManager
 from pulseopt.modes import refuse_weight_decay
@@ -286,7 +291,7 @@ def _parse_floats(name: str, text: str, zero: bool) -> list[float]:
     return values
 
 
-def moved(module: str, name: str) -> object:
+def _moved(module: str, name: str) -> object:
     """Returns what the module had under this name in release 0.1.0, and warns that it has moved here.
 
     Raises:
@@ -298,6 +303,10 @@ def moved(module: str, name: str) -> object:
     warnings.warn(
         f"{module}.{name} is kept for release 0.1.0's sake and nothing here uses it; import it from pulseopt.legacy",
         DeprecationWarning,
-        stacklevel=3,
+        stacklevel=2,
     )
     return value
+
+
+for _module in (controller, episode, modes, types):  # set from here, so that they need not know of this module
+    _module.__dict__["__getattr__"] = partial(_moved, _module.__name__)

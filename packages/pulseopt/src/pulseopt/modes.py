@@ -1,7 +1,6 @@
 """Candidates as pairs of two axes, and the names they go by."""
 
 from collections.abc import Sequence
-from importlib import import_module
 
 from pulseopt._checks import check
 from pulseopt.types import CandidateConfig
@@ -65,8 +64,3 @@ def refuse_weight_decay(candidates: list[float] | None) -> None:
     """Rejects an axis of weight decays, which release 0.1.0 had already taken out."""
     if candidates not in (None, [1.0]):
         raise ValueError("Adaptive weight_decay candidates are not supported in AEES v1.0.0.")
-
-
-def __getattr__(name: str) -> object:
-    """Returns a name of release 0.1.0 that has moved to `pulseopt.legacy`, with a DeprecationWarning."""
-    return import_module("pulseopt.legacy").moved(__name__, name)

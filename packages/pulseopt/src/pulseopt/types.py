@@ -1,7 +1,6 @@
 """The records that controllers, managers and optimizers hand to each other."""
 
 from dataclasses import dataclass, field
-from importlib import import_module
 
 from pulseopt._checks import check
 
@@ -101,8 +100,3 @@ class EpisodeSummary:
     reward_final_unclipped: float | None = None
     reward_final_clipped: float | None = None
     mean_alignment: float | None = None
-
-
-def __getattr__(name: str) -> object:
-    """Returns a name of release 0.1.0 that has moved to `pulseopt.legacy`, with a DeprecationWarning."""
-    return import_module("pulseopt.legacy").moved(__name__, name)

@@ -1,10 +1,30 @@
 """What every controller here knows: how many arms there are, and how to refuse what is none."""
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 from pulseopt._checks import check_integer
 from pulseopt._records.checkpoint import check_same
+
+
+class BaseController(Protocol):
+    """Anything that plays arms numbered from 0.
+
+    A controller with a method ``set_context(bucket)`` is told the context before each choice; one with
+    ``state_dict`` and ``load_state_dict`` can be checkpointed inside a manager.
+    """
+
+    def select_mode(self) -> int:
+        """Returns the arm to play next."""
+        ...
+
+    def update(self, mode_id: int, reward: float) -> None:
+        """Records the reward that an arm has earned."""
+        ...
+
+    def get_state(self) -> dict[str, object]:
+        """Returns the statistics, for people to look at."""
+        ...
 
 
 class Arms:

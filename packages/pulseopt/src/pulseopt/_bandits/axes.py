@@ -10,13 +10,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from pulseopt._bandits.arms import BaseController
 from pulseopt._bandits.baselines import RandomController
 from pulseopt._bandits.contextual import BucketedContextualController
 from pulseopt._bandits.ucb import DiscountedUCBController
 from pulseopt._checks import check_integer
 from pulseopt._maths.context import TREND_CONTEXT_BUCKETS, TREND_PHASE_CONTEXT_BUCKETS
 from pulseopt._records.checkpoint import stateful
-from pulseopt.controller import BaseController
 
 CONTROL_MODES = ("independent", "conditional", "joint")
 BUCKETS: dict[str, list[str]] = {
