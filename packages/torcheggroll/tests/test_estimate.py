@@ -25,7 +25,7 @@ def estimate(net, x, y, rank, population, seed, scale="unbiased", antithetic=Tru
     before = torch.cat([p.detach().flatten() for p in net.parameters()])
     es = TorchEggrollES(
         net, pop_size=population, sigma=1e-4, lr=1.0, rank=rank, seed=seed, scale=scale, fitness="raw",
-        antithetic=antithetic,
+        antithetic=antithetic, small_matrices="factored",
     )  # fmt: skip
     state = es.state_dict()
     es.step(x, functional.cross_entropy, y)
@@ -73,3 +73,55 @@ def test_a_pair_estimates_far_better_than_two_members_alone():
     net, x, y, gradient = net_and_gradient()
     mirrored, alone = (cosine(estimate(net, x, y, 4, 512, 0, antithetic=a), gradient) for a in (True, False))
     assert mirrored > 0.3 > abs(alone)
+
+
+@pytest.mark.parametrize("size", [(1, 64), (64, 1)])
+def test_a_matrix_of_one_row_or_column_takes_dense_noise(size):
+    """Factors of a vector would take more numbers and tell less: cosine 0.65 where dense noise has 0.82."""
+    torch.manual_seed(0)
+    direction = torch.randn(size)
+    angles = {}
+    for kind in ("dense", "factored"):
+        found = []
+        for seed in range(8):
+            weight = nn.Parameter(torch.zeros(size))
+            model = nn.Module()
+            model.weight = weight
+            model.forward = lambda x, w=weight: (w * x).sum()
+            es = TorchEggrollES(
+                model, pop_size=256, sigma=1e-3, lr=1.0, rank=1, seed=seed, scale="unbiased", fitness="raw",
+                small_matrices=kind, engine="loop",
+            )  # fmt: skip
+            es.step(direction, lambda out, _: -out)
+            found.append(cosine(weight.detach().flatten(), direction.flatten()))
+        angles[kind] = sum(found) / len(found)
+    assert angles["dense"] >= 0.80
+    assert angles["factored"] < angles["dense"] - 0.1
+
+
+def test_a_linear_model_of_one_output_learns_as_by_dense_noise():
+    losses = {}
+    for kind in ("ours", "dense by hand"):
+        total = 0.0
+        for seed in range(4):
+            torch.manual_seed(seed)
+            x, true = torch.randn(256, 16), torch.randn(16, 1)
+            model, y = nn.Linear(16, 1), x @ true
+            if kind == "ours":
+                es = TorchEggrollES(model, pop_size=32, sigma=0.05, lr=0.1, rank=1, seed=seed, scale="paper")
+                for _ in range(60):
+                    es.step(x, functional.mse_loss, y)
+            else:
+                theta = torch.cat([model.weight.detach().flatten(), model.bias.detach()])
+                for _ in range(60):
+                    z = torch.randn(16, 17)
+                    some = torch.cat([theta + 0.05 * z, theta - 0.05 * z])
+                    s = -((x @ some[:, :16].T + some[:, 16] - y) ** 2).mean(0)
+                    f = (s - s.mean()) / s.std()
+                    theta = theta + 0.1 / 32 * (f[:16] - f[16:]) @ z
+                with torch.no_grad():
+                    model.weight.copy_(theta[:16].view(1, 16))
+                    model.bias.copy_(theta[16:])
+            total += float(functional.mse_loss(model(x), y))
+        losses[kind] = total
+    assert losses["ours"] <= 1.2 * losses["dense by hand"]

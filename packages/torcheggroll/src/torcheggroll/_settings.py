@@ -12,9 +12,12 @@ from .noise.distributions import DISTRIBUTIONS
 
 SAVED = (
     "pop_size", "sigma", "rank", "antithetic", "normalize_fitness", "fitness", "scale", "noise", "noise_reuse",
-    "group_size", "weight_decay", "max_update_norm", "seed",
+    "group_size", "weight_decay", "max_update_norm", "seed", "sigma_shares", "sigma_limit", "adapt_sigma",
+    "small_matrices", "module_state",
 )  # fmt: skip
 SCALES = ("hyperscale", "paper", "unbiased")
+SMALL_MATRICES = ("dense", "factored")
+MODULE_STATES = ("restore", "centre")
 
 
 class Settings(NamedTuple):
@@ -34,6 +37,9 @@ class Settings(NamedTuple):
     group_size: int | None
     weight_decay: float
     max_update_norm: float | None
+    adapt_sigma: bool
+    small_matrices: str
+    module_state: str
 
 
 def check_settings(s: Settings) -> None:
@@ -66,6 +72,8 @@ def _check_choices(s: Settings) -> None:
     shapings = (*SHAPINGS, "group")
     for name, value, known in (
         ("scale", s.scale, SCALES),
+        ("small_matrices", s.small_matrices, SMALL_MATRICES),
+        ("module_state", s.module_state, MODULE_STATES),
         ("engine", s.engine, ENGINES),
         ("noise", s.noise, tuple(DISTRIBUTIONS)),
         ("fitness", s.fitness, shapings),
@@ -74,6 +82,8 @@ def _check_choices(s: Settings) -> None:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
     if s.scale == "unbiased" and not s.sigma > 0:
         raise ValueError(f"sigma must be in (0, inf) when scale='unbiased', got {s.sigma!r}; it divides the estimate")
+    if s.adapt_sigma and not s.antithetic:
+        raise ValueError("adapt_sigma compares the two members of a pair; pass antithetic=True")
     if s.fitness == "sign" and not s.antithetic:
         raise ValueError("fitness='sign' compares the two members of a pair; pass antithetic=True")
     if (s.fitness == "group") != (s.group_size is not None):

@@ -17,9 +17,11 @@ from ._evaluate.task import MemberData, Task, call_model, fitness_task, loss_tas
 from ._settings import SAVED, Settings, check_same_parameters, check_settings
 from .diagnostics import Diagnostics, diagnose, regime_warning
 from .filters import evolved_parameters
-from .fitness import fitness_table, shape_fitness
+from .fitness import alike, fitness_table, shape_fitness
 from .generation.generate import Generated, TextGenerator
-from .noise.estimate import pair_weights, scale_of
+from .generation.rewards import Reward, RewardPool
+from .generation.step import step_reward
+from .noise.estimate import pair_weights
 from .noise.model import Draw, ModelNoise
 from .noise.perturbation import Delta
 from .noise.seeded import (
@@ -30,6 +32,7 @@ from .noise.seeded import (
     generate_standard_noise,
     generate_standard_noise_batched,
 )
+from .noise.sigma import Sigma, adapted, spread_of
 from .population import MemberSpec, Population, dense_members, lora_factors, results_by_member
 from .update import Updater
 
@@ -46,6 +49,11 @@ __all__ = [
     "generate_standard_noise_batched",
 ]
 
+_ALIKE = (
+    "the members must differ in fitness for a step to move anything, but all scored alike at sigma={sigma}: raise "
+    "sigma, measure a finer fitness, or check that the selected parameters act on it"
+)
+
 
 class TorchEggrollES:
     """Evolution strategies with low-rank noise for any module.
@@ -53,7 +61,9 @@ class TorchEggrollES:
     Args:
         model: moved to ``device``; evaluated in eval mode, and left in the mode it was in.
         pop_size: members per step; even when ``antithetic``.
-        sigma: σ, the deviation of a perturbation's entry, in the parameters' unit.
+        sigma: σ, the deviation of a perturbation's entry, in the parameters' unit: a number; a mapping from patterns of
+            names, as ``{"*.bias": 0.001, "*": 0.01}``, of which the first that fits counts; or ``"relative"``, 0.05 of
+            each parameter's own deviation at the start. ``es.sigma`` is the largest, or the fraction.
         lr: learning rate of the default optimizer; multiplies the estimate after ``scale``.
         rank: r of the perturbation of a matrix; clipped to its smaller side.
         device: None takes the model's.
@@ -81,6 +91,12 @@ class TorchEggrollES:
             make the same update. None takes the default group where torch.distributed is initialised, as it is under
             torchrun; False evaluates everything here, also inside a distributed job.
         checksum_every: generations between two comparisons of the ranks' weights; 0 never compares them again.
+        audit_every: evaluations between two audits of a fast engine against the loop; 0 for none.
+        adapt_sigma: lower σ where pairs show more curvature than slope, and raise it again, never above ``sigma``.
+        small_matrices: ``"dense"`` noise for matrices whose factors take as many numbers, r (m + n) ≥ m n, or
+            ``"factored"``, as 0.3.0 did.
+        module_state: ``"restore"`` leaves buffers and attributes that a forward changes as they were; ``"centre"`` ends
+            a step with one forward of the new centre on the step's inputs, and keeps the state that it leaves.
 
     Raises:
         ValueError: a hyper-parameter lies outside its interval, or no parameter is selected.
@@ -105,7 +121,7 @@ class TorchEggrollES:
         self,
         model: nn.Module,
         pop_size: int = 32,
-        sigma: float = 0.02,
+        sigma: Sigma = 0.02,
         lr: float = 0.05,
         rank: int = 4,
         device: torch.device | str | None = None,
@@ -131,9 +147,12 @@ class TorchEggrollES:
         process_group: "ProcessGroup | Literal[False] | None" = None,
         checksum_every: int = 10,
         audit_every: int = 100,
+        adapt_sigma: bool = False,
+        small_matrices: str = "dense",
+        module_state: str = "restore",
     ) -> None:
         self.model = model
-        self.pop_size, self.sigma, self.rank = pop_size, sigma, rank
+        self.pop_size, self.rank = pop_size, rank
         self.normalize_fitness, self.antithetic, self.fast_noise = normalize_fitness, antithetic, fast_noise
         self.fitness, self.scale, self.group_size = fitness, scale, group_size
         self.noise, self.noise_reuse = noise, noise_reuse
@@ -142,6 +161,9 @@ class TorchEggrollES:
         self.seed: int = torch.initial_seed() if seed is None else seed
         self.epoch: int = 0
         self.parameters = evolved_parameters(model, param_filter)
+        self.sigma, self.sigma_shares = spread_of(sigma, self.parameters)
+        self.sigma_limit, self.adapt_sigma = self.sigma, adapt_sigma
+        self.small_matrices, self.module_state = small_matrices, module_state
         self.param_names = [p.name for p in self.parameters]
         self.param_shapes = [tuple(p.value.shape) for p in self.parameters]
         self.param_dtypes = [p.value.dtype for p in self.parameters]
@@ -242,7 +264,10 @@ class TorchEggrollES:
             fitness = fitness_table(self.run(task))
             if len(fitness) != len(self.own_members):
                 raise ValueError(f"Expected {len(self.own_members)} fitness scores, got {len(fitness)}")
-        return self._advance(fitness)
+        mean = self._advance(fitness)
+        if self.module_state == "centre":
+            self.evaluator.advance(task._replace(key=random_key(self.seed, self.epoch, -1)))
+        return mean
 
     def run(self, task: Task) -> Any:
         """Evaluates the members of this process."""
@@ -260,16 +285,20 @@ class TorchEggrollES:
         self._verify = False
         f, counted = shape_fitness(s, self.settings().fitness, self.antithetic, self.group_size)
         norms = self._move(f, int(counted.sum()))
-        numbers = sum(p.value.numel() for p in self.parameters)
+        numbers = round(sum(n.value.numel() * s * s for n, s in zip(self.parameters, self.sigma_shares, strict=True)))
         self.diagnostics = diagnose(
             s, counted, self.antithetic, norms, numbers,
             epoch=self.epoch, engine=self.evaluator.last, sigma=float(self.sigma), lr=self.lr,
         )  # fmt: skip
+        if alike(s, counted) and self.evaluator.acts:
+            self.evaluator.warn("alike", _ALIKE.format(sigma=self.sigma))
+        if self.adapt_sigma:
+            self.sigma = adapted(self.sigma, self.diagnostics.pair_signal, self.sigma_limit)
         self.epoch += 1
         self._told, self._evaluations = None, 0
         self._follow_schedule()
         message = regime_warning(self.diagnostics)
-        if message is not None:
+        if message is not None and not self.adapt_sigma:
             self.evaluator.warn("regime", message)
         for callback in self.callbacks:
             callback(self.diagnostics)
@@ -279,8 +308,8 @@ class TorchEggrollES:
         """Moves the weights by the shaped fitness of ``number`` members; nothing moves without any."""
         if not number:
             return {}
-        weights = pair_weights(f, self.antithetic).to(self.device)
-        ascent = self.model_noise.ascent(self._draw(), weights, scale_of(self.scale, self.sigma, number) / number)
+        weights = pair_weights(f, self.antithetic)
+        ascent = self.model_noise.ascent(self._draw(), weights, self.scale, number)
         with torch.no_grad():
             return self.updater.apply(ascent, self.max_update_norm, self.weight_decay)
 
@@ -408,8 +437,68 @@ class TorchEggrollES:
         return self.texts.generate(
             prompts, self.perturbations, list(self.own_members), max_new_tokens=max_new_tokens,
             temperature=temperature, top_p=top_p, eos_token_id=eos_token_id, seed=self.epoch if seed is None else seed,
-            tokenizer=tokenizer, pad_token_id=pad_token_id, cache=cache,
+            tokenizer=tokenizer, pad_token_id=pad_token_id, cache=cache, audit_every=self.evaluator.audit_every,
         )  # fmt: skip
+
+    def step_reward(
+        self,
+        prompts: Any,
+        reward: Reward | RewardPool,
+        *,
+        batched: bool = False,
+        max_new_tokens: int = 64,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        eos_token_id: int | Sequence[int] | None = None,
+        seed: int | None = None,
+        tokenizer: Any = None,
+        pad_token_id: int | None = None,
+        cache: str | None = None,
+    ) -> float:
+        """Lets every member continue the prompts, scores the texts, and moves the weights.
+
+        A member's fitness is the mean over its texts; with ``fitness="question"`` each prompt is centred separately.
+        Where a reward raises, takes too long or gives None the member's pair is dropped and counted; what was written
+        and earned stands in ``es.texts.report``.
+
+        Args:
+            prompts: as in ``generate``, and so are the other arguments that are not named here.
+            reward: ``(prompt, text) -> number``, higher is better; a text is a string where there is a tokenizer,
+                else a list of tokens, without the token that ended it. A `RewardPool` calls it in threads or
+                processes, with a timeout.
+            batched: ``reward`` takes the prompts and all texts of one member and gives a number for each.
+
+        Returns:
+            The mean fitness over the members, of all ranks, that have one.
+
+        Raises:
+            TypeError: the model offers no way to generate, or strings came without a tokenizer.
+            ValueError: a prompt does not fit the model, a setting lies outside its interval, or a batched reward gives
+                another number of scores than it got texts; nothing was written.
+            RuntimeError: a rank is lost, failed, or holds another state; nothing was written.
+
+        Example:
+            >>> import torch
+            >>> from torcheggroll import TorchEggrollES
+            >>> class Bigram(torch.nn.Embedding):
+            ...     def forward(self, tokens, cache=None):
+            ...         return super().forward(tokens), cache
+            >>> es = TorchEggrollES(Bigram(10, 10), pop_size=32, sigma=0.1, lr=1.0, seed=0, fitness="question")
+            >>> def sevens(prompt, text):
+            ...     return text.count(7) / len(text)
+            >>> before = es.step_reward([[1], [2]], sevens, max_new_tokens=8)
+            >>> for _ in range(30):
+            ...     after = es.step_reward([[1], [2]], sevens, max_new_tokens=8)
+            >>> after > before + 0.3
+            True
+        """
+        settings = {
+            "max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "seed": seed,
+            "pad_token_id": pad_token_id, "cache": cache,
+        }  # fmt: skip
+        return step_reward(
+            self, prompts, reward, batched=batched, tokenizer=tokenizer, eos_token_id=eos_token_id, settings=settings
+        )
 
     @contextmanager
     def member(self, member: int | MemberSpec) -> Generator[nn.Module, None, None]:
@@ -488,7 +577,8 @@ class TorchEggrollES:
             seed, epoch = spec.seed, spec.epoch
             sigma = self.sigma if self.sigma_schedule is None else float(self.sigma_schedule(epoch))
         number = epoch // self.noise_reuse if self.noise_reuse else 0
-        return Draw(seed, number, sigma, self.rank, self.noise, self.antithetic)
+        shares, small_dense = self.sigma_shares, self.small_matrices == "dense"
+        return Draw(seed, number, sigma, self.rank, self.noise, self.antithetic, shares, small_dense)
 
     def _dense(self, members: list[int]) -> dict[str, Tensor]:
         return dense_members(self.model, self.parameters, self.perturbations(members))
@@ -539,7 +629,8 @@ class TorchEggrollES:
         epoch, weights = state["epoch"], state["base_params"]
         check_same_parameters({p.name: p.value for p in self.parameters}, weights)
         check("lr", state.get("lr", 0.0), "[0, inf)")
-        self._take({name: state[name] for name in SAVED if name in state})
+        older = {"sigma_shares": (1.0,) * len(self.parameters), "small_matrices": "factored"}  # before they were saved
+        self._take({**older, **{name: state[name] for name in SAVED if name in state}})
         with torch.no_grad():
             for p in self.parameters:
                 p.value.copy_(weights[p.name])

@@ -8,7 +8,8 @@
     question  fᵢ = mean_q (s_iq - mean_i s_iq)/std s  (6)  s: population × questions
     raw       fᵢ = sᵢ                           (7)
 
-Statistics are taken over the members that count, in float64; equal fitnesses give zeros, and so no update.
+Statistics are taken over the members that count, in float64; equal fitnesses give zeros, and so no update. A z-score
+has no unit: fitnesses times 1e-9 give the same update.
 
 Source: Sarkar et al. 2025 (EGGROLL), sections 6.3 and H.2, table 15, https://arxiv.org/abs/2511.16652; Salimans et al.
 2017, https://arxiv.org/abs/1703.03864 (centred ranks)
@@ -23,12 +24,15 @@ from torch import Tensor
 
 NAN = float("nan")
 Shaping = Callable[[Tensor], Tensor]
-_TINY = 1e-8  # a smaller deviation counts as none, as in 0.1 and 0.2
 
 
 def _divide(f: Tensor, s: Tensor) -> Tensor:
-    deviation = s.std() if s.numel() > 1 else s.new_zeros(())
-    return f / deviation if float(deviation) > _TINY else f
+    """Divides by the deviation of ``s``, whatever its unit: neither tiny nor huge fitnesses lose their digits."""
+    unit = s.abs().max()
+    if s.numel() < 2 or float(unit) == 0:
+        return f
+    deviation = (s / unit).std()
+    return f / unit / deviation if float(deviation) > 0 else f
 
 
 def zscore(s: Tensor) -> Tensor:
@@ -116,6 +120,12 @@ def shape_fitness(s: Tensor, shaping: str | Shaping, antithetic: bool, group_siz
     else:
         f[counted] = _checked(shaping(kept), kept)
     return f, counted
+
+
+def alike(s: Tensor, counted: Tensor) -> bool:
+    """Says whether all members that count, two at least, have one fitness."""
+    kept = s[counted]
+    return len(kept) > 1 and bool((kept == kept[0]).all())
 
 
 def _checked(weights: Tensor, kept: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def ascents(
     epoch: int,
     shapes: Sequence[Shape],
     weights: Tensor,
-    factor: float,
+    factors: Sequence[float],
     dtypes: Sequence[torch.dtype],
 ) -> Iterator[Tensor]:
     """Sums the perturbations of every parameter, weighted: yields ΔW of each in order.
@@ -51,10 +51,10 @@ def ascents(
         epoch: number of the draw.
         shapes: how each parameter is perturbed.
         weights: ``(K,)``, one per pair, on the device of the result.
-        factor: c/N.
+        factors: c/N of each parameter.
         dtypes: float32, or float64 for float64 parameters.
     """
-    scales = [factor / shape.rank**0.5 if shape.rank else factor for shape in shapes]
+    scales = [factor / shape.rank**0.5 if shape.rank else factor for factor, shape in zip(factors, shapes, strict=True)]
     block = _BLOCK if weights.device.type == "cpu" else _LARGE_BLOCK
     for group in _together(shapes, dtypes, block // max(len(weights), 1)):
         row = noise.row([shapes[j] for j in group], group, dense=False)

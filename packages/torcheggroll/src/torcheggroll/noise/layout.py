@@ -22,6 +22,7 @@ class Shape(NamedTuple):
 
     size: tuple[int, ...]
     rank: int  # 0: dense
+    matrix: bool = False  # dense, but used as the product of a factor and the identity
 
     @property
     def rows(self) -> int:
@@ -44,11 +45,20 @@ class Shape(NamedTuple):
         return left.reshape(len(z), self.rank, self.rows), right.reshape(len(z), self.rank, self.columns)
 
 
-def perturbed_shape(size: tuple[int, ...], rank: int) -> Shape:
-    """Decides the rank of a parameter: matrices are factored, everything else is dense."""
+def perturbed_shape(size: tuple[int, ...], rank: int, small_dense: bool = False) -> Shape:
+    """Decides the rank of a parameter: matrices are factored, everything else is dense.
+
+    Args:
+        size: of the parameter.
+        rank: r, clipped to the smaller side.
+        small_dense: leave matrices dense whose factors would take as many numbers, r (m + n) ≥ m n: they would tell
+            less of the gradient for no fewer numbers.
+    """
     if len(size) < 2 or (len(size) > 2 and size[0] == 1) or 0 in size:
         return Shape(size, 0)
-    return Shape(size, min(rank, size[0], prod(size[1:])))
+    m, n = size[0], prod(size[1:])
+    rank = min(rank, m, n)
+    return Shape(size, 0, True) if small_dense and rank * (m + n) >= m * n else Shape(size, rank)
 
 
 def lines(count: int, per_word: int = 1) -> int:

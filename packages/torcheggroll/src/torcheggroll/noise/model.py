@@ -11,8 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._triton import send
 from ..filters import NamedParameter
-from .estimate import ascents
+from .estimate import ascents, scale_of
 from .layout import Shape, perturbed_shape
 from .perturbation import Delta, Members, Noise
 
@@ -26,6 +27,8 @@ class Draw(NamedTuple):
     rank: int
     distribution: str
     antithetic: bool
+    shares: tuple[float, ...] | None = None  # of σ, one per parameter; None for all of it
+    small_dense: bool = False  # whether matrices as small as their factors are dense
 
 
 class ModelNoise:
@@ -37,15 +40,20 @@ class ModelNoise:
 
     def __init__(self, parameters: Sequence[NamedParameter]) -> None:
         self._parameters: list[NamedParameter] = list(parameters)
-        self._shapes: dict[int, list[Shape]] = {}  # of the last rank
+        self._shapes: dict[tuple[int, bool], list[Shape]] = {}  # of the last rank
         self._cache: dict[tuple[int, ...], list[Delta]] | None = None
         self._cached: Draw | None = None
 
-    def shapes(self, rank: int) -> list[Shape]:
+    def shapes(self, rank: int, small_dense: bool = False) -> list[Shape]:
         """Says how each parameter is perturbed."""
-        if rank not in self._shapes:
-            self._shapes = {rank: [perturbed_shape(tuple(p.value.shape), rank) for p in self._parameters]}
-        return self._shapes[rank]
+        how = rank, small_dense
+        if how not in self._shapes:
+            self._shapes = {how: [perturbed_shape(tuple(p.value.shape), *how) for p in self._parameters]}
+        return self._shapes[how]
+
+    def sigmas(self, draw: Draw) -> list[float]:
+        """Returns σ of each parameter."""
+        return [draw.sigma * share for share in draw.shares or [1.0] * len(self._parameters)]
 
     def deltas(self, draw: Draw, members: Sequence[int]) -> list[Delta]:
         """Draws the perturbations of some members, one ``Delta`` per parameter."""
@@ -63,19 +71,23 @@ class ModelNoise:
         dtypes = [factor_dtype(p.value.dtype) for p in self._parameters]
         chosen = Members(members, draw.antithetic, self._parameters[0].value.device)
         noise = Noise(draw.seed, draw.distribution)
-        return noise.deltas(draw.number, chosen, self.shapes(draw.rank), draw.sigma, dtypes)
+        shapes = self.shapes(draw.rank, draw.small_dense)
+        return noise.deltas(draw.number, chosen, shapes, self.sigmas(draw), dtypes)
 
-    def ascent(self, draw: Draw, weights: Tensor, factor: float) -> Iterator[Tensor]:
+    def ascent(self, draw: Draw, weights: Tensor, scale: str, members: int) -> Iterator[Tensor]:
         """Yields ΔW of each parameter in order, formed when it is asked for, a few at a time.
 
         Args:
             draw: of the population.
-            weights: ``(K,)``, one per pair.
-            factor: c/N.
+            weights: ``(K,)``, one per pair, on the CPU.
+            scale: decides c, by each parameter's own σ.
+            members: N, how many count.
         """
         noise = Noise(draw.seed, draw.distribution)
         dtypes = [precise_dtype(p.value.dtype) for p in self._parameters]
-        return ascents(noise, draw.number, self.shapes(draw.rank), weights, factor, dtypes)
+        factors = [scale_of(scale, sigma, members) / members for sigma in self.sigmas(draw)]
+        weights = send(weights, self._parameters[0].value.device)
+        return ascents(noise, draw.number, self.shapes(draw.rank, draw.small_dense), weights, factors, dtypes)
 
     @contextmanager
     def cached(self) -> Generator[None, None, None]:

@@ -116,11 +116,12 @@ class Noise:
         epoch: int,
         members: "Members",
         shapes: Sequence[Shape],
-        sigma: float,
+        sigma: float | Sequence[float],
         dtypes: Sequence[torch.dtype],
     ) -> list[Delta]:
         """Draws the perturbations of every parameter for some members: all that have one dtype in one call."""
-        scales = [sigma / shape.rank**0.5 if shape.rank else sigma for shape in shapes]
+        sigmas = [sigma] * len(shapes) if isinstance(sigma, int | float) else sigma
+        scales = [sigma / shape.rank**0.5 if shape.rank else sigma for sigma, shape in zip(sigmas, shapes, strict=True)]
         out: dict[int, Delta] = {}
         for dtype in dict.fromkeys(dtypes):
             group = [j for j, own in enumerate(dtypes) if own == dtype]
@@ -134,7 +135,16 @@ class Noise:
 def _delta(shape: Shape, z: Tensor) -> Delta:
     if shape.rank:
         return Delta(*shape.split(z), None)  # (1)
+    if shape.matrix:
+        return _with_identity(z.reshape(len(z), shape.rows, shape.columns))
     return Delta(None, None, z.reshape(len(z), *shape.size))  # (2)
+
+
+def _with_identity(z: Tensor) -> Delta:
+    """Writes dense perturbations ``(K, m, n)`` as factors, of which the smaller is the identity: I z or z I."""
+    members, m, n = z.shape
+    unit = torch.eye(min(m, n), dtype=z.dtype, device=z.device).expand(members, -1, -1)
+    return Delta(unit, z, None) if m <= n else Delta(z.transpose(1, 2).contiguous(), unit, None)
 
 
 @lru_cache(maxsize=8)
