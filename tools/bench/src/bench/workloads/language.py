@@ -91,7 +91,7 @@ WORKLOAD = Workload(
     budgets={
         "smoke": {"gradient": Budget(12, 16, 2)},
         "quick": {"gradient": Budget(120, 16, 10)},
-        "full": {"gradient": Budget(2400, 32, 24)},
+        "full": {"gradient": Budget(1600, 32, 20)},
         "paper": {"gradient": Budget(4000, 32, 40)},
     },
     build=build,
