@@ -1,0 +1,9 @@
+"""Language models and rewards for what they write."""
+
+from .generate import Generated
+from .progress import ProgressLine
+from .rewards import RewardPool, Scores
+from .sampling import GumbelNoise
+from .step import RewardReport
+
+__all__ = ["Generated", "GumbelNoise", "ProgressLine", "RewardPool", "RewardReport", "Scores"]

@@ -1,0 +1,93 @@
+"""Prompts as tokens: padded on the left to one length, with a mask of what is real."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+
+class Prompts(NamedTuple):
+    """Prompts of one call."""
+
+    tokens: Tensor  # (prompts, T) int64, padded on the left
+    mask: Tensor  # (prompts, T) int64, 1 for a real token
+    pad: int  # the token that stands for none
+
+    def take(self, at: Sequence[int]) -> "Prompts":
+        """Returns some of the prompts, padded as before."""
+        index = torch.tensor(list(at), dtype=torch.int64, device=self.tokens.device)
+        return Prompts(self.tokens[index], self.mask[index], self.pad)
+
+    def part(self, first: int, last: int) -> "Prompts":
+        """Returns the prompts ``first`` to ``last - 1``."""
+        return Prompts(self.tokens[first:last], self.mask[first:last], self.pad)
+
+
+def encode(
+    prompts: Any, tokenizer: Any, model: nn.Module, max_new_tokens: int, ends: Sequence[int], pad: int | None,
+    device: torch.device,
+) -> Prompts:  # fmt: skip
+    """Reads prompts: strings, sequences of tokens, or a tensor of them.
+
+    Raises:
+        TypeError: strings came without a tokenizer.
+        ValueError: there is no prompt, one is empty, too long or outside the vocabulary, or padding has no token.
+    """
+    rows = [_tokens(prompt, tokenizer) for prompt in prompts]
+    if not rows:
+        raise ValueError("prompts must hold at least one prompt, got none")
+    empty = [i for i, row in enumerate(rows) if not row]
+    if empty:
+        raise ValueError(f"a prompt must have at least one token, got none in {empty}; begin with the start token")
+    longest = max(map(len, rows))
+    _check_against(model, rows, longest, max_new_tokens)
+    padding = _padding(tokenizer, model, ends, pad)
+    if padding is None:
+        if any(len(row) != longest for row in rows):
+            raise ValueError(
+                "prompts of different lengths need a token for padding, and neither the tokenizer nor the model has "
+                "one; set tokenizer.pad_token = tokenizer.eos_token, or pass pad_token_id"
+            )
+        padding = 0
+    tokens = torch.full((len(rows), longest), padding, dtype=torch.int64)
+    mask = torch.zeros_like(tokens)
+    for i, row in enumerate(rows):
+        tokens[i, longest - len(row) :] = torch.tensor(row)
+        mask[i, longest - len(row) :] = 1
+    return Prompts(tokens.to(device), mask.to(device), padding)
+
+
+def _tokens(prompt: Any, tokenizer: Any) -> list[int]:
+    if isinstance(prompt, str):
+        if tokenizer is None:
+            raise TypeError(
+                f"tokenizer must be given for prompts that are strings, got {prompt[:40]!r}; pass tokenizer=, or tokens"
+            )
+        found: Any = tokenizer(prompt)
+        found = found["input_ids"] if hasattr(found, "keys") else found
+        return [int(t) for t in found]
+    if isinstance(prompt, Tensor):
+        return cast("list[int]", prompt.flatten().tolist())  # pyright: ignore[reportUnknownMemberType]
+    return [int(t) for t in prompt]
+
+
+def _padding(tokenizer: Any, model: nn.Module, ends: Sequence[int], pad: int | None) -> int | None:
+    config: Any = getattr(model, "generation_config", None)
+    known = (pad, getattr(tokenizer, "pad_token_id", None), getattr(config, "pad_token_id", None), *ends)
+    return next((int(token) for token in known if token is not None), None)
+
+
+def _check_against(model: nn.Module, rows: list[list[int]], longest: int, max_new_tokens: int) -> None:
+    config: Any = getattr(model, "config", None)
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and longest + max_new_tokens > positions:
+        raise ValueError(
+            f"a prompt and its continuation must fit the model's {positions} positions, got {longest} tokens and "
+            f"max_new_tokens={max_new_tokens}; shorten the prompt, or ask for fewer tokens"
+        )
+    vocabulary = getattr(config, "vocab_size", None)
+    if isinstance(vocabulary, int):
+        wrong = sorted({t for row in rows for t in row if not 0 <= t < vocabulary})
+        if wrong:
+            raise ValueError(f"tokens must be in [0, {vocabulary}), got {wrong[:5]}; use the model's own tokenizer")

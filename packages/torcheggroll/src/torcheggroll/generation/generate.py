@@ -1,0 +1,286 @@
+"""What every member writes: the population as one batch, with its own cache, and the same random numbers for all.
+
+The members of a chunk are rows of one batch of the model's own ``generate``; where that will not do they write one
+after the other, and the tokens are the same.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from .._checks import check, check_integer
+from .._evaluate.evaluator import Evaluator
+from .._evaluate.folded import FoldError
+from .._evaluate.intercept import perturbed
+from .._evaluate.loop import one_member, perturbed_weights
+from .._evaluate.state import ModelState, evaluation
+from ..noise.perturbation import Delta
+from ._decode.probe import disagreement
+from ._decode.prompts import Prompts, encode
+from ._decode.rows import Rows, tag
+from ._decode.writers import Plan, Writer, writer_of
+
+if TYPE_CHECKING:
+    from .step import RewardReport
+
+_BUDGET = 512 << 20  # bytes of a chunk's caches, activations and factors
+_LIVE = 4  # tensors of the largest size that are alive at once, roughly
+_PROBED = 3  # members: one, its mirror image, and one of another pair
+_PROBED_PROMPTS = 4
+
+DrawDeltas = Callable[[list[int]], list[Delta]]
+
+
+class Generated(NamedTuple):
+    """What members wrote."""
+
+    tokens: Tensor  # (members, prompts, T) int64; behind its length a text is padded
+    lengths: Tensor  # (members, prompts) int64, tokens up to and with the one that ends the text
+
+    def sequences(self, member: int) -> list[list[int]]:
+        """Returns the tokens of one member's texts, without padding."""
+        rows = zip(self.tokens[member], integers(self.lengths[member]), strict=True)
+        return [integers(row[:length]) for row, length in rows]
+
+
+class TextGenerator:
+    """Lets members write.
+
+    Args:
+        evaluator: of the optimizer; its model, parameters, engine and budget are used.
+    """
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        self._writer: Writer | None = None
+        self._state: ModelState | None = None  # of the model while members write
+        self._refused = False  # whether side by side was found not to do
+        self._probed = 0  # calls since the last comparison
+        self._sizes: Sizes | None = None
+        self.tokens: int = 0  # of the last call, without padding
+        self.seconds: float = 0.0  # of the last call
+        self.report: RewardReport | None = None  # of the last step by rewards
+
+    def generate(
+        self,
+        prompts: Any,
+        draw: DrawDeltas,
+        members: list[int],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+        eos_token_id: int | Sequence[int] | None,
+        seed: int,
+        tokenizer: Any,
+        pad_token_id: int | None,
+        cache: str | None,
+        audit_every: int = 100,
+    ) -> Generated:
+        """Returns what ``members`` write; see `TorchEggrollES.generate`."""
+        model = self._evaluator.model
+        check_integer("max_new_tokens", max_new_tokens, "[1, inf)")
+        check("temperature", temperature, "[0, inf)")
+        check("top_p", top_p, "(0, 1]")
+        check_integer("seed", seed, "(-inf, inf)")
+        self._writer = self._writer or writer_of(model)
+        ends = end_tokens(model, tokenizer, eos_token_id)
+        device = self._evaluator.parameters[0].value.device
+        given = encode(prompts, tokenizer, model, max_new_tokens, ends, pad_token_id, device)
+        plan = Plan(max_new_tokens, ends, temperature, top_p, seed, cache)
+        began = time.perf_counter()
+        with evaluation(model, [p.value for p in self._evaluator.parameters]) as self._state:
+            self._choose(given, draw, members, audit_every)
+            found = self._write(given, plan, draw, members)
+        self._state = None
+        self.tokens, self.seconds = int(found.lengths.sum()), time.perf_counter() - began
+        return found
+
+    def _write(self, prompts: Prompts, plan: Plan, draw: DrawDeltas, members: list[int]) -> Generated:
+        count, width = len(prompts.tokens), plan.max_new_tokens
+        tokens = prompts.tokens.new_full((len(members), count, width), prompts.pad)
+        assert self._writer is not None
+        batches = list(_batches(prompts, self._writer.padded))
+        for first, last, most in self._chunks(len(members), count, prompts.tokens.shape[1] + width):
+            deltas = draw(members[first:last])
+            for batch, at in batches:
+                for begin in range(0, len(at), most):
+                    numbers = at[begin : begin + most]
+                    part = batch.part(begin, begin + most)
+                    out = self._side_by_side(deltas, part, numbers, plan)
+                    tokens[first:last, numbers, : out.shape[-1]] = out
+        return finished(tokens, plan.ends, prompts.pad)
+
+    def _side_by_side(self, deltas: list[Delta], prompts: Prompts, numbers: list[int], plan: Plan) -> Tensor:
+        """Returns ``(members, prompts, tokens)`` of a chunk."""
+        assert self._writer is not None
+        members = deltas[0].members
+        if self._evaluator.last == "fold":
+            try:
+                out = self._rows(deltas, prompts, lambda batch: cast(Writer, self._writer).write(batch, numbers, plan))[
+                    0
+                ]
+                return out.reshape(members, len(numbers), -1)
+            except FoldError as error:
+                self._refuse(str(error))
+        texts = [self._alone(one_member(deltas, i), lambda: cast(Writer, self._writer).write(prompts, numbers, plan))
+                 for i in range(members)]  # fmt: skip
+        out = prompts.tokens.new_full((members, len(numbers), max(t.shape[1] for t in texts)), prompts.pad)
+        for i, text in enumerate(texts):
+            out[i, :, : text.shape[1]] = text
+        return out
+
+    def _rows(
+        self, deltas: Sequence[Delta], prompts: Prompts, work: Callable[[Prompts], Tensor]
+    ) -> tuple[Tensor, Rows]:
+        """Runs ``work`` on a batch that holds the prompts of every member."""
+        members = deltas[0].members
+        tokens, mask = (t.repeat(members, 1) for t in prompts[:2])
+        named = perturbed(self._evaluator.parameters, deltas)
+        self._begin_anew()
+        with Rows(named, members, len(tokens), self._evaluator.warn) as rows:
+            out = work(Prompts(tag(tokens, "ordered"), tag(mask, "ordered"), prompts.pad))
+        return out, rows
+
+    def _alone(self, deltas: Sequence[Delta] | None, work: Callable[[], Tensor]) -> Tensor:
+        self._begin_anew()
+        if deltas is None:
+            return work()
+        with perturbed_weights(self._evaluator.parameters, deltas, self._evaluator.warn):
+            return work()
+
+    def _begin_anew(self) -> None:
+        """Lets the model be what it was before anyone wrote."""
+        if self._state is not None:
+            self._state.restore()
+
+    def _choose(self, prompts: Prompts, draw: DrawDeltas, members: list[int], audit_every: int) -> None:
+        """Decides whether members write side by side, and compares a few now and then."""
+        evaluator = self._evaluator
+        if self._refused or evaluator.engine == "loop" or not members:
+            evaluator.last = "loop"
+            return
+        evaluator.last = "fold"
+        due = self._sizes is None or bool(audit_every and self._probed >= audit_every)
+        self._probed = 1 if due else self._probed + 1
+        if not due:
+            return
+        deltas, (batch, at) = draw(members[:_PROBED]), next(_batches(prompts, cast(Writer, self._writer).padded))
+        part = batch.part(0, _PROBED_PROMPTS)
+        try:
+            reason = self._probe(deltas, part, len(at[:_PROBED_PROMPTS]))
+        except Exception as error:
+            reason = f"fold met {type(error).__name__}: {error}".splitlines()[0]
+        if reason is not None:
+            self._refuse(reason)
+
+    def _probe(self, deltas: list[Delta], prompts: Prompts, count: int) -> str | None:
+        writer, dtype = cast(Writer, self._writer), self._evaluator.parameters[0].value.dtype
+        caches: list[Any] = []
+
+        def logits(batch: Prompts) -> Tensor:
+            out, cache = writer.logits(batch)
+            caches[:] = [cache]
+            return out
+
+        def together(larger: Sequence[Delta]) -> Tensor:
+            out, rows = self._rows(larger, prompts, logits)
+            held = sum(t.numel() * t.element_size() for t in tensors_in(caches[0]))
+            factors = sum(t.numel() * t.element_size() for d in larger for t in d.tensors) // rows.members
+            self._sizes = Sizes(held // (rows.rows * prompts.tokens.shape[1]), rows.largest // rows.rows, factors)
+            return out.reshape(rows.members, count, -1)
+
+        return disagreement(deltas, dtype, lambda d: self._alone(d, lambda: writer.logits(prompts)[0]), together)
+
+    def _refuse(self, reason: str) -> None:
+        evaluator = self._evaluator
+        if evaluator.engine == "fold":
+            raise RuntimeError(f"engine='fold' can not write with this model: {reason}; use engine='auto'")
+        evaluator.warn("generation", f"torcheggroll lets one member write after the other, since {reason}")
+        self._refused, evaluator.last = True, "loop"
+
+    def _chunks(self, members: int, prompts: int, length: int) -> Iterator[tuple[int, int, int]]:
+        """Yields the first and the last member of each chunk, and how many prompts to take at once."""
+        evaluator, most, size = self._evaluator, prompts, self._evaluator.chunk_size
+        if self._sizes is not None:
+            budget, row = evaluator.memory_budget or default_budget(evaluator), self._sizes.row(length)
+            size = size or max((budget // (row * prompts + 2 * self._sizes.factors)) // 2 * 2, 1)
+            least = min(size, members)
+            most = min(max((budget - 2 * least * self._sizes.factors) // (row * least), 1), prompts)
+        size = size or members
+        for first in range(0, members, size):
+            yield first, min(first + size, members), most
+
+
+class Sizes(NamedTuple):
+    """Bytes, as measured on the first prompts."""
+
+    cached: int  # of one token of one text
+    largest: int  # of the largest tensor, per text
+    factors: int  # of one member's perturbations
+
+    def row(self, length: int) -> int:
+        """Returns the bytes of one text of ``length`` tokens."""
+        return self.cached * length + _LIVE * self.largest + 1
+
+
+def integers(row: Tensor) -> list[int]:
+    """Returns the numbers of a vector."""
+    return cast("list[int]", row.tolist())  # pyright: ignore[reportUnknownMemberType]
+
+
+def default_budget(evaluator: Evaluator) -> int:
+    """Returns the bytes that a chunk may take: on a GPU half of what is free."""
+    device = evaluator.parameters[0].value.device
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else _BUDGET
+
+
+def end_tokens(model: Any, tokenizer: Any, given: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Returns the tokens that end a text: those given, else the model's, else the tokenizer's."""
+    found: Any = given
+    if given is None:
+        found = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+        found = getattr(tokenizer, "eos_token_id", None) if found is None else found
+    if found is None:
+        return ()
+    each: Iterable[Any] = cast("Iterable[Any]", found) if isinstance(found, Iterable) else [found]
+    return tuple(int(t) for t in each)
+
+
+def finished(tokens: Tensor, ends: Sequence[int], pad: int) -> Generated:
+    """Counts each text's tokens up to the first that ends it, and pads what follows."""
+    width = tokens.shape[-1]
+    if not ends:
+        return Generated(tokens, torch.full(tokens.shape[:-1], width, device=tokens.device))
+    over = torch.isin(tokens, torch.tensor(list(ends), device=tokens.device))
+    lengths = torch.where(over.any(-1), over.int().argmax(-1) + 1, width)
+    behind = torch.arange(width, device=tokens.device) >= lengths.unsqueeze(-1)
+    longest = int(lengths.max()) if lengths.numel() else 0
+    return Generated(tokens.masked_fill(behind, pad)[..., :longest], lengths)
+
+
+def _batches(prompts: Prompts, padded: bool) -> Iterator[tuple[Prompts, list[int]]]:
+    """Yields prompts that can be one batch, and their numbers: all, or those of one length without padding."""
+    if padded:
+        yield prompts, list(range(len(prompts.tokens)))
+        return
+    lengths = integers(prompts.mask.sum(1))
+    for length in sorted(set(lengths)):
+        at = [i for i, own in enumerate(lengths) if own == length]
+        part = prompts.take(at)
+        yield Prompts(part.tokens[:, -length:], part.mask[:, -length:], prompts.pad), at
+
+
+def tensors_in(value: Any, depth: int = 4) -> list[Tensor]:
+    """Lists the tensors of a cache, whatever it is made of."""
+    if isinstance(value, Tensor):
+        return [value]
+    if depth == 0 or value is None or isinstance(value, str | int | float):
+        return []
+    inner: Any = value if isinstance(value, tuple | list) else getattr(value, "__dict__", {})
+    inner = value if isinstance(value, dict) else inner
+    items = list(inner.values()) if isinstance(inner, dict) else list(inner)
+    return [t for item in cast("list[Any]", items) for t in tensors_in(item, depth - 1)]

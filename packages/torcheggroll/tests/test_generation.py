@@ -1,0 +1,256 @@
+"""Text generation: every member's tokens are those that it writes alone, by the model's own ``generate``."""
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torcheggroll import TorchEggrollES
+from torcheggroll.generation import GumbelNoise
+
+SYMBOLS = 40
+MEMBERS = 6
+PROMPTS = {"equal": [[1, 2, 3, 4], [5, 6, 7, 8]], "padded": [[1, 2, 3, 4, 9], [5, 6], [8]]}
+SIZES = {
+    "vocab_size": SYMBOLS, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "max_position_embeddings": 64, "bos_token_id": None, "eos_token_id": None,
+    "pad_token_id": None,
+}  # fmt: skip
+GROUPED = SIZES | {"num_key_value_heads": 2}
+
+
+def transformers():
+    return pytest.importorskip("transformers", reason="needs Transformers")
+
+
+def gpt2():
+    config = transformers().GPT2Config(
+        vocab_size=SYMBOLS, n_positions=64, n_embd=32, n_layer=2, n_head=4, bos_token_id=None, eos_token_id=None
+    )
+    return transformers().GPT2LMHeadModel(config)
+
+
+FAMILIES = {
+    "GPT-2": gpt2,
+    "Llama, grouped queries": lambda: transformers().LlamaForCausalLM(transformers().LlamaConfig(**GROUPED)),
+    "Qwen 2, tied": lambda: transformers().Qwen2ForCausalLM(
+        transformers().Qwen2Config(**GROUPED, tie_word_embeddings=True)
+    ),
+    "Mistral, sliding window": lambda: transformers().MistralForCausalLM(
+        transformers().MistralConfig(**GROUPED, sliding_window=4)
+    ),
+    "Mixtral, experts": lambda: transformers().MixtralForCausalLM(
+        transformers().MixtralConfig(**GROUPED, num_local_experts=4, num_experts_per_tok=2)
+    ),
+    "Gemma 2, shifted norms": lambda: transformers().Gemma2ForCausalLM(
+        transformers().Gemma2Config(**GROUPED, head_dim=8, sliding_window=6)
+    ),
+    "GPT-NeoX": lambda: transformers().GPTNeoXForCausalLM(transformers().GPTNeoXConfig(**SIZES)),
+}
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(?!torcheggroll)")
+        warnings.filterwarnings("ignore", message=".*(RoPE|generation flags|pytree|deprecated).*")
+        yield
+
+
+def made(family, **settings):
+    torch.manual_seed(0)
+    settings = {"pop_size": MEMBERS, "sigma": 0.05, "rank": 2, "seed": 1, **settings}
+    return TorchEggrollES(FAMILIES[family](), **settings)
+
+
+def alone(es, member, prompts, ends, temperature, top_p=1.0, cache=None):
+    """What the model's own ``generate`` writes for one member, on prompts padded by hand."""
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts])
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
+    noise = [GumbelNoise(5, range(len(prompts)), longest, temperature, top_p)] if temperature else None
+    with es.member(member) as model:
+        return model.generate(
+            input_ids=ids, attention_mask=mask, max_new_tokens=10, do_sample=False, eos_token_id=list(ends) or None,
+            pad_token_id=0, logits_processor=noise, cache_implementation=cache,
+        )[:, longest:]  # fmt: skip
+
+
+def assert_equal(got, want):
+    width = min(got.shape[1], want.shape[1])
+    assert torch.equal(got[:, :width], want[:, :width])
+    assert not got[:, width:].any()
+    assert not want[:, width:].any()
+
+
+@pytest.mark.parametrize("prompts", PROMPTS)
+@pytest.mark.parametrize("ends", [(), (3, 7, 11, 20)])
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_member_writes_what_it_writes_alone(family, temperature, ends, prompts):
+    es, given = made(family), PROMPTS[prompts]
+    written = es.generate(given, 10, temperature, eos_token_id=ends, seed=5, pad_token_id=0)
+    assert es.evaluator.last == "fold"
+    for member in range(MEMBERS):
+        assert_equal(written.tokens[member], alone(es, member, given, ends, temperature))
+    assert len({str(row.tolist()) for row in written.tokens}) > 1  # the members differ at all
+    assert ends or (written.lengths == 10).all()
+
+
+def test_a_static_cache_and_a_smaller_nucleus_write_the_same():
+    es = made("Llama, grouped queries")
+    written = es.generate(PROMPTS["padded"], 10, 0.8, 0.6, (), 5, pad_token_id=0, cache="static")
+    assert es.evaluator.last == "fold"
+    for member in range(MEMBERS):
+        assert_equal(written.tokens[member], alone(es, member, PROMPTS["padded"], (), 0.8, 0.6))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"chunk_size": 1}, {"chunk_size": 4}, {"memory_budget": 1}, {"memory_budget": 200_000},
+                 {"engine": "loop"}]
+)  # fmt: skip
+def test_chunks_of_members_and_of_prompts_change_no_token(settings):
+    want = made("Llama, grouped queries").generate(PROMPTS["padded"], 8, 0.8, seed=5, pad_token_id=0)
+    got = made("Llama, grouped queries", **settings).generate(PROMPTS["padded"], 8, 0.8, seed=5, pad_token_id=0)
+    assert torch.equal(got.tokens, want.tokens)
+
+
+def test_a_small_budget_cuts_the_population():
+    es, sizes = made("Llama, grouped queries", memory_budget=120_000), []
+    draw = es.perturbations
+    es.texts.generate(
+        PROMPTS["equal"], lambda m: sizes.append(len(m)) or draw(m), list(range(MEMBERS)), max_new_tokens=8,
+        temperature=0.0, top_p=1.0, eos_token_id=(), seed=0, tokenizer=None, pad_token_id=0, cache=None,
+    )  # fmt: skip
+    assert len(sizes) > 2
+    assert max(sizes[1:]) < MEMBERS  # the first draw is the comparison of a few members
+
+
+def test_the_model_is_left_as_it_was_found():
+    es = made("Mixtral, experts")
+    model = es.model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    config, experts = model.generation_config, model.config._experts_implementation
+    text = str(model.generation_config)
+    state = torch.random.get_rng_state()
+    es.generate(PROMPTS["padded"], 4, 1.0, pad_token_id=0)
+    assert model.training
+    assert model.generation_config is config
+    assert str(config) == text
+    assert model.config._experts_implementation == experts
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+class Recurrent(nn.Module):
+    """The other protocol: a cache of whatever kind, rows in front."""
+
+    def __init__(self, scramble=False):
+        super().__init__()
+        self.embed, self.cell, self.head = nn.Embedding(SYMBOLS, 16), nn.Linear(32, 16), nn.Linear(16, SYMBOLS)
+        self.scramble = scramble
+
+    def forward(self, tokens, cache=None):
+        h = tokens.new_zeros(len(tokens), 16, dtype=torch.float32) if cache is None else cache["h"]
+        out = []
+        for x in self.embed(tokens).unbind(1):
+            if self.scramble:
+                h = self.cell(torch.cat([x, h], 1).flip(0)).flip(0).tanh()
+            else:
+                h = self.cell(torch.cat([x, h], 1)).tanh()
+            out.append(self.head(h))
+        return torch.stack(out, 1), {"h": h}
+
+
+def written_alone(es, member, prompt, number, temperature, ends=()):
+    noise, tokens, cache, out = GumbelNoise(5, [number], len(prompt), temperature), torch.tensor([prompt]), None, []
+    with es.member(member) as model, torch.no_grad():
+        for position in range(10):
+            logits, cache = model(tokens, cache)
+            token = int(noise.perturb(logits[:, -1], position).argmax())
+            out.append(token)
+            if token in ends:
+                break
+            tokens = torch.tensor([[token]])
+    return out
+
+
+@pytest.mark.parametrize("scramble", [False, True])
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_a_module_with_a_cache_writes_too(temperature, scramble):
+    torch.manual_seed(0)
+    es = TorchEggrollES(Recurrent(scramble), pop_size=MEMBERS, sigma=0.3, seed=1)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        written = es.generate(PROMPTS["padded"], 10, temperature, eos_token_id=(3, 7, 11), seed=5, pad_token_id=0)
+    assert es.evaluator.last == ("loop" if scramble else "fold")
+    assert ("another order" in "".join(str(w.message) for w in said)) == scramble
+    for member in range(MEMBERS):
+        for number, prompt in enumerate(PROMPTS["padded"]):
+            want = written_alone(es, member, prompt, number, temperature, (3, 7, 11))
+            assert written.sequences(member)[number] == want
+
+
+class Leaky(Recurrent):
+    """Reads a parameter where nobody can see it: side by side every member would be the centre."""
+
+    def forward(self, tokens, cache=None):
+        logits, cache = super().forward(tokens, cache)
+        with torch._C.DisableTorchFunction():
+            return logits + self.head.bias * 3, cache
+
+
+def test_what_hides_a_parameter_is_found_out_and_written_one_by_one():
+    es = TorchEggrollES(Leaky(), pop_size=MEMBERS, sigma=0.01, seed=1, param_filter=lambda p, name: name == "head.bias")
+    with pytest.warns(UserWarning, match="of the effect"):
+        written = es.generate([[1, 2]], 6, 0.8, seed=5)
+    assert written.sequences(3)[0] == written_alone(es, 3, [1, 2], 0, 0.8)[:6]
+    with pytest.raises(RuntimeError, match="engine='fold'"):
+        TorchEggrollES(Leaky(), pop_size=4, sigma=0.01, engine="fold").generate([[1, 2]], 6)
+
+
+def test_noise_is_a_function_of_seed_prompt_position_and_token():
+    scores = torch.zeros(2, 50)
+    noise = GumbelNoise(0, [0, 1], 0)
+    first = noise.perturb(scores, 0)
+    assert torch.equal(first, GumbelNoise(0, [0, 1], 0).perturb(scores, 0))
+    assert torch.equal(first[1], GumbelNoise(0, [1], 0).perturb(scores[:1], 0)[0])
+    for other in (GumbelNoise(1, [0, 1], 0).perturb(scores, 0), noise.perturb(scores, 1)):
+        assert not (other == first).any()
+    assert torch.equal(noise.perturb(scores.repeat(3, 1), 0), first.repeat(3, 1))
+
+
+def test_sampling_follows_the_softmax_of_what_the_nucleus_leaves():
+    torch.manual_seed(0)
+    logits = torch.randn(12)
+    for temperature, top_p in ((1.0, 1.0), (0.5, 1.0), (1.0, 0.7)):
+        noise = GumbelNoise(3, range(20_000), 0, temperature, top_p)
+        drawn = noise.perturb(logits.repeat(20_000, 1), 0).argmax(-1).bincount(minlength=12) / 20_000
+        want = torch.softmax(logits.double() / temperature, -1)
+        order = want.argsort(descending=True)
+        kept = order[: int((want[order].cumsum(0) < top_p).sum()) + 1]
+        exact = torch.zeros_like(want)
+        exact[kept] = want[kept] / want[kept].sum()
+        assert (drawn - exact).abs().max() < 0.015
+        assert not drawn[exact == 0].any()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [([], "at least one prompt"), ([[1], []], "at least one token"), ([[1] * 60], "64 positions"),
+     ([[1, SYMBOLS]], "vocabulary|must be in"), ([[1], [1, 2]], "different lengths")],
+)  # fmt: skip
+def test_prompts_that_do_not_fit_are_refused_before_anything_runs(prompts, message):
+    with pytest.raises(ValueError, match=message):
+        made("Llama, grouped queries").generate(prompts, 10)
+
+
+def test_wrong_calls_are_refused():
+    es = made("Llama, grouped queries")
+    with pytest.raises(TypeError, match="tokenizer"):
+        es.generate(["some words"])
+    for wrong in ({"max_new_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            es.generate([[1]], **wrong)
+    with pytest.raises(TypeError, match="cache"):
+        TorchEggrollES(nn.Linear(2, 2), pop_size=4).generate([[1]])
