@@ -103,6 +103,7 @@ class Folder(Interceptor):
         self.members = members
         self.writes = CopyOnWrite(members)
         self.note: Callable[[str, Any], None] | None = None
+        self.noted = 0
         self._products = products
         self._numbers = numbers
 
@@ -111,8 +112,11 @@ class Folder(Interceptor):
         out = super().__torch_function__(func, types, args, kwargs)
         if self.note is not None and func not in METADATA and func not in OPENED:
             known = isinstance(out, Tensor) and self.find(out) is not None
-            self.note(op_name(func), None if known else rebuilt(out, lambda t: t[0] if is_folded(t) else t))
+            self.note(op_name(func), None if known else rebuilt(out, self._noted))
         return out
+
+    def _noted(self, tensor: Tensor) -> Tensor:
+        return tensor[self.noted] if is_folded(tensor) else tensor
 
     def size(self, out: Tensor) -> int:
         """Returns the bytes of one member's share of a result."""
@@ -403,7 +407,8 @@ class Fold:
         self.largest = 0  # bytes of a member's largest tensor
         self.used: set[str] = set()  # parameters that an op was seen to use
         self.at = ""  # the op at hand
-        self.note: Callable[[str, Any], None] | None = None  # told what every op gives to the first member
+        self.note: Callable[[str, Any], None] | None = None  # told what every op gives to the member ``noted``
+        self.noted = 0
 
     def run(self, deltas: Sequence[Delta], task: Task) -> Any:
         """Returns the results of a chunk, members in front."""
@@ -411,7 +416,7 @@ class Fold:
         named = perturbed(self._parameters, deltas)
         members = deltas[0].members
         fold = Folder(named, members, self._warn, self._products, self._numbers)
-        fold.note = self.note
+        fold.note, fold.noted = self.note, self.noted
         try:
             for value in task.data:
                 fold.writes.keep(value)

@@ -57,24 +57,36 @@ def _some(tensor: Tensor) -> Tensor:
 def first_difference(
     probe: Probe, factor: float, parameters: Sequence[NamedParameter], engine: str, start: StartingPoint
 ) -> str:
-    """Says at which op the first member's results part, in words that end a sentence; nothing where it is not seen."""
+    """Says at which op results part, in words that end a sentence; nothing where it is not seen."""
     if engine != "fold" or probe.task.forward is None:
         return ""
     deltas = amplified(probe.deltas, factor)
+    for member in (0, deltas[0].members - 1):
+        op = _parting(probe, deltas, member, parameters, start)
+        if op:
+            return f", from {op} on"
+    return ""
+
+
+def _parting(
+    probe: Probe, deltas: Sequence[Delta], member: int, parameters: Sequence[NamedParameter], start: StartingPoint
+) -> str:
+    """Returns the op at which a member's results part from the loop's."""
     quiet = WarnOnce(silent=True)
-    loop, centre = (_recorded(parameters, some, probe, start, quiet) for some in (deltas, amplified(deltas, 0.0)))
+    some = deltas, amplified(deltas, 0.0)
+    loop, centre = (_recorded(probe, own, member, parameters, start, quiet) for own in some)
     fold, own = Fold(parameters, quiet, start), Recorder()
-    fold.note = own.note
+    fold.note, fold.noted = own.note, member
     try:
         start.again()
         fold.run(deltas, probe.task)
     except Exception:
-        return f", from {fold.at} on" if fold.at else ""
+        return fold.at
     finally:
         start.again()
     for got, want, before in zip(own.results, loop, centre, strict=False):
         if got.op != want.op or not _alike(got.values, want.values, before.values):
-            return f", from {want.op} on"
+            return want.op
     return ""
 
 
@@ -89,11 +101,16 @@ def _alike(got: list[Tensor], want: list[Tensor], before: list[Tensor]) -> bool:
 
 
 def _recorded(
-    parameters: Sequence[NamedParameter], deltas: Sequence[Delta], probe: Probe, start: StartingPoint, quiet: WarnOnce
+    probe: Probe,
+    deltas: Sequence[Delta],
+    member: int,
+    parameters: Sequence[NamedParameter],
+    start: StartingPoint,
+    quiet: WarnOnce,
 ) -> list[Result]:
     recorder = Recorder()
     start.again()
     assert probe.task.forward is not None
-    with perturbed_weights(parameters, one_member(deltas, 0), quiet), recorder:
-        probe.task.forward([value[0].clone() for value in probe.task.data])
+    with perturbed_weights(parameters, one_member(deltas, member), quiet), recorder:
+        probe.task.forward([value[member].clone() for value in probe.task.data])
     return recorder.results
