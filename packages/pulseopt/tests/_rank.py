@@ -1,4 +1,4 @@
-"""What each of two ranks runs in test_ranks.py: python _rank.py ddp|fsdp rank folder."""
+"""What each of two ranks runs in test_ranks.py: python _rank.py ddp|fsdp|ddp-find|fsdp-find rank folder."""
 
 import os
 import sys
@@ -25,14 +25,17 @@ def batch(rank: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def train(kind: str, rank: int, folder: Path) -> None:
     net = model()
-    if kind == "ddp":
+    if kind.startswith("ddp"):
         net = nn.parallel.DistributedDataParallel(net)
     else:
         from torch.distributed.fsdp import fully_shard
 
         fully_shard(net)
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.02)
-    aees = AEES(optimizer, **SETTINGS, seed=None if kind == "ddp" else 7, track_update_norm=True)
+    if kind.endswith("find"):
+        aees = AEES.find_rate(optimizer, 60, read_losses="episode")
+    else:
+        aees = AEES(optimizer, **SETTINGS, seed=None if kind == "ddp" else 7, track_update_norm=True)
     for step in range(60):
         x, y = batch(rank, step)
         aees.step_start(step)

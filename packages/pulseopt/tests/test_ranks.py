@@ -48,7 +48,21 @@ def test_two_fsdp_ranks_agree_to_the_bit_and_take_the_noise_of_the_whole(tmp_pat
         torch.testing.assert_close(ours, sharded, rtol=1e-3, atol=1e-4)
 
 
-def single_process():
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp-find", "fsdp-find"])
+def test_two_ranks_find_the_same_rate_as_one_process(kind, tmp_path):
+    pytest.importorskip("torch.distributed.fsdp").__dict__.get("fully_shard") or pytest.skip("needs torch >= 2.6")
+    first, second = run_two(kind, tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(first["weights"], second["weights"], strict=True))
+    assert first["logs"] == second["logs"]
+    whole = single_process(find=True)
+    for column in ("selected_lr_values", "mean_alignments"):
+        known = [[value for value in logs[column] if value is not None] for logs in (whole["logs"], first["logs"])]
+        assert known[0] == pytest.approx(known[1], rel=1e-2, abs=1e-3)
+    assert len(set(whole["logs"]["selected_lr_values"])) > 2, "the rate moved"
+
+
+def single_process(find=False):
     """The same training on one process, with both ranks' batches at once."""
     sys.path.insert(0, str(HERE))
     try:
@@ -57,7 +71,7 @@ def single_process():
         sys.path.pop(0)
     net = _rank.model()
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.02)
-    aees = AEES(optimizer, **_rank.SETTINGS, seed=7)
+    aees = AEES.find_rate(optimizer, 60) if find else AEES(optimizer, **_rank.SETTINGS, seed=7)
     for step in range(60):
         x, y = (torch.cat(parts) for parts in zip(_rank.batch(0, step), _rank.batch(1, step), strict=True))
         aees.step_start(step)

@@ -40,8 +40,7 @@ class LastUpdate:
         now = [param.detach() for param in params]
         if not _same(params, self._params) or any(a.shape != b.shape for a, b in zip(now, self._copies, strict=True)):
             self._allocate(params, now)
-        if now:
-            torch._foreach_copy_(self._copies, now)
+        self._write(now)
         self._known = False
 
     def end(self, stepped: bool) -> None:
@@ -59,12 +58,19 @@ class LastUpdate:
         self._params, self._known = [], False
         if copies and [copy.shape for copy in copies] == [param.shape for param in params]:
             self.begin(params)
-            torch._foreach_copy_(self._copies, copies)
+            self._write(copies)
             self._known = True
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles begin without an update: their parameters are others."""
         return {"_params": [], "_flat": [], "_copies": [], "_known": False}
+
+    def _write(self, values: list[Tensor]) -> None:
+        if any(hasattr(copy, "full_tensor") for copy in self._copies):  # a DTensor has no list copy
+            for copy, value in zip(self._copies, values, strict=True):
+                copy.copy_(value)
+        elif values:
+            torch._foreach_copy_(self._copies, values)
 
     def _allocate(self, params: list[Tensor], now: list[Tensor]) -> None:
         alike: dict[Any, list[int]] = {}
