@@ -111,7 +111,7 @@ def test_an_ablation_runs_with_the_choice_of_the_whole_method(study, fabricate):
     asked, selections = play(with_ablation, fabricate, lambda job: middle_is_best(job) if job.role == "tune" else 0.5)
     assert not any(job.config.entry == "thermolion-cold" for jobs in asked[:-1] for job in jobs)
     cold = selections["thermolion-cold"]
-    assert cold.chosen == {**selections["thermolion"].chosen, "temp_decay": 0.0}
+    assert cold.chosen == {**selections["thermolion"].chosen, "temp_decay": 1e-9}
     assert cold.follows == "thermolion"
     assert {job.config.seed for job in asked[-1] if job.config.entry == "thermolion-cold"} == {0, 1, 2}
 

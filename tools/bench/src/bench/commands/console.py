@@ -13,7 +13,7 @@ KNOWN_ERRORS = (ValueError, DriftedDataError, RunFailedError, RuntimeError, File
 
 
 def guarded(act: Callable[[], int]) -> int:
-    """Run a command; an error the user can act on is one line, not a traceback."""
+    """Runs a command; an error the user can act on is one line, not a traceback."""
     try:
         return act()
     except KNOWN_ERRORS as error:

@@ -18,7 +18,7 @@ SHARE = 0.7
 
 
 def fix(records: list[Path], what: str) -> int:
-    """Merge into targets.json and costs.json what the records tell.
+    """Merges into targets.json and costs.json what the records tell.
 
     Raises:
         ValueError: ``what`` is unknown.

@@ -64,7 +64,7 @@ class Lines(View):
         self._begin = time.monotonic()
 
     def found(self, study: Study, job: Job, run: Run) -> None:
-        """Count it in silence."""
+        """Counts it in silence."""
         self._count += 1
         self.remaining.count(study, job, made=False)
 
@@ -94,7 +94,7 @@ class Lines(View):
         )
 
     def lost(self, event: Lost) -> None:
-        """Say it."""
+        """Says it."""
         self.console.print(f"a run was lost ({event.reason}) and is made again", markup=False)
 
 
@@ -121,12 +121,12 @@ class LiveTable(View):
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render)
 
     def __enter__(self) -> "LiveTable":
-        """Take the screen."""
+        """Takes the screen."""
         self._live.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Give it back, the last table left on it."""
+        """Gives it back, the last table left on it."""
         self._live.__exit__(None, None, None)
 
     def _tally(self, study: Study, entry: str) -> Tally:
@@ -135,11 +135,11 @@ class LiveTable(View):
         return self._tallies.setdefault(name, {entry: Tally() for entry in study.entries})[entry]
 
     def found(self, study: Study, job: Job, run: Run) -> None:
-        """Count it."""
+        """Counts it."""
         self._add(study, job, run, made=False)
 
     def finished(self, study: Study, job: Job, run: Run) -> None:
-        """Count it, and show its study."""
+        """Counts it, and shows its study."""
         self._current = f"{study.workload.id}/{study.family}"
         self._running.pop(run.key, None)
         self._add(study, job, run, made=True)
@@ -158,16 +158,16 @@ class LiveTable(View):
             tally.final.append(run.test)
 
     def selected(self, study: Study, selection: Selection) -> None:
-        """Show what tuning chose."""
+        """Shows what tuning chose."""
         chosen = ", ".join(f"{name} {value}" for name, value in selection.chosen.items())
         self._tally(study, selection.entry).chosen = chosen + (" (edge)" if selection.edge else "")
 
     def advanced(self, event: Advanced) -> None:
-        """Remember how far a run is."""
+        """Remembers how far a run is."""
         self._running[event.job.config.key] = event
 
     def lost(self, event: Lost) -> None:
-        """Say it above the table."""
+        """Says it above the table."""
         self._running.pop(event.job.config.key, None)
         self._live.console.print(f"a run was lost ({event.reason}) and is made again", markup=False)
 

@@ -78,7 +78,7 @@ def _is_of(package: str, entry: EntryResult) -> bool:
 
 
 def publish(root: Path, records: list[Path]) -> list[Path]:
-    """Write all of it and the figures, and remove figures that are no longer made; returns what was written."""
+    """Writes all of it and the figures, and removes figures that are no longer made; returns what was written."""
     texts = generated(root, records)
     folder = root / "docs" / "_static" / "bench"
     folder.mkdir(parents=True, exist_ok=True)

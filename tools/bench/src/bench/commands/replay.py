@@ -23,7 +23,7 @@ def find(name: str, runs: list[Run]) -> Run:
 
 
 def make_again(old: Run) -> list[str]:
-    """Run it and list what differs; an empty list is equality to the bit.
+    """Runs it and lists what differs; an empty list is equality to the bit.
 
     Raises:
         ValueError: it is a run of a user's task, whose file the record does not hold, or its data has changed.

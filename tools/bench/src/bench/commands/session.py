@@ -27,7 +27,7 @@ class Interrupted(Exception):  # noqa: N818
 
 @contextmanager
 def interruptible() -> Generator[None]:
-    """Let Ctrl-C and a polite kill both end the body as a KeyboardInterrupt, also where a shell has ignored them."""
+    """Lets Ctrl-C and a polite kill both end the body as a KeyboardInterrupt, also where a shell has ignored them."""
     before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -43,7 +43,7 @@ def _interrupt(number: int, frame: object) -> None:
 def run_session(
     studies: list[Study], store: Store, make_executor: Callable[[], Executor], console: Console, live: bool
 ) -> Session:
-    """Announce, run, record.
+    """Announces, runs, records.
 
     Raises:
         Interrupted: Ctrl-C.
@@ -97,5 +97,5 @@ def default_folder(profile: str) -> Path:
 
 
 def is_live(plain: bool) -> bool:
-    """Whether to draw the live table."""
+    """Tells whether to draw the live table."""
     return not plain and sys.stdout.isatty()

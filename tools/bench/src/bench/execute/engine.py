@@ -60,7 +60,7 @@ class Engine:
         self._lost: dict[str, int] = {}
 
     def run(self, studies: Iterable[Study]) -> None:
-        """Run all studies; a later one starts as soon as an earlier one leaves a process idle.
+        """Runs all studies; a later one starts as soon as an earlier one leaves a process idle.
 
         Raises:
             RunFailedError: a run failed; everything finished before it is kept.
@@ -95,7 +95,7 @@ class Engine:
             self._advance(active)
 
     def _advance(self, active: Active) -> None:
-        """Let a study go on with what it waited for, until it needs runs that are not there."""
+        """Lets a study go on with what it waited for, until it needs runs that are not there."""
         while not active.finished and not active.waiting:
             try:
                 need = active.steps.send(active.got) if active.got else next(active.steps)

@@ -49,7 +49,7 @@ class Executor(Protocol):
     slots: int
 
     def submit(self, job: Job) -> None:
-        """Start a job; call it only while fewer than ``slots`` are under way."""
+        """Starts a job; call it only while fewer than ``slots`` are under way."""
         ...
 
     def wait(self, seconds: float) -> list[Event]:
@@ -57,5 +57,5 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """End everything, finished or not."""
+        """Ends everything, finished or not."""
         ...

@@ -26,7 +26,7 @@ class LocalExecutor:
     """The default executor."""
 
     def __init__(self, workers: int) -> None:
-        """Start ``workers`` processes; they import torch while the parent goes on."""
+        """Starts ``workers`` processes; they import torch while the parent goes on."""
         self.slots = workers
         self._context = multiprocessing.get_context("spawn")
         self._workers = [self._start() for _ in range(workers)]
@@ -40,7 +40,7 @@ class LocalExecutor:
         return Worker(process, ours)
 
     def submit(self, job: Job) -> None:
-        """Hand the job to a free process."""
+        """Hands the job to a free process."""
         worker = next(worker for worker in self._workers if worker.job is None)
         worker.job = job
         try:
@@ -49,7 +49,7 @@ class LocalExecutor:
             self._early.append(self._bury(worker))
 
     def wait(self, seconds: float) -> list[Event]:
-        """Collect what the processes say, for at most ``seconds``."""
+        """Collects what the processes say, for at most ``seconds``."""
         if self._early:
             return [self._early.popleft()]
         events: list[Event] = []
@@ -75,7 +75,7 @@ class LocalExecutor:
         return Done(job, content) if kind == "done" else Failed(job, str(content))
 
     def _bury(self, worker: Worker) -> Event:
-        """Replace a dead process and tell which run died with it."""
+        """Replaces a dead process and tells which run died with it."""
         worker.process.join(timeout=5)
         code, job = worker.process.exitcode, worker.job
         worker.pipe.close()
@@ -85,7 +85,7 @@ class LocalExecutor:
         return Lost(job, f"its process ended with exit code {code}")
 
     def close(self) -> None:
-        """End all processes."""
+        """Ends all processes."""
         for worker in self._workers:
             worker.process.terminate()
         for worker in self._workers:

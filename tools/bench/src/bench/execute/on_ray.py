@@ -13,7 +13,7 @@ class RayExecutor:
     """Each run is a Ray task of one CPU; progress inside a run is not reported."""
 
     def __init__(self, workers: int | None = None) -> None:
-        """Join the cluster that ``RAY_ADDRESS`` names, or start a local one.
+        """Joins the cluster that ``RAY_ADDRESS`` names, or starts a local one.
 
         Raises:
             ValueError: Ray is not installed.
@@ -31,7 +31,7 @@ class RayExecutor:
         self._running: dict[Any, Job] = {}
 
     def submit(self, job: Job) -> None:
-        """Send the job to the cluster."""
+        """Sends the job to the cluster."""
         self._running[self._remote.remote(job)] = job
 
     def wait(self, seconds: float) -> list[Event]:
@@ -52,7 +52,7 @@ class RayExecutor:
         return Done(job, run)
 
     def close(self) -> None:
-        """Cancel what runs, leave the cluster."""
+        """Cancels what runs, leaves the cluster."""
         for reference in self._running:
             self._ray.cancel(reference, force=True)
         if self._mine:

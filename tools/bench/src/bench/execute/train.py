@@ -37,7 +37,7 @@ class Progress:
 
 
 def execute(job: Job, workload: Workload, report: Report = lambda share, value: None) -> Run:
-    """Train as ``job`` says and return its record.
+    """Trains as ``job`` says and returns its record.
 
     The run owns its thread count and its random streams: nothing from an earlier run in the process enters it.
     """
@@ -115,7 +115,7 @@ def evaluation_steps(steps: int, evals: int) -> set[int]:
 
 
 def _evaluate(task: Task, knobs: dict[str, float], step: int, samples: int, loss: float, progress: Progress) -> None:
-    """Add a point to the curve; its CPU time is not the method's."""
+    """Adds a point to the curve; its CPU time is not the method's."""
     begin = time.process_time()
     value = task.validate()
     progress.pause += time.process_time() - begin

@@ -21,7 +21,7 @@ def workload_of(job: Job) -> Workload:
 
 
 def warm_up() -> None:
-    """Import and touch what the first run would otherwise be charged for."""
+    """Imports and touches what the first run would otherwise be charged for."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import torch
 
@@ -34,5 +34,5 @@ def warm_up() -> None:
 
 
 def work(job: Job, report: Callable[[float, float | None], None] = lambda share, value: None) -> Run:
-    """Do one job."""
+    """Does one job."""
     return execute(job, workload_of(job), report)

@@ -33,7 +33,7 @@ class Driver:
         self.optimizer.step()
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Forgets the gradients."""
         self.base.zero_grad()
 
     def rewarded(self, reward: float) -> None:

@@ -69,7 +69,7 @@ class Method:
 
     @property
     def available(self) -> bool:
-        """Whether it can take part here."""
+        """Tells whether it can take part here."""
         if self.needs.isupper():
             return self.needs in os.environ
         return not self.needs or importlib.util.find_spec(self.needs) is not None

@@ -69,11 +69,11 @@ class AEESDriver(Driver):
         return self.optimizer.optimizer
 
     def before(self, step: int) -> None:
-        """Ask for the candidate of this step."""
+        """Asks for the candidate of this step."""
         self._candidate = self.optimizer.step_start(step)
 
     def step(self, loss: Tensor) -> None:
-        """Let it step the optimizer inside, and learn from the loss."""
+        """Lets it step the optimizer inside, and learn from the loss."""
         self.optimizer.step_end(loss.detach())
 
     def knobs(self) -> dict[str, float]:
@@ -122,12 +122,12 @@ class AdaptiveDriver(Driver):
         return self.optimizer.optimizer
 
     def rewarded(self, reward: float) -> None:
-        """Tell it the reward."""
+        """Tells it the reward."""
         if self._reads_reward:
             self.optimizer.step_reward(reward)
 
     def step(self, loss: Tensor) -> None:
-        """Tell it the loss unless it goes by the reward, then step."""
+        """Tells it the loss unless it goes by the reward, then steps."""
         if not self._reads_reward:
             self.optimizer.step_loss(loss.detach())
         base = self.base.param_groups[0]["lr"] if not self._reads_reward else 1.0
@@ -223,7 +223,7 @@ def _without(of: Method, id: str, title: str, **instead: Value) -> Method:
 
 THERMOLION, _, AEES_ADAMW, ADAPTIVE_ADAMW = OURS
 ABLATIONS = [
-    _without(THERMOLION, "thermolion-cold", "ThermoLion without noise", temp_decay=0.0),
+    _without(THERMOLION, "thermolion-cold", "ThermoLion without noise", temp_decay=1e-9),
     _without(AEES_ADAMW, "aees-random", "AEES with random arms", control="random"),
     _without(AEES_ADAMW, "aees-neutral", "the same schedule without a bandit", control="always 1.0"),
     *(

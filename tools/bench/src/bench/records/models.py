@@ -147,7 +147,7 @@ class Run(Sealed):
 
     @model_validator(mode="after")
     def key_is_the_hash(self) -> Self:
-        """Refuse a run whose config was changed after it was made."""
+        """Refuses a run whose config was changed after it was made."""
         if self.key != self.config.key:
             raise ValueError(f"the run's key is {self.key}, its config hashes to {self.config.key}")
         return self

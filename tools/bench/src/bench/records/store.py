@@ -24,7 +24,7 @@ class Store:
     """Records of one file, all of them in memory, and the open end of it."""
 
     def __init__(self, path: Path) -> None:
-        """Read what is there and lock the file.
+        """Reads what is there and locks the file.
 
         Raises:
             RuntimeError: another bench writes to it.
@@ -56,7 +56,7 @@ class Store:
             self._file.truncate(content.rfind(b"\n") + 1)
 
     def append(self, record: Sealed) -> None:
-        """Seal the record, write it, and return only when it is on the disk."""
+        """Seals the record, writes it, and returns only when it is on the disk."""
         sealed = record.seal()
         self._file.write(sealed.model_dump_json().encode() + b"\n")
         self._file.flush()
@@ -69,7 +69,7 @@ class Store:
             self.sessions.append(sealed)
 
     def close(self) -> None:
-        """Close the file and give up the lock."""
+        """Closes the file and gives up the lock."""
         self._file.close()
 
 

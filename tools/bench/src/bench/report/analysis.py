@@ -141,17 +141,17 @@ def _judged(run: Run) -> bool:
 
 
 def is_reference(entry: str) -> bool:
-    """Whether an entry is a reference, the second one included."""
+    """Tells whether an entry is a reference, the second one included."""
     return split_entry(entry)[0] in (*REFERENCE.values(), SECOND_REFERENCE)
 
 
 def is_ours(entry: str) -> bool:
-    """Whether an entry is a method of ours."""
+    """Tells whether an entry is a method of ours."""
     return METHODS[split_entry(entry)[0]].ours
 
 
 def is_ablation(entry: str) -> bool:
-    """Whether an entry is a method without a part of its own."""
+    """Tells whether an entry is a method without a part of its own."""
     return bool(METHODS[split_entry(entry)[0]].ablates)
 
 

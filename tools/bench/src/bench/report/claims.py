@@ -55,7 +55,7 @@ class Match:
 
     @property
     def needs_p(self) -> bool:
-        """Whether it is a claim of a difference."""
+        """Tells whether it is a claim of a difference."""
         return self.claim.kind.startswith("better")
 
 

@@ -193,6 +193,6 @@ def rank_chart(results: list[WorkloadResult]) -> str:
 
 
 def save(drawings: dict[str, Callable[[], str]]) -> dict[str, str]:
-    """Draw what there is to draw."""
+    """Draws what there is to draw."""
     drawn = {name: draw() for name, draw in drawings.items()}
     return {name: svg for name, svg in drawn.items() if svg}

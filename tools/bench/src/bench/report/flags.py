@@ -46,7 +46,7 @@ def flags_of_entry(entry: EntryResult, result: WorkloadResult) -> list[str]:
 
 
 def _equal_tuning(selection: Selection, result: WorkloadResult) -> bool:
-    """Whether it had as many trials as most, more only where its box was widened, on the same seeds."""
+    """Tells whether it had as many trials as most, more only where its box was widened, on the same seeds."""
     others = [other.selection for other in result.entries if other.selection.follows is None]
     alone = [other for other in others if not (other.widened and other.protocol is not None)] or others
     typical = max(len(other.trials) for other in alone)
@@ -56,7 +56,7 @@ def _equal_tuning(selection: Selection, result: WorkloadResult) -> bool:
 
 
 def choice_follows(entry: EntryResult) -> bool:
-    """Whether the recorded tuning runs give the recorded trials, and those the recorded choice."""
+    """Tells whether the recorded tuning runs give the recorded trials, and those the recorded choice."""
     selection = entry.selection
     values = {_key(run): run for run in entry.tuning}
     for trial in selection.trials:

@@ -31,7 +31,7 @@ class Written:
 
 
 def write(records: list[Record], folder: Path) -> Written:
-    """Make everything from ``records`` alone.
+    """Makes everything from ``records`` alone.
 
     Raises:
         ValueError: the records hold no finished study.

@@ -49,7 +49,7 @@ class Rollout:
         self.steps = 0
 
     def returns(self, act: Callable[[Tensor], Tensor], count: int, generator: np.random.Generator) -> Tensor:
-        """Return of ``count`` games, each played until it ends or is cut off."""
+        """Returns of ``count`` games, each played until it ends or is cut off."""
         seen = self.game.reset(count, generator)
         total, alive = np.zeros(count), np.ones(count, np.bool_)
         for _ in range(self.game.limit):
@@ -80,7 +80,7 @@ class ActorCritic:
         return float(np.mean(self.finished)) if self.finished else None
 
     def loss(self, update: int) -> Tensor:
-        """Play a few steps and return the loss of policy, critic and entropy."""
+        """Plays a few steps and returns the loss of policy, critic and entropy."""
         seen, after, action, reward, ended, cut = self._play()
         with torch.no_grad():
             value, following = self.model.critic(seen)[..., 0], self.model.critic(after)[..., 0]

@@ -20,20 +20,20 @@ class Game(Protocol):
     limit: int  # steps after which a game is cut off
 
     def reset(self, count: int, generator: np.random.Generator) -> Observation:
-        """Start ``count`` games anew, return (count, observations)."""
+        """Starts ``count`` games anew, return (count, observations)."""
         ...
 
     def restart(self, which: NDArray[np.bool_], generator: np.random.Generator) -> Observation:
-        """Start some of them anew, return all observations."""
+        """Starts some of them anew, return all observations."""
         ...
 
     def step(self, action: NDArray[np.int64]) -> tuple[Observation, Array, NDArray[np.bool_]]:
-        """Advance all: observations, rewards, and which have ended by their own rules."""
+        """Advances all: observations, rewards, and which have ended by their own rules."""
         ...
 
 
 class CartPole:
-    """Keep a pole upright on a cart: 1 per step, at most 500."""
+    """Keeps a pole upright on a cart: 1 per step, at most 500."""
 
     observations, actions, limit = 4, 2, 500
 
@@ -119,7 +119,7 @@ class LunarLander:
         self.games: list[Any] = []
 
     def reset(self, count: int, generator: np.random.Generator) -> Observation:
-        """Start ``count`` landings."""
+        """Starts ``count`` landings."""
         import gymnasium
 
         make: Any = gymnasium.make
@@ -130,7 +130,7 @@ class LunarLander:
         return self.restart(np.ones(count, np.bool_), generator)
 
     def restart(self, which: NDArray[np.bool_], generator: np.random.Generator) -> Observation:
-        """Start some of them anew."""
+        """Starts some of them anew."""
         for index in np.flatnonzero(which):
             seed = int(generator.random() * 2**31)
             self.seen[index] = self.games[index].reset(seed=seed)[0]
@@ -138,7 +138,7 @@ class LunarLander:
         return self.seen.copy()
 
     def step(self, action: NDArray[np.int64]) -> tuple[Observation, Array, NDArray[np.bool_]]:
-        """Advance those that are not over."""
+        """Advances those that are not over."""
         rewards = np.zeros(len(self.games))
         for index in np.flatnonzero(~self.over):
             seen, reward, ended, _, _ = self.games[index].step(int(action[index]))

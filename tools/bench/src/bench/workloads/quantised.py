@@ -16,13 +16,13 @@ LEVELS = 7  # -7 … 7
 
 
 def quantise(weight: Tensor) -> Tensor:
-    """Round each matrix of (…, rows, columns) to 15 levels of its own scale."""
+    """Rounds each matrix of (…, rows, columns) to 15 levels of its own scale."""
     scale = weight.abs().amax(dim=(-2, -1), keepdim=True) / LEVELS
     return (weight / scale.clamp_min(1e-12)).round().clamp(-LEVELS, LEVELS) * scale
 
 
 class StraightThrough(torch.autograd.Function):
-    """Quantise forwards, pass the gradient on unchanged backwards."""
+    """Quantises forwards, pass the gradient on unchanged backwards."""
 
     @staticmethod
     def forward(ctx: object, weight: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ def part_of(play: str, validation: tuple[str, ...] = VALIDATION, test: tuple[str
 
 
 def refuse_shared_plays(parts: dict[str, list[str]]) -> None:
-    """Refuse parts that share a play.
+    """Refuses parts that share a play.
 
     Raises:
         LeakError: they do.

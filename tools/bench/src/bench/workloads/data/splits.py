@@ -25,7 +25,7 @@ class Split:
     test: Ints
 
     def __post_init__(self) -> None:
-        """Refuse overlapping parts."""
+        """Refuses overlapping parts."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         names = list(parts)
         for i, one in enumerate(names):
@@ -36,7 +36,7 @@ class Split:
 
 
 def refuse_equal_rows(split: Split, rows: NDArray[np.generic]) -> None:
-    """Refuse a split where an identical row lies in training and in another part.
+    """Refuses a split where an identical row lies in training and in another part.
 
     Raises:
         LeakError: it does.
@@ -50,7 +50,7 @@ def refuse_equal_rows(split: Split, rows: NDArray[np.generic]) -> None:
 
 
 def stratified(labels: Ints, validation: int, test: int, seed: int) -> Split:
-    """Split so that every class has its share; ``validation`` and ``test`` are rows per class."""
+    """Splits so that every class has its share; ``validation`` and ``test`` are rows per class."""
     generator = np.random.Generator(np.random.PCG64(seed))
     parts: tuple[list[Ints], list[Ints], list[Ints]] = ([], [], [])
     for label in np.unique(labels):
@@ -62,7 +62,7 @@ def stratified(labels: Ints, validation: int, test: int, seed: int) -> Split:
 
 
 def symmetric_noise(labels: Ints, split: Split, share: float, classes: int, seed: int) -> Ints:
-    """Replace ``share`` of the training labels by another class, uniformly."""
+    """Replaces ``share`` of the training labels by another class, uniformly."""
     generator = np.random.Generator(np.random.PCG64([seed, 1]))
     noisy = labels.copy()
     chosen = split.train[generator.random(len(split.train)) < share]
@@ -71,7 +71,7 @@ def symmetric_noise(labels: Ints, split: Split, share: float, classes: int, seed
 
 
 def asymmetric_noise(labels: Ints, split: Split, share: float, pairs: dict[int, int], seed: int) -> Ints:
-    """Turn ``share`` of the training labels of each class in ``pairs`` into the class it is mistaken for."""
+    """Turns ``share`` of the training labels of each class in ``pairs`` into the class it is mistaken for."""
     generator = np.random.Generator(np.random.PCG64([seed, 2]))
     noisy = labels.copy()
     hit = split.train[generator.random(len(split.train)) < share]
@@ -81,7 +81,7 @@ def asymmetric_noise(labels: Ints, split: Split, share: float, pairs: dict[int, 
 
 
 def refuse_noise_outside_training(noisy: Ints, clean: Ints, split: Split) -> Ints:
-    """Hand ``noisy`` back if validation and test labels are the clean ones.
+    """Hands ``noisy`` back if validation and test labels are the clean ones.
 
     Raises:
         LeakError: they are not.
