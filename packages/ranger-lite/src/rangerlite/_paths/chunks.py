@@ -15,7 +15,7 @@ import torch
 from .._batch import Batch
 
 # Elements that one thread works on at a time: few enough for its cache, enough to hide what a call costs.
-GRAIN = 131072
+GRAIN = 262144
 # Below this many elements, copying a tensor into a pack and back costs less than calling each operation on it.
 SMALL = 8192
 
