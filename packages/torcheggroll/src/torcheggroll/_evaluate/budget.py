@@ -2,7 +2,7 @@
 
 import torch
 
-_CACHE = 8 << 20  # activations of a chunk that still live in a core's cache
+_CACHE = 24 << 20  # enough rows for a large product, and little enough for the system's allocator to keep
 _SHARE = 0.5  # of a device's free memory: estimates are rough, and others use the device too
 
 
