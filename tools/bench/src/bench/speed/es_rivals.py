@@ -16,6 +16,7 @@ from bench.methods.published_020 import torcheggroll_020
 
 OLD = "torcheggroll 0.2.0"
 PGPE = "EvoTorch PGPE"
+DENSE = "dense members under vmap"
 
 
 def release_020(model: nn.Module, population: int, x: Tensor, loss: Any, y: Tensor) -> Callable[[], None] | None:
@@ -55,5 +56,22 @@ def evotorch_pgpe(model: nn.Module, population: int, x: Tensor, loss: Any, y: Te
     def run() -> None:
         with torch.no_grad():
             search.step()
+
+    return run
+
+
+def dense_vmap(model: nn.Module, population: int, x: Tensor, loss: Any, y: Tensor) -> Callable[[], None]:
+    """Make one evaluation of dense Gaussian members, drawn for 16 at a time, by ``torch.func.vmap``; no update."""
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+
+    def one(own: dict[str, Tensor]) -> Any:
+        return loss(torch.func.functional_call(model, own, (x,)), y)
+
+    evaluate: Any = torch.func.vmap(one)
+
+    def run() -> None:
+        with torch.no_grad():
+            for _ in range(0, population, 16):
+                evaluate({k: w + 0.02 * torch.randn(16, *w.shape, device=w.device) for k, w in weights.items()})
 
     return run
