@@ -71,7 +71,7 @@ def test_a_wrong_engine_is_never_accepted(monkeypatch, op, sigma):
 
 @pytest.mark.parametrize("sigma", [0.02, 2e-4])
 @pytest.mark.parametrize("op", WRONG)
-def test_an_engine_that_goes_wrong_in_the_middle_of_a_run_is_caught_and_nothing_of_it_applied(monkeypatch, op, sigma):
+def test_an_engine_that_goes_wrong_while_running_is_caught_and_nothing_of_it_applied(monkeypatch, op, sigma):
     x, y = data()
     es = TorchEggrollES(net(), pop_size=8, sigma=sigma, rank=1, seed=0, audit_every=5)
     for _ in range(3):
@@ -117,7 +117,7 @@ def test_an_engine_of_the_users_choice_is_refused_by_name(monkeypatch, op):
 
 
 def test_an_audit_costs_as_many_forwards_as_the_page_says(monkeypatch):
-    """The centre, two pairs, and the pairs again where effects at sigma do not stand out; two passes to look for use."""
+    """The centre, two pairs, the pairs again where effects at sigma do not stand out, and the engine."""
     x, y = data()
     calls = []
     model = net()
@@ -205,3 +205,62 @@ def test_an_audit_takes_less_than_a_hundredth_of_a_run():
     audited = sorted(taken)[-3:]
     plain = sorted(taken)[len(taken) // 2]
     assert (sum(audited) / 3 - plain) / 100 < 0.01 * plain
+
+
+class Cache:
+    """A cache as language models return it beside their outputs."""
+
+    def __init__(self, keys):
+        self.keys = keys
+
+
+class Caching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 4)
+
+    def forward(self, x):
+        y = self.layer(x)
+        return {"y": y, "cache": Cache(y * 2)}
+
+
+def test_a_loss_that_reads_an_object_of_the_model_is_not_given_all_members_at_once():
+    x, y = data()
+    same, read = (TorchEggrollES(Caching(), pop_size=8, sigma=0.01, seed=0) for _ in "ab")
+    with torch.no_grad():
+        read.model.layer.load_state_dict(same.model.layer.state_dict())
+    same.step(x, lambda out, t: functional.mse_loss(2 * out["y"], t), y)
+    assert same.diagnostics.engine == "fold"
+    with pytest.warns(UserWarning, match="the loss reads 'keys' of a Cache"):
+        read.step(x, lambda out, t: functional.mse_loss(out["cache"].keys, t), y)
+    assert read.diagnostics.engine == "vmap"
+    assert torch.allclose(weights(same.model), weights(read.model), atol=1e-6)
+
+
+class Averaging(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 4)
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, x):
+        y = self.layer(x)
+        self.mean = 0.9 * self.mean + 0.1 * y.mean(0)
+        return y - self.mean
+
+
+def test_the_state_of_a_module_stays_or_is_that_of_the_centre():
+    x, y = data()
+    torch.manual_seed(0)
+    model = Averaging()
+    kept = copy.deepcopy(model)
+    for own, state in ((model, "restore"), (kept, "centre")):
+        es = TorchEggrollES(own, pop_size=8, sigma=0.01, seed=0, module_state=state)
+        es.step(x, functional.mse_loss, y)
+    assert torch.equal(model.mean, torch.zeros(4))
+    assert torch.allclose(kept.mean, 0.1 * kept.layer(x).mean(0))
+    assert kept.training
+    es.step(lambda m: -float(m(x).square().mean()))
+    assert float(kept.mean.detach().norm()) > 0
+    with pytest.raises(ValueError, match="share the data"):
+        es.step(x.expand(8, *x.shape), functional.mse_loss, y, per_member="inputs")

@@ -26,14 +26,15 @@ def test_a_step_is_right_and_leaves_the_model_as_it_was(case, sigma):
     assert verdict.error <= verdict.allowed
     assert verdict.changed == []
     assert verdict.effect > 4 * case.loose  # the case can tell a wrong engine from a right one
-    assert verdict.engine == case.engine
-    assert len(verdict.reasons) == (case.engine != "fold")
+    engine = "loop" if sigma >= case.apart else case.engine
+    assert verdict.engine == engine
+    assert len(verdict.reasons) == (engine != "fold")
 
 
 def test_the_suite_is_large_and_little_of_it_runs_in_the_loop():
     assert len(CASES) >= 80
     assert len({case.name for case in CASES}) == len(CASES)
-    assert sum(case.engine == "loop" for case in CASES) <= 12
+    assert sum("loop" in (case.engine, "loop" if case.apart < 1 else "") for case in CASES) <= 12
 
 
 @pytest.fixture(autouse=True)

@@ -35,6 +35,7 @@ class Case:
         random: whether ``forward`` draws random numbers; the members are then compared with the loop's.
         needs: a library that the case imports.
         engine: that ``auto`` must find right.
+        apart: σ from which members take different branches, and the loop.
         loose: how much of a value is rounding.
         least_sigma: σ below which the module's own rounding hides what a perturbation does.
     """
@@ -46,6 +47,7 @@ class Case:
     random: bool = False
     needs: str | None = None
     engine: str = "fold"
+    apart: float = float("inf")
     loose: float = 4e-6
     least_sigma: float = 0.0
 

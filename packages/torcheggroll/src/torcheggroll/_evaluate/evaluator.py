@@ -104,6 +104,7 @@ class Evaluator:
         self.acts = True  # whether the parameters were seen to change the results
         self._settled: dict[Hashable, str] = {}  # kind of task to engine
         self._faults: dict[Hashable, dict[str, str]] = {}  # kind of task to engines that will not do, and why
+        self._python: dict[Hashable, bool] = {}  # kind of task to whether it draws from Python's or NumPy's streams
         self._count = 0  # evaluations by a fast engine
         self._largest = 0  # bytes of a member's largest tensor
         self._factors = 0  # bytes of a member's perturbations
@@ -129,8 +130,6 @@ class Evaluator:
 
     def advance(self, task: Task) -> None:
         """Evaluates the centre once, and leaves the model in the state that this leads to."""
-        if task.data:
-            raise ValueError("module_state='centre' evaluates the centre on what all members share; share the data")
         with self._started(task, keep=True):
             task.call([])
 
@@ -143,10 +142,13 @@ class Evaluator:
     @contextmanager
     def _started(self, task: Task | None, keep: bool = False) -> Generator[StartingPoint, None, None]:
         weights = [p.value for p in self.parameters]
-        numbers = CommonRandomNumbers(None if task is None else task.key, weights[0].device)
+        kind = None if task is None else task.kind
+        python = self._python.get(kind, True)
+        numbers = CommonRandomNumbers(None if task is None else task.key, weights[0].device, python)
         shared = [] if task is None else task.shared
         with numbers.evaluation(), evaluation(self.model, weights, shared, keep) as state:
             yield StartingPoint(state, numbers)
+        self._python[kind] = numbers.drawn if python else False
 
     def _evaluated(self, request: _Request) -> Any:
         """Evaluates by the first engine that is right; what it found out about engines is kept where that succeeds."""

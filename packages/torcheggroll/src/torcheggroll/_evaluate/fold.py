@@ -19,7 +19,7 @@ from .._ops.linear import linear
 from .._ops.per_member import Call
 from ..filters import NamedParameter
 from ..noise.perturbation import Delta
-from .folded import CopyOnWrite, FoldError, aligned, is_folded, mark, rebuilt, storage_of, walk
+from .folded import CopyOnWrite, FoldError, aligned, hidden, is_folded, mark, rebuilt, storage_of, walk
 from .intercept import METADATA, Interceptor, Perturbed, op_name, perturbed
 from .randomness import CommonRandomNumbers
 from .rules import OPENED, RULES
@@ -446,7 +446,7 @@ class Fold:
 
         def one(own: list[Tensor], data: list[Any]) -> Any:
             given = iter(own)
-            return finish(map_tensors(lambda _: next(given), outputs), data)
+            return finish(map_tensors(lambda _: next(given), outputs, hidden), data)
 
         stream = self._numbers.now()
         try:

@@ -35,6 +35,26 @@ def unmark(value: Tensor) -> Tensor:
     return value
 
 
+class Hidden:
+    """Stands in a loss for an object that the model put among its outputs, and that may hold folded tensors.
+
+    Args:
+        kind: name of its type.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.__dict__["_kind"] = kind
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuses to be read."""
+        raise FoldError(f"the loss reads {name!r} of a {self.__dict__['_kind']}, which may hold all members' tensors")
+
+
+def hidden(value: Any) -> Any:
+    """Hides what may hold tensors in places that nobody looks into; numbers, strings and the like stay."""
+    return Hidden(type(value).__name__) if hasattr(value, "__dict__") and not callable(value) else value
+
+
 def aligned(value: Any, dims: int) -> Any:
     """Gives a folded tensor of fewer dimensions those that broadcasting would add, behind the members."""
     if not is_folded(value) or value.dim() >= dims + 1:

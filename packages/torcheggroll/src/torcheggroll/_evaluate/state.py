@@ -33,7 +33,8 @@ class ModelState:
         self._evolved = {id(p) for p in evolved}
         self._seen: set[int] = set()
         self._tensors: list[tuple[Tensor, Tensor, Tensor, int]] = []
-        self._mappings: list[tuple[dict[Any, Any], list[tuple[Any, Any]]]] = []
+        self._mappings: list[tuple[dict[Any, Any], dict[Any, Any], list[int]]] = []
+        self._empty: list[dict[Any, Any]] = []
         self._lists: list[tuple[list[Any] | deque[Any], list[Any]]] = []
         self._sets: list[tuple[set[Any], set[Any]]] = []
         self._waiting: list[Any] = []
@@ -45,10 +46,11 @@ class ModelState:
 
     def restore(self) -> None:
         """Brings everything back."""
-        for mapping, items in self._mappings:
-            if len(mapping) != len(items) or any(
-                k is not key or v is not value for (k, v), (key, value) in zip(mapping.items(), items, strict=True)
-            ):
+        for mapping in self._empty:
+            if mapping:
+                mapping.clear()
+        for mapping, items, values in self._mappings:
+            if list(map(id, mapping.values())) != values or list(mapping) != list(items):
                 mapping.clear()
                 mapping.update(items)
         for sequence, values in self._lists:
@@ -82,7 +84,10 @@ class ModelState:
             self._waiting.extend(p for p in module.parameters(recurse=False))  # what train() or eval() may merge into
 
     def _mapping(self, mapping: Any, enter: bool) -> None:
-        self._mappings.append((mapping, list(mapping.items())))
+        if not mapping:
+            self._empty.append(mapping)
+            return
+        self._mappings.append((mapping, dict(mapping), list(map(id, mapping.values()))))
         if enter:
             self._waiting.extend(mapping.values())
 
@@ -127,10 +132,13 @@ class StartingPoint:
     def __init__(self, state: ModelState, numbers: CommonRandomNumbers) -> None:
         self.numbers = numbers
         self._state = state
+        self._left = False
 
     def again(self) -> None:
-        """Goes back to it."""
-        self._state.restore()
+        """Goes back to it; the first time, everything is there still."""
+        if self._left:
+            self._state.restore()
+        self._left = True
         self.numbers.restart()
 
 

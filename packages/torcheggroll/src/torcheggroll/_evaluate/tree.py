@@ -7,18 +7,25 @@ import torch
 from torch import Tensor
 
 
-def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
-    """Rebuilds ``tree`` with ``function`` applied to each tensor; named tuples and Transformers' outputs stay so."""
+def map_tensors(function: Callable[[Tensor], Any], tree: Any, other: Callable[[Any], Any] | None = None) -> Any:
+    """Rebuilds ``tree`` with ``function`` applied to each tensor; named tuples and Transformers' outputs stay so.
+
+    Args:
+        function: of a tensor.
+        tree: tensors in tuples, lists and mappings.
+        other: of whatever else is a leaf; None leaves it.
+    """
     if isinstance(tree, Tensor):
         return function(tree)
     if isinstance(tree, Mapping):
-        named = {key: map_tensors(function, value) for key, value in cast("Mapping[str, object]", tree).items()}
+        items = cast("Mapping[str, object]", tree).items()
+        named = {key: map_tensors(function, value, other) for key, value in items}
         owner: Any = type(cast("object", tree))
         return owner(**named) if hasattr(owner, "__dataclass_fields__") else named
     if not isinstance(tree, tuple | list):
-        return tree
+        return tree if other is None else other(tree)
     kind: Any = type(cast("object", tree))
-    values = [map_tensors(function, value) for value in cast("Sequence[object]", tree)]
+    values = [map_tensors(function, value, other) for value in cast("Sequence[object]", tree)]
     return kind(*values) if hasattr(kind, "_fields") else kind(values)
 
 

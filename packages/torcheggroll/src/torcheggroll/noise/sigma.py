@@ -10,7 +10,7 @@ of both, so that (3) leads to the σ at which they are equal, and never above th
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from math import isfinite
+from math import isfinite, sqrt
 from typing import NamedTuple
 
 from .._checks import check
@@ -81,4 +81,4 @@ def adapted(sigma: float, signal: float, ceiling: float) -> float:
     """Moves σ towards where slope and curvature change the fitness alike (3); stays where the signal is not known."""
     if not isfinite(signal):
         return sigma
-    return min(ceiling, sigma * min(max((signal / _TARGET) ** 0.5, _DOWN), _UP))  # (3)
+    return min(ceiling, sigma * min(max(sqrt(signal / _TARGET), _DOWN), _UP))  # (3)
