@@ -361,6 +361,45 @@ def test_an_overflow_step_of_gradscaler_advances_nothing(order):
     assert same(rough_net, smooth_net)
 
 
+def test_a_delayed_loss_counts_one_step_later():
+    losses = [3.0, 2.0, 2.5, 1.0, 1.5, 0.5, 0.4]
+
+    def rates(delay):
+        opt = AdaptiveOptimizer(SGD(model().parameters(), lr=1.0), lr_rule="trend+variance", loss_delay=delay)
+        seen = []
+        for step, loss in enumerate(losses):
+            if step == 4:
+                opt = copy.deepcopy(opt)
+            opt.step_loss(torch.tensor(loss, dtype=torch.float64))
+            opt.step()
+            seen.append(opt.lr)
+        return seen, [record["loss"] for record in opt.get_logs()]
+
+    exact, delayed = rates(0), rates(1)
+    assert delayed[0] == [1.0, *exact[0][:-1]]
+    assert delayed[1] == [None, *losses[:-1]]
+
+
+def test_a_delayed_loss_of_a_skipped_step_is_withdrawn_and_that_of_a_made_step_is_not():
+    def run(skips):
+        opt = AdaptiveOptimizer(SGD(model().parameters(), lr=1.0), lr_rule="trend", loss_delay=1)
+        for step in range(10):
+            opt.zero_grad()
+            if step in skips:
+                opt.step_loss(9.0)
+                opt.zero_grad()
+            opt.step_loss(1.0 + 0.1 * (step % 3))
+            opt.step()
+        return opt.state_dict()["adaptive"]
+
+    assert run({0, 4, 5}) == run(())
+
+
+def test_delayed_and_accumulated_losses_are_refused():
+    with pytest.raises(ValueError, match="accumulate must be 1 where loss_delay is 1, got 2"):
+        AdaptiveOptimizer(SGD(model().parameters(), lr=1.0), accumulate=2, loss_delay=1)
+
+
 def test_a_schedule_that_goes_on_after_an_overflow_sees_base_values():
     def run(adapted):
         net = model()
@@ -466,6 +505,7 @@ def test_integers_beyond_float64_count_as_infinite():
         {"accumulate": 0},
         {"on_nonfinite": "skip"},
         {"log_limit": -1},
+        {"loss_delay": 2},
     ],
     ids=str,
 )

@@ -23,8 +23,9 @@ SETTINGS = {
     "beta_warmup": "[0, inf)",
     "accumulate": "[1, inf)",
     "log_limit": "[0, inf)",
+    "loss_delay": "[0, 1]",
 }
-INTEGERS = ("cycle_length", "beta_warmup", "accumulate", "log_limit")
+INTEGERS = ("cycle_length", "beta_warmup", "accumulate", "log_limit", "loss_delay")
 
 
 def adamw(params, *, lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1, **rules):
@@ -40,9 +41,12 @@ def feed(opt, loss):
     opt.step_reward(0.5)
 
 
-def contract(**facts):
+def contract(excluded="", **facts):
+    """``excluded``: a setting that this case does not go with."""
+    intervals = {name: interval for name, interval in SETTINGS.items() if name != excluded}
+    integers = tuple(name for name in INTEGERS if name != excluded)
     return testkit.Contract(
-        **{"intervals": SETTINGS, "integers": INTEGERS, "feed": feed, "host_reads": 1, "shows": SETTINGS, **facts}
+        **{"intervals": intervals, "integers": integers, "feed": feed, "host_reads": 1, "shows": SETTINGS, **facts}
     )
 
 
@@ -50,7 +54,9 @@ CASES = [
     testkit.Case("no rule", adamw, contract=contract(feed=None, host_reads=0)),
     testkit.Case("every rule", adamw, contract=contract(), **RULES, betas_rule=("relative", "variance"), beta_warmup=2),
     testkit.Case("momentum", sgd, contract=contract(sparse="supported"), **RULES, momentum_rule="normalized"),
-    testkit.Case("two losses a step", adamw, contract=contract(), **RULES, accumulate=2),
+    testkit.Case("guard", adamw, contract=contract(), **RULES, guard=True),
+    testkit.Case("delayed losses", adamw, contract=contract("accumulate"), **RULES, loss_delay=1),
+    testkit.Case("two losses a step", adamw, contract=contract("loss_delay"), **RULES, accumulate=2),
 ]
 
 

@@ -96,6 +96,61 @@ def test_lightning_feeds_every_loss_and_the_metric(pl, tmp_path, automatic, prec
         assert module.opt.base_lrs == pytest.approx([bare.param_groups[0]["lr"]], rel=1e-12)
 
 
+def gan(pl, order):
+    class Gan(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization = False
+            self.generator, self.critic = nn.Linear(4, 4), nn.Linear(4, 1)
+
+        def configure_optimizers(self):
+            parts = (self.generator, self.critic)
+            return [AdaptiveOptimizer(SGD(part.parameters(), lr=1e-3), lr_rule="trend") for part in parts]
+
+        def training_step(self, batch, index):
+            fake = self.generator(batch[0])
+            losses = [1.0 + 0 * self.critic(fake).mean(), 100.0 - index + 0 * self.critic(fake.detach()).mean()]
+            opts = self.optimizers()
+            if order == "one after the other":
+                for opt, loss in zip(opts, losses, strict=True):
+                    self.manual_backward(loss)
+                    opt.step()
+                    opt.zero_grad()
+            else:
+                for loss in losses:
+                    self.manual_backward(loss)
+                for opt in opts:
+                    opt.step()
+                    opt.zero_grad()
+
+    return Gan()
+
+
+@pytest.mark.parametrize("order", ["one after the other", "both losses first"])
+def test_each_of_lightnings_optimizers_hears_its_own_losses(pl, tmp_path, order):
+    from adaptive_optimizer.integrations.lightning import AdaptiveCallback
+
+    module = gan(pl, order)
+    run = trainer(pl, tmp_path, max_epochs=1, callbacks=[AdaptiveCallback(optimizer=0), AdaptiveCallback(optimizer=1)])
+    run.fit(module, torch.utils.data.DataLoader(loader().dataset, batch_size=4))
+    generator, critic = module.optimizers(use_pl_optimizer=False)
+    assert [record["loss"] for record in generator.get_logs()] == [1.0] * 16
+    assert [record["loss"] for record in critic.get_logs()] == [100.0 - index for index in range(16)]
+
+
+@pytest.mark.parametrize("automatic", [True, False], ids=["automatic", "manual"])
+def test_a_scaler_of_lightning_leaves_the_losses_in_their_unit(pl, tmp_path, automatic):
+    from adaptive_optimizer.integrations.lightning import AdaptiveCallback
+
+    def losses(precision):
+        module = lightning_module(pl, automatic=automatic)
+        run = trainer(pl, tmp_path, precision=precision, max_epochs=1, callbacks=[AdaptiveCallback()])
+        run.fit(module, loader())
+        return [record["loss"] for record in module.opt.get_logs()]
+
+    assert losses("16-mixed")[-1] == pytest.approx(losses("bf16-mixed")[-1], rel=0.2)
+
+
 def test_lightning_without_the_callback_counts_the_closures_loss_for_the_next_step(pl, tmp_path):
     module = lightning_module(pl, automatic=True)
     trainer(pl, tmp_path).fit(module, loader())

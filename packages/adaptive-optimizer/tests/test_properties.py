@@ -33,12 +33,14 @@ def parameter():
     momentum_rule=st.sampled_from(["relative", "inverse", "normalized"]),
     momentum=st.sampled_from([0.1, 0.5, 0.9, 0.995]),
     repeat=st.sampled_from([1, 5]),
+    guard=st.booleans(),
 )
-def test_every_knob_of_sgd_stays_inside(signals, momentum_rule, momentum, repeat):
+def test_every_knob_of_sgd_stays_inside(signals, momentum_rule, momentum, repeat, guard):
     base = SGD([parameter()], lr=0.3, momentum=momentum, weight_decay=0.01)
     opt = AdaptiveOptimizer(
-        base, lr_rule=LR, momentum_rule=momentum_rule, wd_rule="trend", reward_rule=REWARD, cycle_length=5
-    )
+        base, lr_rule=LR, momentum_rule=momentum_rule, wd_rule="trend", reward_rule=REWARD, cycle_length=5,
+        guard=guard,
+    )  # fmt: skip
     group = values_used(base)
     for loss, reward in signals * repeat:
         before = opt.momentum

@@ -208,6 +208,23 @@ def test_rewards_steer_the_rate(losses, rule):
     assert seen == pytest.approx(expected, rel=1e-6)
 
 
+def test_progress_acts_on_what_is_clear_of_the_noise(losses):
+    opt = AdaptiveOptimizer(SGD([parameter()], lr=1.0), reward_rule="progress")
+    oracle, R, center, spread, expected = Oracle(sign=-1.0), 1.0, None, 0.0, []
+    for n, reward in enumerate(losses, 1):
+        oracle.feed(reward)
+        if center is None:
+            center = reward
+        else:
+            spread += max(0.01, 1 / n) * (abs(reward - center) - spread)
+            center = 0.99 * center + 0.01 * reward
+        distance = (oracle.E - center) / max(4 * spread, 1e-12)
+        R = clip(R * (1.02 if distance > 0.15 else 1 / 1.02 if distance < -0.15 else 1), 0.1, 2)
+        expected.append(R)
+    seen = follow(opt, [None] * len(losses), lambda o: o.lr, rewards=losses)
+    assert seen == pytest.approx(expected, rel=1e-6)
+
+
 def test_scaling_with_a_given_centre_and_span_is_the_original_formula():
     opt = AdaptiveOptimizer(SGD([parameter()], lr=1.0), reward_rule="scaling", reward_center=10.0, reward_span=40.0)
     average, seen, expected = None, [], []

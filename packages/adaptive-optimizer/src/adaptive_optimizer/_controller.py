@@ -220,11 +220,13 @@ class Controller:
             self.lr[0].put(0.5 * self.lr[0].value)
 
     def _follow_guard(self, guard: Guard) -> None:
-        for factor in (*self.lr, *self.reward):
+        """Keeps what climbs or sinks by and by inside the guard's interval, so that it need not come back from afar."""
+        climbing = [each for each in (*self.lr, *self.reward) if each.rule is not None and each.clamp[1] > 1]
+        floor = guard.floor if len(climbing) == 1 else min(guard.floor, 1.0)  # several multiply
+        for factor in climbing:
             low, high = factor.clamp
-            if high > 1:  # what climbs or sinks by and by does not leave the guard's interval, and need not come back
-                factor.low, factor.high = max(low, guard.floor), min(high, max(guard.bound, 1.0))
-                factor.put(factor.value)
+            factor.low, factor.high = max(low, floor), min(high, max(guard.bound, 1.0))
+            factor.put(factor.value)
 
     def _warn_once(self) -> None:
         horizon = self.horizons.get("momentum")
