@@ -21,6 +21,17 @@ inline uint64_t mix(uint64_t z) {
   return z ^ (z >> 31);      // (1)
 }
 
+#if defined(__GNUC__) && !defined(__clang__)
+#define ONE_BY_ONE __attribute__((optimize("no-tree-vectorize")))
+#else
+#define ONE_BY_ONE
+#endif
+
+// Gather instructions are slower than loads.
+ONE_BY_ONE void look_up(const uint16_t* bits, int64_t count, const float* quantiles, float* z) {
+  for (int64_t i = 0; i < count; ++i) z[i] = quantiles[bits[i]];  // (1)
+}
+
 // Numbers first to first + count - 1 of the stream of a key; first and count are whole lines, count at most BLOCK.
 void read(uint64_t key, int64_t first, int64_t count, int distribution, const float* quantiles, float* z) {
   if (distribution == 2) {
@@ -36,7 +47,7 @@ void read(uint64_t key, int64_t first, int64_t count, int distribution, const fl
   for (int64_t i = 0; i < count / 4; ++i) words[i] = mix(key + (j + uint64_t(i)) * GAMMA);  // (3)
   std::memcpy(bits, words, sizeof(uint16_t) * count);
   if (distribution == 0) {
-    for (int64_t i = 0; i < count; ++i) z[i] = quantiles[bits[i]];  // (1)
+    look_up(bits, count, quantiles, z);
   } else {
     const float unit = float(std::sqrt(12.0 / 4294967295.0));
     for (int64_t i = 0; i < count; ++i) z[i] = (float(int16_t(bits[i])) + 0.5f) * unit;  // (3)
