@@ -1,7 +1,8 @@
 """EGGROLL as an optimizer: perturb, evaluate, and move towards what did better."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -18,6 +19,7 @@ from ._settings import SAVED, Settings, check_same_parameters, check_settings
 from .diagnostics import Diagnostics, diagnose, regime_warning
 from .filters import evolved_parameters
 from .fitness import alike, fitness_table, shape_fitness
+from .generation.adapters import adapters
 from .generation.generate import Generated, TextGenerator
 from .generation.rewards import Reward, RewardPool
 from .generation.step import step_reward
@@ -260,6 +262,8 @@ class TorchEggrollES:
         else:
             raise TypeError("call step(eval_fn) with a callable, or step(inputs, loss_fn, targets)")
         self._check()
+        if task.data and self.module_state == "centre":
+            raise ValueError("module_state='centre' evaluates the centre on what all members share; share the data")
         with self.evaluation():
             fitness = fitness_table(self.run(task))
             if len(fitness) != len(self.own_members):
@@ -524,6 +528,32 @@ class TorchEggrollES:
             Names of PEFT to tensors; parameters without factors, such as biases, come in full.
         """
         return lora_factors(self.model, self.parameters, self._perturbation(member))
+
+    def adapters(
+        self, path: str | Path, members: Sequence[int | MemberSpec] | None = None, *, base_model: str | None = None
+    ) -> Iterator[tuple[MemberSpec, Path]]:
+        """Writes members as LoRA adapters, each in a folder that PEFT loads, one after the other.
+
+        Args:
+            path: folder for the folders, made where it is missing.
+            members: indices of this generation or specs of any; None takes all that this process evaluates.
+            base_model: name or path of the base model for ``adapter_config.json``; None takes the model's own.
+
+        Yields:
+            A member and its folder.
+
+        Raises:
+            ValueError: a parameter belongs to no module of the model.
+
+        Example:
+            >>> import tempfile, torch
+            >>> from torcheggroll import TorchEggrollES
+            >>> es = TorchEggrollES(torch.nn.Sequential(torch.nn.Linear(16, 8)), pop_size=4, rank=2, seed=0)
+            >>> with tempfile.TemporaryDirectory() as path:
+            ...     [(spec.member, (folder / "adapter_config.json").exists()) for spec, folder in es.adapters(path, [3])]
+            [(3, True)]
+        """
+        return adapters(self, path, members, base_model)
 
     def prepare_population(self) -> Population[dict[str, Tensor]]:
         """Opens this generation as dense parameters, each member made when it is asked for.

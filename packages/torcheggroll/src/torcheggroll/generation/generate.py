@@ -89,7 +89,7 @@ class TextGenerator:
         self._writer = self._writer or writer_of(model)
         ends = end_tokens(model, tokenizer, eos_token_id)
         device = self._evaluator.parameters[0].value.device
-        given = encode(prompts, tokenizer, model, max_new_tokens, ends, pad_token_id, device)
+        given = encode(prompts, tokenizer, model, max_new_tokens, ends, pad_token_id, device, self._writer.padded)
         plan = Plan(max_new_tokens, ends, temperature, top_p, seed, cache)
         began = time.perf_counter()
         with evaluation(model, [p.value for p in self._evaluator.parameters]) as self._state:

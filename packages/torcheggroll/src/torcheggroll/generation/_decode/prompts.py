@@ -26,7 +26,7 @@ class Prompts(NamedTuple):
 
 def encode(
     prompts: Any, tokenizer: Any, model: nn.Module, max_new_tokens: int, ends: Sequence[int], pad: int | None,
-    device: torch.device,
+    device: torch.device, padded: bool = True,
 ) -> Prompts:  # fmt: skip
     """Reads prompts: strings, sequences of tokens, or a tensor of them.
 
@@ -44,7 +44,7 @@ def encode(
     _check_against(model, rows, longest, max_new_tokens)
     padding = _padding(tokenizer, model, ends, pad)
     if padding is None:
-        if any(len(row) != longest for row in rows):
+        if padded and any(len(row) != longest for row in rows):
             raise ValueError(
                 "prompts of different lengths need a token for padding, and neither the tokenizer nor the model has "
                 "one; set tokenizer.pad_token = tokenizer.eos_token, or pass pad_token_id"
