@@ -52,8 +52,8 @@ def test_the_page_numbers_the_same_equations():
     assert set(numbered(blocks)) == {str(n) for n in range(1, 28)}
 
 
-def regret_module():
-    spec = importlib.util.spec_from_file_location("regret", PACKAGE / "examples" / "regret.py")
+def regret_module(name="regret"):
+    spec = importlib.util.spec_from_file_location(name, PACKAGE / "examples" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -82,3 +82,13 @@ def test_the_recommended_controller_keeps_the_bars():
         if row["controller"] == "exploration 0.1, baseline ema":
             assert row["of_random"] < 0.5
             assert row["of_default"] <= 1.0
+
+
+@in_the_workspace
+def test_the_readme_shows_the_recorded_search():
+    pytest.importorskip("scipy", reason="judges with it")
+    script = regret_module("find_rate")
+    records = script.read(DOCS / "records" / "pulseopt_find.jsonl")
+    shown = re.search(r"<!-- find -->\n(.*)\n<!-- /find -->", README, re.DOTALL).group(1)
+    assert shown == script.report(records)
+    assert all(len(script.values(records, workload, "AdamW", 1.0)) >= 4 for workload in ("mistaken", "sentiment"))

