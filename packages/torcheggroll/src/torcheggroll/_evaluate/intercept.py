@@ -61,7 +61,8 @@ def perturbed(parameters: Sequence[NamedParameter], deltas: Sequence[Delta]) -> 
 
 def formed(left: Tensor, right: Tensor, size: torch.Size) -> Tensor:
     """Multiplies the factors out, with the members in front where the factors have them."""
-    return (left.transpose(-1, -2) @ right).reshape(*left.shape[:-2], *size)
+    wide = torch.promote_types(left.dtype, torch.float32)
+    return (left.transpose(-1, -2).to(wide) @ right.to(wide)).reshape(*left.shape[:-2], *size)
 
 
 Rule = Callable[..., Any]

@@ -118,8 +118,9 @@ def affine_onto_thin(x: Tensor, weight: Tensor, h: Tensor, left: Tensor) -> Tens
 
 
 def full(size: torch.Size | tuple[int, ...], left: Tensor | None, right: Tensor | None, dense: Tensor | None) -> Tensor:
-    """Returns the perturbations themselves, ``(members, *size)``."""
+    """Returns the perturbations themselves, ``(members, *size)``, in float32 or wider where they are products."""
     if left is None or right is None:
         assert dense is not None
         return dense
-    return torch.bmm(left.transpose(1, 2), right).view(len(left), *size)
+    wide = torch.promote_types(left.dtype, torch.float32)
+    return torch.bmm(left.transpose(1, 2).to(wide), right.to(wide)).view(len(left), *size)

@@ -90,7 +90,7 @@ def _pure_and_loss(model: nn.Module, x: Tensor, y: Tensor, members: int) -> Call
 
     def run() -> None:
         with torch.no_grad():
-            for own, targets in zip(x.split(members), y.split(members), strict=True):
+            for own, targets in zip(torch.split(x, members), torch.split(y, members), strict=True):
                 out: Tensor = model(own.flatten(0, 1))
                 loss = functional.cross_entropy(out.flatten(0, -2), targets.flatten(), reduction="none")
                 loss.view(len(own), -1).mean(1)
