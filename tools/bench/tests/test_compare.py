@@ -1,9 +1,11 @@
+import doctest
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from bench import compare
 from bench.commands.own_task import seconds_of_run
 from bench.protocol.profiles import profile_for
 from bench.workloads.base import GradientTask
@@ -12,6 +14,12 @@ from bench.workloads.own_task import digest, load_task
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "my_task.py"
 BUDGET = {"steps": 4, "batch": 8, "evals": 2}
+
+
+def test_the_example_of_the_docstring_runs():
+    outcome = doctest.testmod(compare)
+    assert outcome.attempted >= 6
+    assert outcome.failed == 0
 
 
 def test_the_example_trains():

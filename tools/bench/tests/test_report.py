@@ -7,6 +7,7 @@ from bench.records.models import Run, Selection, Session, Trial
 from bench.report.analysis import analyse, ranks, shared_flags
 from bench.report.claims import judge_all
 from bench.report.pages import evidence
+from bench.report.results import differences_at_equal_cpu
 from bench.report.sentences import sentences
 from bench.report.statistics import paired
 from bench.report.tables import interval, summary
@@ -161,8 +162,8 @@ def on(workload, fabricate, entry, tests, **more):
     ]
 
 
-def replaced(run, workload):
-    config = run.config.model_copy(update={"workload": workload})
+def replaced(run, workload, **more):
+    config = run.config.model_copy(update={"workload": workload, **more})
     return run.model_copy(update={"config": config, "key": config.key, "digest": ""}).seal()
 
 
@@ -200,6 +201,28 @@ def test_a_claim_of_a_method_that_diverges_more_is_refuted(diverging, fabricate)
     outcome = outcome_of("thermolion", [*records, *(replaced(run, "diamonds") for run in broken)])
     assert outcome.result == "refuted"
     assert f"{diverging} of 5 runs diverged, 0 of AdamW" in outcome.detail
+
+
+@pytest.mark.parametrize(("seconds", "result"), [(0.1, "shown"), (0.4, "refuted")])
+def test_a_claim_of_being_faster_needs_less_cpu_time(seconds, result, fabricate):
+    cost = fabricate.run().cost.model_copy(update={"train_cpu": seconds})
+    chosen = {"workload": "wide-mnist", "family": "es"}
+    records = [
+        record if isinstance(record, Selection) else replaced(record, "wide-mnist", family="es")
+        for entry, more in (("openai-es", {}), ("torcheggroll-r4", {"cost": cost}))
+        for record in fabricate.study(entry, EVEN, fabricate.selection(entry, **chosen), **more)
+    ]
+    outcome = outcome_of("torcheggroll-r4", records)
+    assert outcome.result == result
+    assert f"{seconds / 0.2:.2f} of its CPU seconds; validation after equal CPU seconds" in outcome.detail
+
+
+def test_equal_cpu_seconds_are_those_of_the_faster_run(fabricate):
+    slow = fabricate.run().curve.model_copy(update={"cpu": [1.0, 2.0]})
+    fast = {0: fabricate.run(value=0.9)}  # evaluated at 0.1 and 0.2 s: 0.8, then 0.9
+    assert differences_at_equal_cpu(fast, {0: fabricate.run(curve=slow)}, 1) == []
+    half = slow.model_copy(update={"cpu": [0.15, 0.6]})  # 0.7 after 0.15 s
+    assert differences_at_equal_cpu(fast, {0: fabricate.run(curve=half)}, 1) == [pytest.approx(0.2)]
 
 
 def test_claims_are_corrected_for_their_number(fabricate):

@@ -35,6 +35,17 @@ class UserTask:
         metric: ``metric(outputs, targets)``, a number to judge by; None takes the loss.
         better: whether a higher or a lower metric is better.
         metric_name: what the report calls it.
+
+    >>> import torch
+    >>> from torch.nn import Linear
+    >>> from torch.nn.functional import mse_loss
+    >>> def part(count, seed):
+    ...     x = torch.randn(count, 3, generator=torch.Generator().manual_seed(seed))
+    ...     return x, x.sum(1, keepdim=True)
+    >>> def task(seed):
+    ...     return UserTask(Linear(3, 1), train=part(64, 1), validation=part(16, 2), test=part(16, 3), loss=mse_loss)
+    >>> task(0).better
+    'lower'
     """
 
     model: nn.Module

@@ -123,6 +123,7 @@ EVOLUTION = [
         "es",
         eggroll,
         Box((0.003, 3.0), {"lr": 0.05, "sigma": 0.02, "schedule": CONSTANT}, SIGMAS, (CONSTANT,)),
+        ours=True,
         row=False,
     ),
 ]

@@ -9,7 +9,7 @@ from bench.methods.table import REFERENCE, title
 from bench.protocol.claims import CLAIMS, Claim, Kind
 from bench.records.models import PROTOCOL, Run
 from bench.report.analysis import cpu_ratio
-from bench.report.results import EntryResult, WorkloadResult, differences
+from bench.report.results import EntryResult, WorkloadResult, differences, differences_at_equal_cpu
 from bench.report.statistics import ENOUGH_PAIRS, LEVEL, Paired, holm, paired
 from bench.report.tables import interval
 from bench.workloads.table import WORKLOADS
@@ -152,7 +152,9 @@ def _detail(match: Match, adjusted: dict[Claim, float]) -> str:
             f"n = {match.comparison.n}, {end}"
         )
     if match.claim.kind == "not worse and faster":
+        early = paired(differences_at_equal_cpu(match.one.finals, match.other.finals, match.result.sign))
         parts.append(f"{cpu_ratio(match.one, match.other):.2f} of its CPU seconds")
+        parts += [f"validation after equal CPU seconds {interval(early)}"] if early is not None else []
     if match.diverged[0]:
         parts.append(
             f"{match.diverged[0]} of {len(_judged(match.claim.kind, match.one))} runs diverged, "

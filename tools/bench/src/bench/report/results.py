@@ -207,3 +207,16 @@ def value_at_cpu(run: Run, seconds: float) -> float | None:
     """Returns the last validation value that a run had reached by a CPU time of training; None before the first."""
     seen = [value for cpu, value in zip(run.curve.cpu, run.curve.value, strict=True) if cpu <= seconds]
     return seen[-1] if seen else None
+
+
+def differences_at_equal_cpu(one: dict[int, Run], other: dict[int, Run], sign: int) -> list[float]:
+    """Returns validation minus the other's on equal seeds, each pair read when its faster run has ended."""
+    found: list[float] = []
+    for seed, run in one.items():
+        if seed not in other or not run.curve.cpu or not other[seed].curve.cpu:
+            continue
+        end = min(run.curve.cpu[-1], other[seed].curve.cpu[-1])
+        mine, theirs = value_at_cpu(run, end), value_at_cpu(other[seed], end)
+        if mine is not None and theirs is not None:
+            found.append(sign * (mine - theirs))
+    return found
