@@ -233,7 +233,7 @@ class AEES:
         (24) of `pulseopt._maths.rate_search`. While it searches it keeps one copy of the parameters.
 
         Args:
-            optimizer: the one to control; its rate may be wrong by a factor of about ten.
+            optimizer: the one to control; the factor is relative to its rate.
             total_training_steps: steps of the run.
             anneal_share: the last share of the run over which the rate falls linearly to zero, in [0, 1].
             settings: further keyword arguments of `AEES`.
