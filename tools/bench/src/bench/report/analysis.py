@@ -173,8 +173,16 @@ def entries_in(results: list[WorkloadResult]) -> list[str]:
     return sorted(dict.fromkeys(entry.entry for result in results for entry in result.entries), key=table_order)
 
 
+def widely_compared(results: list[WorkloadResult]) -> list[WorkloadResult]:
+    """Returns the workloads on which at least half as many methods ran as on the one with the most."""
+    counts = [sum(not is_ablation(entry.entry) for entry in result.entries) for result in results]
+    most = max(counts, default=0)
+    return [result for result, count in zip(results, counts, strict=True) if 2 * count >= most]
+
+
 def ranks(results: list[WorkloadResult]) -> dict[str, Rank]:
-    """Returns the average rank of the entries that ran on every one of these workloads with all seeds."""
+    """Returns the average rank of the entries that ran with all seeds on every workload of `widely_compared`."""
+    results = widely_compared(results)
     common = [name for name in entries_in(results) if not is_ablation(name) and all(_whole(r, name) for r in results)]
     if len(common) < 2 or not results:
         return {}

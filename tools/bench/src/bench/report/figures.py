@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bench.methods.table import title
-from bench.report.analysis import ranks
+from bench.report.analysis import ranks, widely_compared
 from bench.report.canvas import GREY, STYLE, as_svg, colour, plt
 from bench.report.results import EntryResult, WorkloadResult, differences
 
@@ -188,7 +188,7 @@ def rank_chart(results: list[WorkloadResult]) -> str:
             axes.plot([rank.low, rank.high], [row, row], color=colour(name), linewidth=3, solid_capstyle="butt")
             axes.plot([rank.mean], [row], "o", color="white", markeredgecolor=colour(name), markersize=5)
         axes.set_yticks(range(len(found)), [title(name) for name, _ in found])
-        axes.set_xlabel(f"average rank over {len(results)} workloads, 1 the best")
+        axes.set_xlabel(f"average rank over {len(widely_compared(results))} workloads, 1 the best")
         return as_svg(figure)
 
 
