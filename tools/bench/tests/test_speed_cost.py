@@ -75,13 +75,13 @@ def test_predicted_and_counted_flops_agree(world):
 
 def test_predicted_and_drawn_numbers_agree(monkeypatch):
     drawn = []
-    blocks = Noise._blocks
+    draw = Noise.draw
 
-    def counting(self, epoch, parameters, counts, pairs):
-        drawn.append(sum(counts) * len(pairs))
-        return blocks(self, epoch, parameters, counts, pairs)
+    def counting(self, epoch, row, pairs, *others, **named):
+        drawn.append(sum(last - first for first, last in row.columns) * len(pairs))
+        return draw(self, epoch, row, pairs, *others, **named)
 
-    monkeypatch.setattr(Noise, "_blocks", counting)
+    monkeypatch.setattr(Noise, "draw", counting)
     es = TorchEggrollES(mlp(), **SETTINGS, engine="loop", chunk_size=4)
     es.step(data()[0], functional.cross_entropy, data()[1])
     assert sum(drawn) == cost(Work(shapes(mlp()), 12, 2, 12)).draws
