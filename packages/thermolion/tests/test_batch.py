@@ -51,6 +51,8 @@ def test_what_changes_between_steps_is_seen(path):
                 optimizer.state[params[2]]["v_mean"] = torch.tensor(4.0)
             if t == 6:
                 optimizer.param_groups[0]["lr"] = 0.1
+            if t == 7:
+                optimizer.param_groups[0] = {**optimizer.param_groups[0], "lr": 0.3}
             if forgets:
                 optimizer._plans.clear()
             optimizer.step()

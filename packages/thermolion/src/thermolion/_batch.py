@@ -255,7 +255,7 @@ class Plan:
             indices: of each among all parameters of the optimizer.
             warm: whether noise is added to each.
         """
-        self._group, self._noise, self._indices, self._warm = group, group["noise"], indices, warm
+        self.group, self._noise, self._indices, self._warm = group, group["noise"], indices, warm
         self._tensors = [
             (param, param.dtype, param.device, state["m"], state["v"], state["v_mean"])
             for param, state in zip(params, states, strict=True)
@@ -270,7 +270,7 @@ class Plan:
 
     def fits(self, params: list[Tensor], states: list[State], indices: list[int], warm: list[bool]) -> bool:
         """Says whether the plan is one for these; arguments as above."""
-        if (indices, warm, self._group["noise"]) != (self._indices, self._warm, self._noise):
+        if (indices, warm, self.group["noise"]) != (self._indices, self._warm, self._noise):
             return False
         return all(
             param is p and p.dtype is dtype and p.device == device
@@ -283,7 +283,7 @@ class Plan:
         lasting = self._batches and not any(batch.views for batch in self._batches)
         if not lasting:
             kinds = zip(self._members, self._memories, strict=True)
-            self._batches = [Batch(self._group, self._warm[members[0]], memory=kept) for members, kept in kinds]
+            self._batches = [Batch(self.group, self._warm[members[0]], memory=kept) for members, kept in kinds]
         for batch, members in zip(self._batches, self._members, strict=True):
             if lasting:
                 batch.renew(*([values[i] for i in members] for values in (grads, steps, temperatures)))

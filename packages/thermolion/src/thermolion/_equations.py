@@ -28,7 +28,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_MINUS_TWO = torch.tensor(-2.0)
+_MINUS = torch.tensor(-1.0)
 _FLOOR = torch.tensor(1e-10)  # below σ²
 _ALWAYS = torch.tensor(math.inf)  # steps that Adam has taken
 COLD = 0.01  # at this temperature and below there is no noise
@@ -178,9 +178,9 @@ def update_block(
 ) -> None:
     """Path of blocks: the same step, equal up to rounding, in few passes and without new memory.
 
-    (2) to (4) are an Adam step of rate -1 from zero, after so many steps that nothing is left of its bias corrections.
-    With t = σ(-2|a|), the logistic function, q = 1 - 2t, and (7) and (8) become u = 2 (a + t (s + noise - 2a)). (9) is
-    a step of gradient descent along u/2, of rate 2η under weight decay λ/2.
+    (2), (3) and twice (4) are an Adam step of rate -2 from zero, after so many steps that nothing is left of its bias
+    corrections. With t = σ(-2|a|), the logistic function, q = 1 - 2t, and (7) and (8) become
+    u = 2 (a + t (s + noise - 2a)). (9) is a step of gradient descent along u/2, of rate 2η under weight decay λ/2.
 
     Args:
         theta: θ, updated in place; all tensors are contiguous, of its shape and dtype, on the CPU.
@@ -192,16 +192,16 @@ def update_block(
         sign: -1 to maximize, else 1.
         spare: four tensors to overwrite.
     """
-    a, t, s, agree = spare
+    a, t, s, agree = spare  # a is twice that of (4)
     adam_direction([a.zero_()], [g], [m], [v], c, sign)  # (2), (3), (4)
-    torch.abs(a, out=t).mul_(_MINUS_TWO).sigmoid_()  # (5)
+    torch.copysign(a, _MINUS, out=t).sigmoid_()  # (5)
     torch.sign(m, out=s)
     torch.sign(g, out=agree).mul_(s)
     agree = agree.clamp_min_(0) if sign > 0 else agree.clamp_max_(0)
     s.addcmul_(s, agree, value=0.5 * sign)  # (6)
     if noise is not None:
         s.addcmul_(*noise)  # (8)
-    s.add_(a, alpha=-2).mul_(t).add_(a)  # (7)
+    s.sub_(a).mul_(t).add_(a, alpha=0.5)  # (7)
     descend([theta], [s], c)  # (9)
 
 
@@ -214,10 +214,10 @@ def put_back(tensors: Sequence[Tensor], before: Sequence[Tensor], where: Tensor)
 def adam_direction(
     a: list[Tensor], grads: list[Tensor], ms: list[Tensor], vs: list[Tensor], c: Coefficients, sign: int
 ) -> None:
-    """Adds (4) to ``a`` and update the moments, through torch's own fused kernel; ``sign`` as in `update_block`."""
+    """Adds twice (4) to ``a`` and updates the moments by torch's fused kernel; ``sign`` as in `update_block`."""
     steps = [_ALWAYS] * len(a)
     torch._fused_adam_(
-        a, grads, ms, vs, [], steps, lr=-1.0, beta1=c.beta1, beta2=c.beta2, weight_decay=0.0, eps=c.eps,
+        a, grads, ms, vs, [], steps, lr=-2.0, beta1=c.beta1, beta2=c.beta2, weight_decay=0.0, eps=c.eps,
         amsgrad=False, maximize=sign < 0,
     )  # fmt: skip  # (2), (3), (4)
 

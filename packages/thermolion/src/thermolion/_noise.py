@@ -77,7 +77,6 @@ class Constants(NamedTuple):
     shift16: Tensor
     shift15: Tensor
     to_x: Tensor
-    sign: Tensor
     turn: Tensor
     half: Tensor
     minus_two: Tensor
@@ -95,10 +94,10 @@ def constants_on(device: torch.device) -> Constants:
     def real(value: float) -> Tensor:
         return torch.full((), value, dtype=torch.float32, device=device)
 
-    shift16, shift15, to_x, sign = (word(value) for value in (16, 15, TO_X, 1 << 31))
+    shift16, shift15, to_x = (word(value) for value in (16, 15, TO_X))
     turn, half, minus_two = (real(value) for value in (math.pi * 2.0**-32, 2.0**-32, -2))
     cosine, sine = (tuple(real(c) for c in polynomial[:-1]) for polynomial in (COSINE, SINE))
-    return Constants(shift16, shift15, to_x, sign, turn, half, minus_two, cosine, sine)
+    return Constants(shift16, shift15, to_x, turn, half, minus_two, cosine, sine)
 
 
 class Scratch:
@@ -109,7 +108,6 @@ class Scratch:
         self.z, self.y, self.spare = words
         self.radius, self.cosine, self.sine = reals
         self.phi, self.square = self.z.view(torch.float32), self.y.view(torch.float32)  # once the words are used up
-        self.radius_bits = self.radius.view(torch.int32)
 
     @classmethod
     def of(cls, pairs: int, device: torch.device) -> "Scratch":
@@ -154,9 +152,10 @@ def pairs(counters: Tensor, keys: Sequence[Tensor], scratch: Scratch) -> tuple[T
     torch.add(keys[2], z, alpha=signed(TO_Y, 32), out=y)  # (12)
     _fold(y, one.shift16, scratch.spare)
     torch.add(keys[3], y, alpha=signed(SECOND, 32), out=y)  # (12)
-    sine.copy_(z.mul_(one.to_x)).abs_()  # (11)
-    torch.add(one.half, sine, alpha=2.0**-31, out=radius).log_().mul_(one.minus_two).sqrt_()  # (13)
-    scratch.radius_bits.bitwise_xor_(z.bitwise_and_(one.sign))  # (13)
+    sine.copy_(z.mul_(one.to_x))  # (11)
+    torch.abs(sine, out=cosine)
+    torch.add(one.half, cosine, alpha=2.0**-31, out=radius).log_().mul_(one.minus_two).sqrt_()  # (13)
+    torch.copysign(radius, sine, out=radius)  # (13)
     phi = scratch.phi.copy_(y).mul_(one.turn)
     square = torch.mul(phi, phi, out=scratch.square)
     _polynomial(square, one.sine, SINE[-1], sine).mul_(phi)  # (14)

@@ -207,7 +207,7 @@ class ThermoLion(Optimizer):
                 stepped = [params[i] for i in with_grad]
                 warm = [group["capturable"] or T > COLD for T in temperatures]  # on the device σ tells
                 plan, sorting = self._plans.get(number), (stepped, states, [first + i for i in with_grad], warm)
-                if plan is None or not plan.fits(*sorting):
+                if plan is None or plan.group is not group or not plan.fits(*sorting):
                     plan = self._plans[number] = Plan(group, *sorting)
                 grads = [cast("Tensor", param.grad) for param in stepped]
                 grads = grads if scale is None else [grad / scale for grad in grads]

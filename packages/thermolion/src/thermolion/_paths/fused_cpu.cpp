@@ -46,24 +46,31 @@ struct Coefficients {
   C lr, keep, beta1, one_beta1, beta2, one_beta2, eps, sigma;
 };
 
-// n elements, all in the type C that is computed in; xi is null where it is cold.
+// n elements, all in the type C that is computed in; xi is not read where it is cold. Slices pass through one short loop
+// after the other, so that a core has many elements under way at once.
 template <class C, bool WARM>
 void update(C* __restrict theta, const C* __restrict grad, C* __restrict m, C* __restrict v,
             const float* __restrict xi, int64_t n, C sign, Coefficients<C> c) {
-  for (int64_t i = 0; i < n; ++i) {
-    C g = grad[i] * sign;
-    C m1 = add_product(m[i] * c.beta1, g, c.one_beta1);  // (2)
-    C v1 = v[i] * c.beta2 + c.one_beta2 * g * g;  // (3)
-    C a = m1 / (std::sqrt(v1) + c.eps);  // (4)
-    C q = gate(a);  // (5)
-    C s = std::copysign(C(1), m1);
-    s = g * s > 0 ? C(1.5) * s : s;
-    s = m1 != 0 ? s : C(0);  // (6)
-    if (WARM) s += c.sigma * C(xi[i]);  // (8)
-    C half = add_product((C(0.5) - C(0.5) * q) * s, q, a);  // (7), u / 2
-    theta[i] = add_product(theta[i] * c.keep, half, C(-2) * c.lr);  // (9)
-    m[i] = m1;
-    v[i] = v1;
+  constexpr int64_t SLICE = 256;
+  alignas(64) C as[SLICE], qs[SLICE];
+  for (int64_t start = 0; start < n; start += SLICE) {
+    int64_t length = std::min(SLICE, n - start);
+    for (int64_t i = 0; i < length; ++i) {
+      C g = grad[i] * sign;
+      m[i] = add_product(m[i] * c.beta1, g, c.one_beta1);  // (2)
+      v[i] = v[i] * c.beta2 + c.one_beta2 * g * g;  // (3)
+      as[i] = m[i] / (std::sqrt(v[i]) + c.eps);  // (4)
+    }
+    for (int64_t i = 0; i < length; ++i) qs[i] = gate(as[i]);  // (5)
+    for (int64_t i = 0; i < length; ++i) {
+      C s = std::copysign(C(1), m[i]);
+      s = grad[i] * sign * s > 0 ? C(1.5) * s : s;
+      s = m[i] != 0 ? s : C(0);  // (6)
+      if (WARM) s += c.sigma * C(xi[i]);  // (8)
+      C half = add_product((C(0.5) - C(0.5) * qs[i]) * s, qs[i], as[i]);  // (7), u / 2
+      theta[i] = add_product(theta[i] * c.keep, half, C(-2) * c.lr);  // (9)
+    }
+    theta += SLICE, grad += SLICE, m += SLICE, v += SLICE, xi += SLICE;
   }
 }
 

@@ -68,43 +68,43 @@ inline float minus_two_log(float u) {
   return add_product(add_product(g, g * g, p), float(e), -1.38629436111989f);
 }
 
-struct Pair {
-  float first, second;
-};
-
-inline Pair pair_of(uint32_t counter, const Keys& k) {
-  uint32_t z = mixed(counter, k);
-  uint32_t x = 0x735A2D97u * z;  // (11)
-  uint32_t y = 0x846CA68Bu * fold(0xD35A2D97u * z + k.k2, 16) + k.k3;  // (12)
-  float u = add_product(0x1p-32f, std::abs(float(int32_t(x))), 0x1p-31f);
-  float radius = std::sqrt(minus_two_log(u));  // (13)
-  radius = bits_of<float>(bits_of<uint32_t>(radius) ^ (x & 0x80000000u));
-  float phi = float(int32_t(y)) * float(3.14159265358979323846 * 0x1p-32);
-  float square = phi * phi;
-  float cosine = polynomial(square, 0.9999999532f, -0.4999990506f, 0.04166357893f, -0.001385366693f, 2.315317416e-05f);
-  float sine = polynomial(square, 0.9999999957f, -0.1666665797f, 0.008333050617f, -0.0001980904636f, 2.605166277e-06f);
-  return {radius * cosine, radius * (phi * sine)};  // (14)
+// Brings 2 N elements near; there is no harm in an address past the end.
+template <int64_t N, class T>
+inline void prefetch(const T* from) {
+#if defined(__GNUC__)
+  for (int64_t line = 0; line < 2 * N * int64_t(sizeof(T)) / 64; ++line)
+    __builtin_prefetch(reinterpret_cast<const char*>(from) + 64 * line);
+#endif
 }
 
 // ξ of the elements of one group: of n, the first min(n, HALF) are first elements of pairs, the rest their partners.
-// Meanwhile the group's θ, m and v are brought near, since drawing itself waits for no memory.
+// The pairs pass through in slices, and a slice through one short loop after the other, so that a core has many of
+// them under way at once. Meanwhile the group's θ, m and v are brought near, since drawing itself waits for no memory.
 template <class T, class S>
 void draw(float* xi, int64_t group, int64_t n, const Keys& k, const T* theta, const S* m, const S* v) {
-  constexpr int64_t STRIDE = 64;
-  int64_t pairs = std::min(n, HALF);
+  constexpr int64_t SLICE = 32;
+  alignas(64) uint32_t x[SLICE], y[SLICE];
+  alignas(64) float radius[SLICE];
   uint32_t base = uint32_t(group * HALF);
-  for (int64_t first = 0; first < pairs; first += STRIDE) {
-#if defined(__GNUC__)
-    for (int64_t line = 0; line < 8; ++line) {
-      __builtin_prefetch(reinterpret_cast<const char*>(theta + 2 * first) + 64 * line);
-      __builtin_prefetch(reinterpret_cast<const char*>(m + 2 * first) + 64 * line);
-      __builtin_prefetch(reinterpret_cast<const char*>(v + 2 * first) + 64 * line);
+  for (int64_t first = 0; first < std::min(n, HALF); first += SLICE) {  // whole slices, for xi has room
+    prefetch<SLICE>(theta + 2 * first);
+    for (int64_t l = 0; l < SLICE; ++l) {
+      uint32_t z = mixed(base + uint32_t(first + l), k);
+      x[l] = 0x735A2D97u * z;  // (11)
+      y[l] = 0x846CA68Bu * fold(0xD35A2D97u * z + k.k2, 16) + k.k3;  // (12)
     }
-#endif
-    for (int64_t l = first; l < std::min(first + STRIDE, pairs); ++l) {
-      Pair p = pair_of(base + uint32_t(l), k);
-      xi[l] = p.first;
-      xi[HALF + l] = p.second;
+    prefetch<SLICE>(m + 2 * first);
+    for (int64_t l = 0; l < SLICE; ++l)
+      radius[l] = minus_two_log(add_product(0x1p-32f, std::abs(float(int32_t(x[l]))), 0x1p-31f));
+    prefetch<SLICE>(v + 2 * first);
+    for (int64_t l = 0; l < SLICE; ++l) {
+      float signed_radius = bits_of<float>(bits_of<uint32_t>(std::sqrt(radius[l])) ^ (x[l] & 0x80000000u));  // (13)
+      float phi = float(int32_t(y[l])) * float(3.14159265358979323846 * 0x1p-32);
+      float square = phi * phi;
+      float cosine = polynomial(square, 0.9999999532f, -0.4999990506f, 0.04166357893f, -0.001385366693f, 2.315317416e-05f);
+      float sine = polynomial(square, 0.9999999957f, -0.1666665797f, 0.008333050617f, -0.0001980904636f, 2.605166277e-06f);
+      xi[first + l] = signed_radius * cosine;
+      xi[HALF + first + l] = signed_radius * (phi * sine);  // (14)
     }
   }
 }
