@@ -13,7 +13,7 @@ Source: Sarkar et al. 2025 (EGGROLL), section 5, https://arxiv.org/abs/2511.1665
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -40,7 +40,8 @@ class Norms:
         """Returns a norm; the first call waits for the device, once for all of them."""
         if self._read is None:
             names = list(self._tensors)
-            values = torch.stack([self._tensors[name].double() for name in names]).tolist() if names else []
+            stacked = torch.stack([self._tensors[name].double() for name in names]) if names else torch.zeros(0)
+            values = cast("list[float]", cast(Any, stacked).tolist())
             self._read = dict(zip(names, values, strict=True))
             self._tensors = {}
         return self._read.get(name, 0.0)
