@@ -183,6 +183,7 @@ class TorchEggrollES:
         self.diagnostics: Diagnostics | None = None
         self.callbacks: list[Callable[[Diagnostics], object]] = []
         self._told: dict[int, Any] | None = None  # of the open population, by member
+        self._differed = False  # whether members ever differed in fitness
         self._evaluations = 0  # of this generation; each draws random numbers of its own
         self._verify = False  # whether the next exchange compares the weights, whatever the generation
         self.ranks = join(process_group, self.device)
@@ -294,7 +295,9 @@ class TorchEggrollES:
             s, counted, self.antithetic, norms, numbers,
             epoch=self.epoch, engine=self.evaluator.last, sigma=float(self.sigma), lr=self.lr,
         )  # fmt: skip
-        if alike(s, counted) and self.evaluator.acts:
+        if not alike(s, counted):
+            self._differed = True  # a run may well end where all members score the best there is
+        elif self.sigma and self.evaluator.acts and not self._differed:
             self.evaluator.warn("alike", _ALIKE.format(sigma=self.sigma))
         if self.adapt_sigma:
             self.sigma = adapted(self.sigma, self.diagnostics.pair_signal, self.sigma_limit)

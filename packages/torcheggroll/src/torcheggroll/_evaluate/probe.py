@@ -140,7 +140,7 @@ class Probe:
 
     def perturbs(self) -> bool:
         """Says whether anything is perturbed; with σ = 0 nothing is."""
-        return any(bool(t.any()) for d in self.deltas for t in (d.left, d.dense) if t is not None)
+        return any(all(bool(t.any()) for t in d.tensors) for d in self.deltas)
 
     def act(self) -> bool:
         """Says whether the perturbations change anything, at any amplification."""

@@ -24,8 +24,9 @@ class ProgressLine:
         >>> from torcheggroll.generation import ProgressLine
         >>> es = TorchEggrollES(torch.nn.Linear(2, 1), pop_size=4, seed=0)
         >>> es.callbacks.append(ProgressLine(es, steps=10, stream=sys.stdout))
-        >>> mean = es.step(lambda model: 1.0)
-        step 1/10  reward 1.000 ± 0.000  0:00:00 left
+        >>> population = es.ask()
+        >>> mean = es.tell([1.0, 2.0, 1.0, 2.0])
+        step 1/10  reward 1.500 ± 0.577  0:00:00 left
     """
 
     def __init__(self, es: "TorchEggrollES", steps: int, stream: TextIO | None = None) -> None:
