@@ -49,16 +49,20 @@ class ReturnCounter:
         environments: how many run side by side.
         episodes: how many of each count; what comes after is left out.
         mode: as ``autoreset_mode`` names it.
+        device: of the environments' tensors.
     """
 
-    def __init__(self, environments: int, episodes: int, mode: str) -> None:
-        self.returns = torch.zeros(environments, episodes, dtype=torch.float64)
-        self.lengths = torch.zeros(environments, episodes, dtype=torch.int64)
-        self.episode = torch.zeros(environments, dtype=torch.int64)  # the one that each is in
-        self.counted = torch.ones(environments, dtype=torch.bool)  # whether the coming step belongs to it
-        self._resetting = torch.zeros(environments, dtype=torch.bool)  # whether it only resets
-        self._total = torch.zeros(environments, dtype=torch.float64)
-        self._steps = torch.zeros(environments, dtype=torch.int64)
+    def __init__(self, environments: int, episodes: int, mode: str, device: torch.device | None = None) -> None:
+        self.returns = torch.zeros(environments, episodes, dtype=torch.float64, device=device)
+        self.lengths = torch.zeros(environments, episodes, dtype=torch.int64, device=device)
+        self.episode = torch.zeros(environments, dtype=torch.int64, device=device)  # the one that each is in
+        self.counted = torch.ones(
+            environments, dtype=torch.bool, device=device
+        )  # whether the coming step belongs to it
+        self.fresh = torch.ones(environments, dtype=torch.bool, device=device)  # whether an episode begins with it
+        self._resetting = torch.zeros(environments, dtype=torch.bool, device=device)  # whether it only resets
+        self._total = torch.zeros(environments, dtype=torch.float64, device=device)
+        self._steps = torch.zeros(environments, dtype=torch.int64, device=device)
         self._pauses = mode == "NEXT_STEP"
 
     @property
@@ -74,8 +78,9 @@ class ReturnCounter:
         if bool(over.any()):
             self.close(over & self.counted)
             self.episode += over
+        self.fresh = over
         if self._pauses:
-            self._resetting = over
+            self.fresh, self._resetting = self._resetting, over
         self.counted = (self.episode < self.returns.shape[1]) & ~self._resetting
         return over
 
@@ -89,7 +94,7 @@ class ReturnCounter:
 
 def play(
     envs: Any,
-    act: Callable[[Tensor], Any],
+    act: Callable[[Tensor, Tensor], Any],
     episodes: int,
     seeds: Seeds,
     watch: Callable[[Tensor, Tensor], None] | None = None,
@@ -99,14 +104,14 @@ def play(
 
     Args:
         envs: a Gymnasium vector environment.
-        act: observations ``(environments, *shape)`` to an array of actions.
+        act: observations ``(environments, *shape)``, and which of them begin an episode, to an array of actions.
         episodes: per environment.
         seeds: of the episodes; where an environment starts again by itself, only the first is set.
         watch: told every observation, and of which environments it counts.
         max_steps: after so many steps whoever still plays is cut off, with the reward it has.
     """
     mode, count = autoreset_mode(envs), int(envs.num_envs)
-    counter = ReturnCounter(count, episodes, mode)
+    counter = ReturnCounter(count, episodes, mode, getattr(envs, "device", None))
     first = [seeds.of(i, 0) for i in range(count)]
     seen = envs.reset(seed=first if seeds.each else first[0])[0]
     steps = 0
@@ -114,11 +119,16 @@ def play(
         observation = torch.as_tensor(seen)
         if watch is not None:
             watch(observation, counter.counted)
-        seen, reward, terminated, truncated, _ = envs.step(act(observation))
+        seen, reward, terminated, truncated, _ = envs.step(act(observation, counter.fresh))
         over = counter.record(torch.as_tensor(reward), torch.as_tensor(terminated | truncated))
         if mode == "DISABLED" and bool(over.any()):
             following = [seeds.of(i, int(k)) for i, k in enumerate(counter.episode)] if seeds.each else None
-            seen = envs.reset(seed=following, options={"reset_mask": over.numpy()})[0]
+            seen = envs.reset(seed=following, options={"reset_mask": over if takes_tensors(envs) else over.numpy()})[0]
         steps += 1
     counter.close(counter.counted)
-    return EpisodeReturns(counter.returns, counter.lengths)
+    return EpisodeReturns(counter.returns.cpu(), counter.lengths.cpu())
+
+
+def takes_tensors(envs: Any) -> bool:
+    """Says whether a vector environment takes and gives tensors, on its own device."""
+    return bool(getattr(envs, "takes_tensors", False))

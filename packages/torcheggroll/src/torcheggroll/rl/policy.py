@@ -8,9 +8,11 @@ from torch import Tensor
 
 from .._checks import check_integer
 from .._evaluate.state import evaluation
+from .._evaluate.task import call_model, refill
+from .._evaluate.tree import map_tensors, tensors_of
 from ..es import TorchEggrollES
 from ..noise.counter import mix_integer
-from .episodes import EpisodeReturns, Seeds, play
+from .episodes import EpisodeReturns, Seeds, play, takes_tensors
 from .moments import Moments, empty, observe_
 from .normalization import ObservationNormalizer, gathered
 
@@ -34,6 +36,13 @@ class PolicySearch:
             with random numbers of their own; with ``AutoresetMode.DISABLED`` every episode is seeded.
         max_steps: per generation, after which whoever still plays is cut off.
         seed: of the episodes; None takes that of ``es``.
+        initial_state: of a recurrent policy, ``(observations, state)`` to ``(outputs, state)``, for one environment:
+            a tensor, or tensors in tuples, lists and dictionaries. Every episode begins with it; the policy gets it
+            with the batch in front.
+
+    Environments may live on a device: a vector environment with ``takes_tensors = True`` and a ``device`` gets actions
+    as tensors and gives tensors, as `torcheggroll.rl.worlds.CartPole` does; ``seed_each = True`` says that it takes a
+    list of seeds.
 
     Raises:
         ValueError: ``episodes`` or ``max_steps`` is below 1.
@@ -61,6 +70,7 @@ class PolicySearch:
         common_seeds: bool = True,
         max_steps: int | None = None,
         seed: int | None = None,
+        initial_state: Any = None,
     ) -> None:
         check_integer("episodes", episodes, "[1, inf)")
         if max_steps is not None:
@@ -71,6 +81,11 @@ class PolicySearch:
         self.seed: int = es.seed if seed is None else seed
         self.env_steps: int = 0
         self.played: EpisodeReturns | None = None
+        self._initial = (
+            None if initial_state is None else map_tensors(lambda t: t.detach().to(es.device, copy=True), initial_state)
+        )
+        if self._initial is not None and not tensors_of(self._initial):
+            raise ValueError(f"initial_state must hold at least one tensor, got {initial_state!r}")
         self._make = make_envs
         self._envs: dict[int, Any] = {}
         own = self._environments(max(len(es.own_members), 1))
@@ -117,8 +132,11 @@ class PolicySearch:
             if streams is not None:
                 observe_(streams, observation.to(torch.float64), counted)
 
-        def act(observation: Tensor) -> Any:
-            outputs = es.forward(self._seen(observation).unsqueeze(1), per_member=True)
+        memory = Memory(self._initial, len(members))
+
+        def act(observation: Tensor, fresh: Tensor) -> Any:
+            seen = self._seen(observation).unsqueeze(1)
+            outputs = memory.call(lambda state: es.forward(*_given(seen, state, 1), per_member=True), fresh, 1)
             return self._actions(outputs[:, 0], envs)
 
         seeds = self._seeds(envs, _TRAINING, es.epoch, None if self.common_seeds else members.start)
@@ -139,8 +157,11 @@ class PolicySearch:
         check_integer("episodes", episodes, "[1, inf)")
         envs, model = self._environments(episodes), self.es.model
 
-        def act(observation: Tensor) -> Any:
-            return self._actions(model(self._seen(observation)), envs)
+        memory = Memory(self._initial, episodes)
+
+        def act(observation: Tensor, fresh: Tensor) -> Any:
+            seen = self._seen(observation)
+            return self._actions(memory.call(lambda state: call_model(model, *_given(seen, state, 0)), fresh, 0), envs)
 
         with evaluation(model, ()):
             seeds = self._seeds(envs, _EVALUATION, 0, 0, seed)
@@ -183,7 +204,10 @@ class PolicySearch:
         return observation.to(like.device, like.dtype if observation.is_floating_point() else None)
 
     def _actions(self, outputs: Tensor, envs: Any) -> Any:
-        return self.act(outputs).cpu().numpy().astype(envs.single_action_space.dtype, copy=False)
+        chosen = self.act(outputs)
+        if takes_tensors(envs):
+            return chosen.to(envs.device)
+        return chosen.cpu().numpy().astype(envs.single_action_space.dtype, copy=False)
 
     def _seeds(self, envs: Any, purpose: int, epoch: int, first: int | None, seed: int | None = None) -> Seeds:
         """Returns the seed of every episode: with ``first``, the number of the first environment, all differ."""
@@ -213,4 +237,46 @@ def actor(space: Any) -> Actor:
 
 def _takes_one_each(envs: Any) -> bool:
     """Says whether ``reset`` takes a list of seeds, as Gymnasium's Sync and Async vector environments do."""
-    return hasattr(getattr(envs, "unwrapped", envs), "env_fns")
+    return bool(getattr(envs, "seed_each", False)) or hasattr(getattr(envs, "unwrapped", envs), "env_fns")
+
+
+class Memory:
+    """The states of a recurrent policy, one per environment; without an initial state there are none.
+
+    Args:
+        initial: of one environment, or None.
+        environments: how many.
+    """
+
+    def __init__(self, initial: Any, environments: int) -> None:
+        self._initial = initial
+        self._environments = environments
+        self._state = None if initial is None else self._begin()
+
+    def call(self, policy: Callable[[Any], Any], fresh: Tensor, inner: int) -> Any:
+        """Returns the policy's outputs; its states are kept for the next call.
+
+        Args:
+            policy: a state of every environment, or None, to outputs, or to outputs and states.
+            fresh: ``(environments,)``, whose episode begins: they act on the initial state.
+            inner: dimensions that the policy's states have between environments and state.
+        """
+        if self._initial is None:
+            return policy(None)
+        begun = [
+            torch.where(fresh.to(s.device).view(-1, *[1] * (s.dim() - 1)), new, s)
+            for s, new in zip(tensors_of(self._state), tensors_of(self._begin()), strict=True)
+        ]
+        outputs, state = policy(refill(self._initial, begun))
+        self._state = map_tensors(lambda s: s.flatten(0, inner) if inner else s, state)
+        return outputs
+
+    def _begin(self) -> Any:
+        return map_tensors(lambda s: s.unsqueeze(0).expand(self._environments, *s.shape), self._initial)
+
+
+def _given(seen: Tensor, state: Any, inner: int) -> tuple[Any]:
+    """Returns the policy's arguments as one tree: observations, and the states of a recurrent policy."""
+    if state is None:
+        return (seen,)
+    return ((seen, map_tensors(lambda s: s.unsqueeze(1) if inner else s, state)),)
