@@ -62,8 +62,9 @@ def _adapter(model: nn.Module, exported: dict[str, Tensor]) -> _Adapter:
         out = tensors.get(f"{_PREFIX}{path}.lora_B.weight")
         if out is not None:
             own = full.get(f"{path}.bias")
-            base = model.get_submodule(path).bias if own is not None else None
-            change = torch.zeros(out.shape[0], dtype=out.dtype) if own is None else own - base
+            change = torch.zeros(out.shape[0], dtype=out.dtype)
+            if own is not None:
+                change = own - model.get_parameter(f"{path}.bias").detach()
             tensors[f"{_PREFIX}{path}.lora_B.bias"] = change
     saved = sorted({name.rpartition(".")[0] for name in full if name not in biases})
     if "" in saved:
@@ -95,12 +96,13 @@ def _tie(model: nn.Module, tensors: dict[str, Tensor], ranks: dict[str, int]) ->
 def _layout(model: nn.Module, first: str, other: str, tensors: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
     embedded = isinstance(model.get_submodule(first), nn.Embedding)
     a, b = ("lora_embedding_A", "lora_embedding_B") if embedded else ("lora_A.weight", "lora_B.weight")
-    A, B = tensors[f"{_PREFIX}{first}.{a}"], tensors[f"{_PREFIX}{first}.{b}"]
+    inner, outer = tensors[f"{_PREFIX}{first}.{a}"], tensors[f"{_PREFIX}{first}.{b}"]
     wanted = isinstance(model.get_submodule(other), nn.Embedding)
     if embedded != wanted:
-        A, B = B.mT.clone(memory_format=torch.contiguous_format), A.mT.clone(memory_format=torch.contiguous_format)
+        inner, outer = outer.mT, inner.mT
     a, b = ("lora_embedding_A", "lora_embedding_B") if wanted else ("lora_A.weight", "lora_B.weight")
-    return [(f"{_PREFIX}{other}.{a}", A.clone()), (f"{_PREFIX}{other}.{b}", B.clone())]
+    whole = [t.clone(memory_format=torch.contiguous_format) for t in (inner, outer)]
+    return [(f"{_PREFIX}{other}.{a}", whole[0]), (f"{_PREFIX}{other}.{b}", whole[1])]
 
 
 def configuration(model: nn.Module, adapter: _Adapter, base_model: str | None) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Rows(Interceptor):
             return self._intercepted(func, args, kwargs)
         if any(per_member(t) for t in tensors):
             return self._mixed(func, args, kwargs, tensors)
-        owners = [(t, o) for t in tensors if (o := owner_of(t)) is not None]
+        owners: list[tuple[Tensor, Owner]] = [(t, o) for t in tensors if (o := owner_of(t)) is not None]
         out = func(*args, **kwargs)
         if owners:
             self._carry(func, args, kwargs, owners, out)
