@@ -43,7 +43,7 @@ def sources(package: str) -> str:
 def docstrings(package: str) -> list[str]:
     """The indented blocks, where equations stand, of the package's module docstrings."""
     paths = sorted((ROOT / "packages" / package / "src").rglob("*.py"))
-    texts = [ast.get_docstring(ast.parse(path.read_text())) or "" for path in paths]
+    texts = [ast.get_docstring(ast.parse(path.read_text()), clean=False) or "" for path in paths]
     return ["\n".join(line for line in text.splitlines() if line.startswith("    ")) for text in texts]
 
 
