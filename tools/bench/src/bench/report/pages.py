@@ -110,7 +110,9 @@ def of_package(package: str, results: list[WorkloadResult]) -> list[str]:
 def evidence(results: list[WorkloadResult]) -> str:
     """Returns the page of the docs."""
     old = any(result.protocol != PROTOCOL for result in results)
-    lines = [HEAD, *([OLD] if old else []), *(f"- {sentence}" for sentence in sentences(results)), ""]
+    verdicts = [f"- {sentence}" for sentence in sentences(results)]
+    # The site's first page includes what stands between these marks.
+    lines = [HEAD, "<!-- verdicts -->", "", *([OLD] if old else []), *verdicts, "", "<!-- /verdicts -->", ""]
     if not old:
         claims = [[o.title, o.claim.text, o.where, f"**{o.result}**", o.detail] for o in judge_all(results)]
         lines += ["## What is claimed, and whether it held", ""]
