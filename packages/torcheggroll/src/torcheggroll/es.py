@@ -490,7 +490,7 @@ class TorchEggrollES:
             >>> class Bigram(torch.nn.Embedding):
             ...     def forward(self, tokens, cache=None):
             ...         return super().forward(tokens), cache
-            >>> es = TorchEggrollES(Bigram(10, 10), pop_size=32, sigma=0.1, lr=1.0, seed=0, fitness="question")
+            >>> es = TorchEggrollES(Bigram(10, 10), pop_size=32, sigma=0.3, lr=2.0, seed=0, fitness="question")
             >>> def sevens(prompt, text):
             ...     return text.count(7) / len(text)
             >>> before = es.step_reward([[1], [2]], sevens, max_new_tokens=8)
