@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 from torcheggroll import TorchEggrollES, _native
 from torcheggroll._ops import fused_cpu as products
+from torcheggroll._ops import linear
 from torcheggroll.noise import fused_cpu as noise
 
 
@@ -66,3 +67,24 @@ def test_processes_that_compile_at_once_all_get_a_library(tmp_path):
     children = [subprocess.Popen([sys.executable, "-c", script], env=env) for _ in range(2)]
     assert [child.wait(300) for child in children] == [0, 0]
     assert len(list((tmp_path / "torcheggroll").glob("*"))) == 1
+
+
+@pytest.mark.skipif(products.kernels() is None, reason="needs a C++ compiler")
+def test_the_products_refuse_what_another_dtype_would_read_beyond_its_end():
+    x, left, right = torch.randn(6, 8), torch.randn(2, 1, 5), torch.randn(2, 1, 8)
+    weight, bias = torch.randn(5, 8), torch.randn(5)
+    assert products.fits(x, left, right, weight, bias)
+    assert not products.fits(x, left, right, weight, bias.bfloat16())
+    assert not products.fits(x, left, right, weight.bfloat16())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not products.fits(x, left, right, weight, bias)
+
+
+def test_a_linear_layer_under_autocast_is_that_of_torch_ops():
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(6, 8), torch.randn(5, 8), torch.randn(5)
+    left, right = torch.randn(2, 1, 5), torch.randn(2, 1, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = linear.linear(x, True, weight, bias, left, right, None)
+    want = torch.stack([x @ (weight + left[i].T @ right[i]).T + bias for i in range(2)])
+    assert torch.allclose(got.float(), want, atol=0.2, rtol=0.05)

@@ -553,8 +553,9 @@ class TorchEggrollES:
             >>> from torcheggroll import TorchEggrollES
             >>> es = TorchEggrollES(torch.nn.Sequential(torch.nn.Linear(16, 8)), pop_size=4, rank=2, seed=0)
             >>> with tempfile.TemporaryDirectory() as path:
-            ...     [(spec.member, (folder / "adapter_config.json").exists()) for spec, folder in es.adapters(path, [3])]
-            [(3, True)]
+            ...     [(spec, folder)] = es.adapters(path, [3])
+            ...     spec.member, (folder / "adapter_config.json").exists()
+            (3, True)
         """
         return adapters(self, path, members, base_model)
 

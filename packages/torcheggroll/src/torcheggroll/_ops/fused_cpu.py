@@ -31,14 +31,17 @@ def kernels() -> tuple[Any, Any] | None:
     return thin, add
 
 
-def fits(x: Tensor, left: Tensor | None, right: Tensor | None) -> bool:
-    """Says whether the kernels take these: on the CPU, of one dtype, with factors."""
+def fits(x: Tensor, left: Tensor | None, right: Tensor | None, *others: Tensor | None) -> bool:
+    """Says whether the kernels take these: with factors, on the CPU, all of one dtype that no autocast changes.
+
+    The kernels read addresses: a product that autocast returns in another dtype would be read beyond its end.
+    """
     return (
         left is not None
         and right is not None
-        and x.device.type == "cpu"
         and x.dtype in DTYPES
-        and x.dtype == left.dtype == right.dtype
+        and all(t is None or (t.device.type == "cpu" and t.dtype == x.dtype) for t in (x, left, right, *others))
+        and not torch.is_autocast_enabled("cpu")
         and kernels() is not None
     )
 

@@ -50,7 +50,7 @@ def linear(
     rows = x.reshape(-1, n)
     if fused_cuda.fits(x, weight, bias, left, right, bias_delta) and fused_cuda.fits_rank(left):
         out = _on_cuda(rows, shared, weight, bias, left, right, bias_delta, base)
-    elif fused_cpu.fits(x, left, right) and x.dtype == weight.dtype:
+    elif fused_cpu.fits(x, left, right, weight, bias, bias_delta, base):
         assert left is not None
         assert right is not None
         out = _on_cpu(rows, shared, weight, bias, left, right, bias_delta, base)

@@ -7,7 +7,7 @@ bias of its second factor; everything else, norms as a rule, as a saved copy of 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -130,8 +130,10 @@ def configuration(model: nn.Module, adapter: _Adapter, base_model: str | None) -
 def _write(tensors: dict[str, Tensor], folder: Path) -> None:
     """Writes the tensors, as safetensors where that is installed."""
     try:
-        from safetensors.torch import save_file
+        from safetensors import torch as safetensors
     except ImportError:
         torch.save(tensors, folder / "adapter_model.bin")
     else:
-        save_file(tensors, str(folder / "adapter_model.safetensors"), metadata={"format": "pt"})
+        cast("Any", safetensors).save_file(
+            tensors, str(folder / "adapter_model.safetensors"), metadata={"format": "pt"}
+        )

@@ -246,7 +246,8 @@ def end_tokens(model: Any, tokenizer: Any, given: int | Sequence[int] | None) ->
         found = getattr(tokenizer, "eos_token_id", None) if found is None else found
     if found is None:
         return ()
-    each: Iterable[Any] = cast("Iterable[Any]", found) if isinstance(found, Iterable) else [found]
+    given: Any = found
+    each: list[Any] = list(given) if isinstance(found, Iterable) else [found]
     return tuple(int(t) for t in each)
 
 
@@ -280,7 +281,9 @@ def tensors_in(value: Any, depth: int = 4) -> list[Tensor]:
         return [value]
     if depth == 0 or value is None or isinstance(value, str | int | float):
         return []
-    inner: Any = value if isinstance(value, tuple | list) else getattr(value, "__dict__", {})
-    inner = value if isinstance(value, dict) else inner
-    items = list(inner.values()) if isinstance(inner, dict) else list(inner)
-    return [t for item in cast("list[Any]", items) for t in tensors_in(item, depth - 1)]
+    if isinstance(value, tuple | list):
+        items = list(cast("list[Any]", value))
+    else:
+        named: Any = cast("Any", value) if isinstance(value, dict) else getattr(value, "__dict__", {})
+        items = list(cast("dict[str, Any]", named).values())
+    return [t for item in items for t in tensors_in(item, depth - 1)]

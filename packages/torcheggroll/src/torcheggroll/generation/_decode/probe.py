@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..._evaluate.loop import one_member
+from ..._evaluate.probe import norm_of
 from ...noise.perturbation import Delta
 
 _VISIBLE = {torch.float32: 0.02, torch.float64: 0.02}  # effect over centre from which rounding plays no part
@@ -45,16 +46,16 @@ def disagreement(deltas: Sequence[Delta], dtype: torch.dtype, alone: Alone, toge
     """
     visible, agree = _VISIBLE.get(dtype, _COARSE[0]), _AGREE.get(dtype, _COARSE[1])
     centre = alone(None).double()
-    scale = float(centre.norm()) or 1.0
+    scale = norm_of(centre) or 1.0
     for factor in (1.0, 10.0, 100.0, 1000.0):
         larger = amplified(deltas, factor)
         want = torch.stack([alone(one_member(larger, i)) for i in range(deltas[0].members)]).double() - centre
         if not bool(want.isfinite().all()):
             return None  # a model that overflows at this σ shows nothing more
-        size = want.flatten(1).norm(dim=1)
-        if float(size.min()) >= visible * scale:
-            wrong = (together(larger).double() - centre - want).flatten(1).norm(dim=1)
-            worst = float((wrong / size).max())
+        sizes = [norm_of(effect) for effect in want]
+        if min(sizes) >= visible * scale:
+            wrong = together(larger).double() - centre - want
+            worst = max(norm_of(off) / size for off, size in zip(wrong, sizes, strict=True))
             if worst <= agree:
                 return None
             return f"members side by side leave the centre otherwise than alone, by {worst:.1%} of the effect"

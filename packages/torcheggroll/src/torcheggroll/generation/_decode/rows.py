@@ -98,13 +98,14 @@ class Rows(Interceptor):
         move = _MOVES.get(func)
         if move is not None:
             return move(self, args, kwargs)
-        if func in _IN_PLACE and owner_of(args[0]) is not None:
-            return owner_of(args[0])
+        written = owner_of(args[0]) if func in _IN_PLACE else None
+        if written is not None:
+            return written
         found = [owner for _, owner in owners]
         if all(isinstance(owner, str) for owner in found):
             rows = {t.shape[0] for t, owner in owners if owner == "ordered"}
             moved = any(owner == "moved" and t.dim() and t.shape[0] in rows for t, owner in owners)
-            return "moved" if moved else "ordered" if rows else found[0]
+            return "moved" if moved else "ordered" if rows else owners[0][1]
         picked = [owner for owner in found if isinstance(owner, Tensor)]
         same = all(owner is picked[0] or torch.equal(owner, picked[0]) for owner in picked)
         return picked[0] if same and "ordered" not in found else "lost"
@@ -281,7 +282,7 @@ def _taken(rows: Rows, args: Any, kwargs: Any) -> Owner:
     """Follows ``x[index]``: the first index may pick rows."""
     x, index = args
     owner = owner_of(x)
-    first: object = cast("Any", index)[0] if isinstance(index, tuple) and index else index
+    first = cast("Any", cast("tuple[object, ...]", index)[0] if isinstance(index, tuple) and index else index)
     if owner is None:
         return "lost"
     if isinstance(first, slice):
@@ -313,8 +314,9 @@ def _kept_unless_first(rows: Rows, args: Any, kwargs: Any, more: int = 0) -> Own
     tensors = [t for t in _tensors(args[:1], {}) if owner_of(t) is not None]
     if not tensors:
         return "lost"
-    dims = [d for v in (*args[1:], kwargs.get("dim", 0 if len(args) < 2 else None), kwargs.get("dims"))
-            for d in (v if isinstance(v, tuple | list) else (v,)) if isinstance(d, int)]  # fmt: skip
+    given: list[object] = [*args[1:], kwargs.get("dim", 0 if len(args) < 2 else None), kwargs.get("dims")]
+    listed = [cast("list[object]", v) if isinstance(v, tuple | list) else [v] for v in given]
+    dims = [d for several in listed for d in several if isinstance(d, int)]
     return "moved" if any(d % max(x.dim() + more, 1) == 0 for d in dims) else owner_of(tensors[0])
 
 

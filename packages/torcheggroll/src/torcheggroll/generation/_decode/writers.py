@@ -123,9 +123,12 @@ def greedy(model: Any, plan: Plan, pad: int) -> Generator[Any, None, None]:
 @contextmanager
 def eager_experts(model: nn.Module) -> Generator[None, None, None]:
     """Lets mixtures of experts of Transformers run their plain loop, whose rows stay those of one member."""
-    configs = {id(c): c for m in model.modules() if (c := getattr(m, "config", None)) is not None}
+    found: list[Any] = [getattr(m, "config", None) for m in model.modules()]
+    configs = {id(config): config for config in found if config is not None}
     name = "_experts_implementation_internal"
-    before = [(c, vars(c)[name]) for c in configs.values() if vars(c).get(name) is not None]
+    before: list[tuple[Any, Any]] = [
+        (c, getattr(c, name)) for c in configs.values() if getattr(c, name, None) is not None
+    ]
     try:
         for config, _ in before:
             setattr(config, name, "eager")
