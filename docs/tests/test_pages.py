@@ -15,7 +15,7 @@ PAGES = sorted(
 )
 PACKAGES = sorted(path.name for path in (ROOT / "packages").iterdir() if path.is_dir())
 EQUATION = re.compile(r"\((\d+[a-z]?)\)(?:\s|$)")
-FORMULA = re.compile(r"(\S.*?)\s+\((\d+[a-z]?)\)(?=\s|$)")
+FORMULA = re.compile(r"(\S.*?)\s{2,}\((\d+[a-z]?)\)(?=\s|$)")  # prose has one space before a number
 TRAINERS = {"lightning", "transformers", "accelerate"}
 INCLUDE = re.compile(r"^```\{include\} (\S+)\n:start-after: \"(.*)\"\n:end-before: \"(.*)\"\n```$", re.MULTILINE)
 COMPUTES = re.compile(r"#\s*((?:\(\d+[a-z]?\)[,\s]*)+)")
@@ -41,10 +41,9 @@ def sources(package: str) -> str:
 
 
 def docstrings(package: str) -> list[str]:
-    """The indented blocks, where equations stand, of the package's module docstrings."""
+    """The module docstrings of a package."""
     paths = sorted((ROOT / "packages" / package / "src").rglob("*.py"))
-    texts = [ast.get_docstring(ast.parse(path.read_text()), clean=False) or "" for path in paths]
-    return ["\n".join(line for line in text.splitlines() if line.startswith("    ")) for text in texts]
+    return [ast.get_docstring(ast.parse(path.read_text())) or "" for path in paths]
 
 
 def numbered(text: str) -> set[tuple[str, str]]:
@@ -90,7 +89,7 @@ def test_an_equation_with_another_sign_is_a_stranger():
     stated = numbered("    φ ← φ + α (θ - φ)   (1)  the slow weights follow\n    θ ← φ               (2)")
     assert stated == {("1", "φ ← φ + α (θ - φ)"), ("2", "θ ← φ")}
     assert numbered("φ ← φ - α (θ - φ)  (1)") - stated
-    assert not numbered("φ ← φ + α (θ - φ) (1)  otherwise spaced") - stated
+    assert not numbered("φ ←  φ + α (θ - φ)  (1)  otherwise spaced") - stated
 
 
 def test_the_first_minutes_are_those_of_the_record():

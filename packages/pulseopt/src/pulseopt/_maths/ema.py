@@ -1,6 +1,6 @@
 """The exponential moving average of the losses.
 
-    E ← α L + (1 - α) E    (4)  α is the weight of the newest loss
+E ← α L + (1 - α) E    (4)  α is the weight of the newest loss
 """
 
 from collections.abc import Sequence

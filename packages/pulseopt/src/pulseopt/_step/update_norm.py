@@ -1,6 +1,6 @@
 """How far a step has moved the parameters.
 
-    |Δ| = √ Σ (θ' - θ)²    (18)  over all entries of all parameters
+|Δ| = √ Σ (θ' - θ)²    (18)  over all entries of all parameters
 """
 
 # torch's operations on lists are private by name only, and tolist() is not typed.
