@@ -23,6 +23,7 @@ myst_heading_anchors = 3
 autoapi_dirs = [str(path) for path in sorted(ROOT.glob("packages/*/src/*")) if path.is_dir()]
 autoapi_root = "api"
 autoapi_keep_files = False
+autoapi_ignore = ["*/fused_*"]  # kernels
 autoapi_add_toctree_entry = False
 autoapi_options = ["members", "show-inheritance", "show-module-summary"]
 autoapi_python_class_content = "both"
@@ -36,13 +37,16 @@ rst_prolog = r"""
 nitpicky = True
 # Names that live outside this site: no inventory is fetched, the build is offline.
 nitpick_ignore_regex = [
-    ("py:.*", r"(torch|numpy|lightning|transformers|datasets|collections|typing|pathlib|random|os|abc)(\..*)?"),
+    ("py:.*", r"(torch|triton|numpy|lightning|transformers|datasets)(\..*)?"),
+    ("py:.*", r"(collections|contextlib|typing|pathlib|random|os|abc)(\..*)?"),
     ("py:.*", r"(Any|Callable|Iterable|Iterator|Sequence|Mapping|Path|Tensor|Self|ParamsT|optional|callable)"),
     ("py:.*", r"(.*\.)?_\w+(\..*)?"),  # private bases and types
     (
-        "py:class",
-        r"(Params|Rule|RuleOrName|ProcessGroup|Actor|Records?|Dataset|IterableDataset|.* .*)",
+        "py:(class|obj)",
+        r"(.*\.)?(Params|Rule|RuleOrName|ProcessGroup|Actor|Records?|Dataset|IterableDataset|.* .*"
+        r"|ParameterFilter|Shaping|Sigma|Reward|DrawDeltas|Item|Norms)",
     ),  # aliases, prose
+    ("py:.*", r"(.*\.)?(BaseController|BaseEpisodeManager|AdaptiveMode|RateSearchManager)"),  # bases in private modules
 ]
 suppress_warnings = ["autoapi.python_import_resolution"]
 

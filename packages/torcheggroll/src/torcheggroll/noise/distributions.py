@@ -1,7 +1,7 @@
 """From random words to numbers with mean 0 and variance 1, each by exact operations or a table.
 
     gaussian    z = Q[u],  u = 16 bits of a word                        (1)
-                Qₖ = s·E[Z | Φ⁻¹(k/2¹⁶) < Z < Φ⁻¹((k+1)/2¹⁶)]            (2)  s makes the variance one
+    quantiles   Qₖ = s·E[Z | Φ⁻¹(k/2¹⁶) < Z < Φ⁻¹((k+1)/2¹⁶)]            (2)  s makes the variance one
     uniform     z = (s + ½)·√(12/(2³² - 1)),  s = 16 bits, signed       (3)
     rademacher  z = 2b - 1,  b = one bit of a word                      (4)
 
