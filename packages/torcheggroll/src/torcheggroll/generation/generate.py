@@ -5,7 +5,7 @@ after the other, and the tokens are the same.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
@@ -246,8 +246,7 @@ def end_tokens(model: Any, tokenizer: Any, given: int | Sequence[int] | None) ->
         found = getattr(tokenizer, "eos_token_id", None) if found is None else found
     if found is None:
         return ()
-    given: Any = found
-    each: list[Any] = list(given) if isinstance(found, Iterable) else [found]
+    each: list[Any] = list(found) if hasattr(found, "__iter__") else [found]
     return tuple(int(t) for t in each)
 
 
