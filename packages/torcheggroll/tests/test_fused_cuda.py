@@ -14,14 +14,14 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 INTERPRETED = """
 import torch
 from torch.nn import functional
-from torcheggroll import _triton
+from torcheggroll._ops import triton_launch
 from torcheggroll._ops import fused_cuda
 from torcheggroll.noise import fused_cuda as noise, reference
 from torcheggroll.noise.counter import starts_of
 from torcheggroll.noise.layout import layout, perturbed_shape
 
-_triton.usable = lambda tensor: True
-_triton.has_descriptors = lambda device: True
+triton_launch.usable = lambda tensor: True
+triton_launch.has_descriptors = lambda device: True
 torch.manual_seed(0)
 
 SIZES = [(6, 10), (6,), (), (5, 3, 2, 2), (40, 50), (1050,)]

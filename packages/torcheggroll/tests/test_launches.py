@@ -14,7 +14,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
-from torcheggroll import TorchEggrollES, _triton
+from torcheggroll import TorchEggrollES
+from torcheggroll._ops import triton_launch
 from torcheggroll.noise import distributions, layout, perturbation, reference
 
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
@@ -145,10 +146,10 @@ def count(monkeypatch):
         if programs:
             counting.add("triton", [t for t in tensors if isinstance(t, torch.Tensor)])
 
-    monkeypatch.setattr(_triton, "launch", launch)
-    monkeypatch.setattr(_triton, "_installed", lambda: True)
-    monkeypatch.setattr(_triton, "has_descriptors", lambda device: True)
-    monkeypatch.setattr(_triton, "processors", lambda device: 132)
+    monkeypatch.setattr(triton_launch, "launch", launch)
+    monkeypatch.setattr(triton_launch, "_installed", lambda: True)
+    monkeypatch.setattr(triton_launch, "has_descriptors", lambda device: True)
+    monkeypatch.setattr(triton_launch, "processors", lambda device: 132)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (FREE, 80 << 30))
     for name in ("memory_reserved", "memory_allocated"):
         monkeypatch.setattr(torch.cuda, name, lambda device=None: 0)
@@ -197,7 +198,7 @@ def test_a_step_takes_3000_launches_17_of_the_bytes_and_one_copy_that_waits(coun
 
 
 def test_without_triton_the_structure_is_the_same(count, monkeypatch):
-    monkeypatch.setattr(_triton, "_installed", lambda: False)
+    monkeypatch.setattr(triton_launch, "_installed", lambda: False)
     pure, launches, read_and_written, waits = measured(count, torch.bfloat16, 1)
     assert launches <= 3_000
     assert read_and_written <= 3.4 * pure

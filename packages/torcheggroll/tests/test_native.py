@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from torcheggroll import TorchEggrollES, _native
+from torcheggroll import TorchEggrollES
 from torcheggroll._ops import fused_cpu as products
-from torcheggroll._ops import linear
+from torcheggroll._ops import linear, native
 from torcheggroll.noise import fused_cpu as noise
 
 
 @pytest.fixture
 def fresh(tmp_path, monkeypatch):
     """Forgets the kernels before and after, and keeps new ones in a folder of its own; gives what forgets them."""
-    caches = _native.library, _native._say, noise.kernel, products.kernels
+    caches = native.library, native._say, noise.kernel, products.kernels
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
 
     def forget():
@@ -41,7 +41,7 @@ def test_without_a_compiler_torch_ops_do_the_same_and_one_warning_says_so(fresh,
     usual = trained()
     fresh()
     monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(_native._cache() / "empty"))
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(native._cache() / "empty"))
     with pytest.warns(UserWarning, match="compiles its CPU kernels on first use.*CXX") as said:
         slow = trained()
     assert len(said) == 1
@@ -56,7 +56,7 @@ def test_a_compiler_that_fails_is_quoted(fresh, tmp_path):
     source = tmp_path / "broken.cpp"
     source.write_text("int f( {")
     with pytest.warns(UserWarning, match="could not: .*error"):
-        assert _native.library(source) is None
+        assert native.library(source) is None
 
 
 def test_processes_that_compile_at_once_all_get_a_library(tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._native import library
+from .native import library
 
 SOURCE = Path(__file__).with_name("fused_cpu.cpp")
 DTYPES = (torch.float32, torch.float64)

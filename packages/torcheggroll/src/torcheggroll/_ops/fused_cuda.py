@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .. import _triton
+from . import triton_launch
 
 _STEP = 16  # the shortest sum that a tensor core takes
 _TILE = (128, 256, 64)  # rows, columns and depth of a tile of the large product
@@ -28,7 +28,7 @@ def fits(*tensors: Tensor | None) -> bool:
     """Says whether the kernels take these tensors: on CUDA, with Triton, all of one dtype of at most 32 bits."""
     given = [t for t in tensors if t is not None]
     dtype = given[0].dtype
-    return dtype in _triton.REAL and all(t.dtype == dtype and _triton.usable(t) for t in given)
+    return dtype in triton_launch.REAL and all(t.dtype == dtype and triton_launch.usable(t) for t in given)
 
 
 def fits_rank(left: Tensor | None) -> bool:
@@ -69,7 +69,7 @@ def thin(x: Tensor, shared: bool, right: Tensor) -> Tensor:
     ranks, height = _ranks(rank), 64 if rows > _STEP else _STEP
     t = x.new_empty(members * rows, ranks)
     blocks = -(-rows // height)
-    _triton.launch(
+    triton_launch.launch(
         kernel, members * blocks, x, x, right, t, rows, n, rank, right.stride(0), right.stride(1),
         0 if shared else rows * n, blocks,
         RANKS=ranks, BM=height, BK=128 if ranks == _STEP else 64, PRECISE=_precision(x.dtype),
@@ -109,7 +109,7 @@ def add(
     height, width = 64 if rows > _STEP else _STEP, 128
     down, across = -(-rows // height), -(-m // width)
     rank, *strides = (0, 0, 0) if left is None else (left.shape[1], left.stride(0), left.stride(1))
-    _triton.launch(
+    triton_launch.launch(
         kernel, members * down * across, base, base, out, t, left, shift, bias, rows, m, rank, *strides,
         0 if shift is None else shift.stride(0), 0 if shared else rows * m, down, across,
         RANKS=_STEP if t is None else t.shape[1], BM=height, BN=width, PRECISE=_precision(base.dtype),
@@ -154,8 +154,8 @@ def product(
     down = _tile_height(rows)
     rank, *strides = (0, 0, 0) if left is None else (left.shape[1], left.stride(0), left.stride(1))
     tiles = height // down * -(-m // across)
-    programs = min(_triton.processors(x.device), tiles)
-    _triton.launch(
+    programs = min(triton_launch.processors(x.device), tiles)
+    triton_launch.launch(
         kernel, programs, x, (x, [down, deep]), (weight, [across, deep]), (out, [down, across]), t, left, shift, bias,
         height, m, n, rows, rank, *strides, 0 if shift is None else shift.stride(0), programs,
         RANKS=_STEP if t is None else t.shape[1], BM=down, BN=across, BK=deep, GROUP=_GROUP,
@@ -173,7 +173,7 @@ def _tiled(x: Tensor, weight: Tensor, members: int) -> bool:
     """Says whether the large product has the low-rank part inside."""
     low = x.dtype in (torch.bfloat16, torch.float16)
     lines = all(size * x.element_size() % 16 == 0 for size in weight.shape)
-    return low and lines and _tile_height(x.shape[0] // members) > 0 and _triton.has_descriptors(x.device)
+    return low and lines and _tile_height(x.shape[0] // members) > 0 and triton_launch.has_descriptors(x.device)
 
 
 def normalized(
@@ -210,7 +210,7 @@ def normalized(
     rows, n = x.shape[0] if shared else x.shape[0] // members, x.shape[1]
     out = x.new_empty(members * rows, n)
     block = 1 << (n - 1).bit_length()
-    _triton.launch(
+    triton_launch.launch(
         kernel, members * rows, x, x, out, weight, bias, weight_delta, bias_delta, rows, n, 0 if shared else rows * n,
         0 if weight_delta is None else weight_delta.stride(0), 0 if bias_delta is None else bias_delta.stride(0), eps,
         CENTERED=centered, BLOCK=block, num_warps=4 if block <= 2048 else 8,
@@ -245,7 +245,7 @@ def embedded(token: Tensor, shared: bool, weight: Tensor, left: Tensor, right: T
     out = weight.new_empty(members * rows, n)
     block = min(1 << max(n - 1, 1).bit_length(), 1024)
     blocks = -(-n // block)
-    _triton.launch(
+    triton_launch.launch(
         kernel, members * rows * blocks, weight, token, weight, left, right, out, rows, n, rank,
         0 if shared else rows, left.stride(0), left.stride(1), right.stride(0), right.stride(1), blocks, BLOCK=block,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._native import library
+from .._ops.native import library
 from .distributions import quantiles
 from .layout import Layout, table
 

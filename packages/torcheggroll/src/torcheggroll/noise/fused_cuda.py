@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _triton
+from .._ops import triton_launch
 from .distributions import quantiles
 from .layout import BLOCK, Layout, table
 
 
 def fits(out: Tensor) -> bool:
     """Says whether the kernel writes this tensor."""
-    return _triton.usable(out)
+    return triton_launch.usable(out)
 
 
 def fill(
@@ -34,7 +34,7 @@ def fill(
     fill_kernel: Any = kernels.fill_kernel
     parts = table(row.parts, BLOCK, out.device)
     table_of_quantiles = quantiles(out.device) if distribution == "gaussian" else starts
-    _triton.launch(
+    triton_launch.launch(
         fill_kernel, len(pairs) * len(parts), out, out, out.stride(0), starts, pairs, parts, len(parts), scales,
         weights, table_of_quantiles,
         MIRRORED=mirrored, DISTRIBUTION=distribution, WIDE=out.dtype == torch.float64,

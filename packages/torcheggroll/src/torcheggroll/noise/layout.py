@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._triton import send
+from .._ops.triton_launch import send
 
 LINE = 16  # numbers of a cache line; whoever draws a factor, no product sees another address
 BLOCK = 1024  # numbers of one program on CUDA

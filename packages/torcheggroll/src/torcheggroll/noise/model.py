@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._triton import send
+from .._ops.triton_launch import send
 from ..filters import NamedParameter
 from .estimate import ascents, scale_of
 from .layout import Shape, perturbed_shape

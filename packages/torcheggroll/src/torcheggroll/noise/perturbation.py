@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._triton import send
+from .._ops.triton_launch import send
 from . import fused_cpu, fused_cuda, reference
 from .counter import starts_of
 from .distributions import DISTRIBUTIONS
