@@ -248,7 +248,7 @@ EXPERTS = [
     Case("experts by bmm", lambda: Run(_experts_bmm, route=nn.Linear(8, 4), up=weight(4, 8, 6), down=weight(4, 6, 8)),
          floats(5, 8)),
     Case("experts, the best two, gathered", lambda: Run(_experts_sparse, route=nn.Linear(8, 4), up=weight(4, 8, 6),
-                                                        down=weight(4, 6, 8)), floats(5, 8)),
+                                                        down=weight(4, 6, 8)), floats(5, 8), apart=0.005),
     Case("experts, the best two, masked", lambda: Run(_experts_masked, route=nn.Linear(8, 4), experts=nn.ModuleList(
         nn.Linear(8, 8) for _ in range(4))), floats(5, 8)),
     Case("spiking network", lambda: Run(_spiking, inp=nn.Linear(8, 16), out=nn.Linear(16, 3), leak=nn.Linear(8, 3)),
