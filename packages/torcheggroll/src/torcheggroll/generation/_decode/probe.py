@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..._evaluate.loop import one_member
-from ..._evaluate.probe import norm_of
+from ..._evaluate.probe import AMPLIFICATIONS, amplified, norm_of
 from ...noise.perturbation import Delta
 
 _VISIBLE = {torch.float32: 0.02, torch.float64: 0.02}  # effect over centre from which rounding plays no part
@@ -22,14 +22,6 @@ _COARSE = 0.3, 0.15  # of dtypes with few digits: visible, agree
 
 Alone = Callable[[Sequence[Delta] | None], Tensor]
 Together = Callable[[Sequence[Delta]], Tensor]
-
-
-def amplified(deltas: Sequence[Delta], factor: float) -> list[Delta]:
-    """Returns the perturbations of a σ that is ``factor`` times as large."""
-    return [
-        Delta(None if d.left is None else d.left * factor, d.right, None if d.dense is None else d.dense * factor)
-        for d in deltas
-    ]
 
 
 def disagreement(deltas: Sequence[Delta], dtype: torch.dtype, alone: Alone, together: Together) -> str | None:
@@ -47,7 +39,7 @@ def disagreement(deltas: Sequence[Delta], dtype: torch.dtype, alone: Alone, toge
     visible, agree = _VISIBLE.get(dtype, _COARSE[0]), _AGREE.get(dtype, _COARSE[1])
     centre = alone(None).double()
     scale = norm_of(centre) or 1.0
-    for factor in (1.0, 10.0, 100.0, 1000.0):
+    for factor in AMPLIFICATIONS:
         larger = amplified(deltas, factor)
         want = torch.stack([alone(one_member(larger, i)) for i in range(deltas[0].members)]).double() - centre
         if not bool(want.isfinite().all()):
