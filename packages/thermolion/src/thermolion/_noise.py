@@ -9,10 +9,11 @@ where mix is the finalizer of splitmix64. Elements are drawn in pairs: of every 
 1024 g + l of the first 1024 and its partner 1024 places on share counter c = 1024 g + l. In signed 32-bit arithmetic
 that wraps, where >> keeps the sign:
 
-    z = 2654435769 c + k0;  z = 569420461 (z ⊕ (z >> 16)) + k1;  z = z ⊕ (z >> 15);  x = 1935289751 z   (11)
-    y = 3545902487 z + k2;  y = 2221713035 (y ⊕ (y >> 16)) + k3                                         (12)
-    r = ±√(-2 ln u),  u = |x| 2⁻³¹ + 2⁻³²,  with the sign of x                                          (13)
-    (A, B) = r (cos φ, sin φ),  φ = y π 2⁻³²                                                            (14)
+    z = 2654435769 c + k0;  z = 569420461 (z ⊕ (z >> 16)) + k1
+    z = z ⊕ (z >> 15);  x = 1935289751 z                                              (11)
+    y = 3545902487 z + k2;  y = 2221713035 (y ⊕ (y >> 16)) + k3                       (12)
+    r = ±√(-2 ln u),  u = |x| 2⁻³¹ + 2⁻³²,  with the sign of x                        (13)
+    (A, B) = r (cos φ, sin φ),  φ = y π 2⁻³²                                          (14)
 
 so that the angle is uniform over half the circle and r's sign makes it whole (Box & Muller 1958). A is the first
 element's ξ, B its partner's. Sine and cosine are polynomials in single precision, one fused product and sum after the
