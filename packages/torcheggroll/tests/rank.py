@@ -88,6 +88,36 @@ RUNS = {
 }
 
 
+class Bigram(nn.Embedding):
+    """The smallest language model."""
+
+    def forward(self, tokens, cache=None):
+        return super().forward(tokens), cache
+
+
+def share_of_evens(prompt, text):
+    return sum(token % 2 == 0 for token in text) / len(text)
+
+
+def writer(**more):
+    torch.manual_seed(0)
+    return TorchEggrollES(Bigram(10, 10), **SETTINGS | {"seed": 3, "fitness": "question"} | more)
+
+
+def texts(folder, rank, world):
+    """Write and be rewarded; then a reward that fails on one rank only."""
+    es = writer()
+    means = [es.step_reward([[1, 2], [3]], share_of_evens, max_new_tokens=6, pad_token_id=0) for _ in range(3)]
+    found = {"weights": weights(es), "means": means, "members": list(es.own_members)}
+    found["written"] = es.generate([[1, 2], [3]], 6, pad_token_id=0).tokens
+    try:
+        es.step_reward([[1], [2]], lambda ps, ts: [0.5] * (2 - rank), batched=True, max_new_tokens=2)
+    except (RuntimeError, ValueError) as error:
+        found["error"] = f"{type(error).__name__}: {error}"
+    found["unchanged"] = torch.equal(found["weights"], weights(es)) and es.epoch == 3
+    return found
+
+
 def run(call, settings, steps=3, **more):
     es = TorchEggrollES(mlp(), **SETTINGS | {"seed": 3} | settings | more)
     for _ in range(steps):

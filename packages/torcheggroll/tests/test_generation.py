@@ -45,6 +45,16 @@ FAMILIES = {
     "Gemma 2, shifted norms": lambda: transformers().Gemma2ForCausalLM(
         transformers().Gemma2Config(**GROUPED, head_dim=8, sliding_window=6)
     ),
+    "GPT-OSS, experts with biases, sinks": lambda: transformers().GptOssForCausalLM(
+        transformers().GptOssConfig(
+            **GROUPED,
+            head_dim=8,
+            num_local_experts=4,
+            num_experts_per_tok=2,
+            sliding_window=4,
+            rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+        )
+    ),
     "GPT-NeoX": lambda: transformers().GPTNeoXForCausalLM(transformers().GPTNeoXConfig(**SIZES)),
 }
 
@@ -202,7 +212,7 @@ class Leaky(Recurrent):
 
 def test_what_hides_a_parameter_is_found_out_and_written_one_by_one():
     es = TorchEggrollES(Leaky(), pop_size=MEMBERS, sigma=0.01, seed=1, param_filter=lambda p, name: name == "head.bias")
-    with pytest.warns(UserWarning, match="of the effect"):
+    with pytest.warns(UserWarning, match="side by side and the loop disagree"):
         written = es.generate([[1, 2]], 6, 0.8, seed=5)
     assert written.sequences(3)[0] == written_alone(es, 3, [1, 2], 0, 0.8)[:6]
     with pytest.raises(RuntimeError, match="engine='fold'"):
@@ -254,3 +264,53 @@ def test_wrong_calls_are_refused():
             es.generate([[1]], **wrong)
     with pytest.raises(TypeError, match="cache"):
         TorchEggrollES(nn.Linear(2, 2), pop_size=4).generate([[1]])
+
+
+class Idle(Recurrent):
+    """Has a parameter that its logits do not depend on."""
+
+    def __init__(self):
+        super().__init__()
+        self.idle = nn.Parameter(torch.zeros(3))
+
+
+def test_parameters_that_change_no_text_are_told_of():
+    es = TorchEggrollES(Idle(), pop_size=MEMBERS, sigma=0.1, seed=1, param_filter=lambda p, name: name == "idle")
+    with pytest.warns(UserWarning, match=r"selected parameters \(idle\) must change the result"):
+        es.generate([[1, 2]], 6, 0.8, seed=5)
+    assert not es.evaluator.acts
+
+
+class Loud(Recurrent):
+    """Fails on its own account."""
+
+    def forward(self, tokens, cache=None):
+        raise KeyError("no such layer")
+
+
+def test_what_the_model_itself_raises_reaches_the_caller():
+    with pytest.raises(KeyError, match="no such layer"):
+        TorchEggrollES(Loud(), pop_size=MEMBERS, seed=1).generate([[1, 2]], 6)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "more", "message"),
+    [("some words", {}, "list of prompts"), ({"input_ids": [[1]]}, {}, "list of strings"), ([1, 2], {}, "sequence of"),
+     (torch.tensor([1, 2]), {}, r"\(prompts, T\)"), (torch.ones(1, 2), {}, "integers"), ([[1.5]], {}, "integers"), ([torch.tensor([1.5])], {}, "integers"),
+     (["a"], {"tokenizer": object()}, "callable")],
+)  # fmt: skip
+def test_what_is_no_list_of_prompts_is_refused(prompts, more, message):
+    es = TorchEggrollES(Recurrent(), pop_size=4)
+    for call in (es.generate, lambda p, **kw: es.step_reward(p, lambda *_: 0.0, **kw)):
+        with pytest.raises(TypeError, match=message):
+            call(prompts, **more)
+
+
+def test_what_the_model_can_not_do_is_refused_before_it_runs():
+    with pytest.raises(ValueError, match=r"padding must be in \[0, 40\)"):
+        made("Llama, grouped queries").generate([[1], [2, 3]], 8, pad_token_id=SYMBOLS)
+    with pytest.raises(ValueError, match="cache must be None"):
+        TorchEggrollES(Recurrent(), pop_size=4).generate([[1]], cache="static")
+    t5 = transformers().T5Config(vocab_size=SYMBOLS, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    with pytest.raises(TypeError, match="encoder"):
+        TorchEggrollES(transformers().T5ForConditionalGeneration(t5), pop_size=4).generate([[1]])

@@ -62,6 +62,22 @@ def test_two_ranks_end_with_the_weights_of_one_process_to_the_bit(name, two, alo
     assert all(torch.equal(alone[name], found[name]) for found in two)
 
 
+def test_two_ranks_divide_what_is_written_and_learn_as_one_process(folder):
+    zero, one = of_ranks("texts", folder, 2)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = job.texts(folder, 0, 1)
+    torch.set_num_threads(threads)
+    assert zero["members"] + one["members"] == alone["members"]
+    for found in (zero, one):
+        assert torch.equal(found["weights"], alone["weights"])
+        assert found["means"] == alone["means"]
+        assert found["unchanged"]
+    assert torch.equal(torch.cat([zero["written"], one["written"]]), alone["written"])
+    assert "one score for each of its 2 texts" in one["error"]
+    assert "rank 1 could not evaluate" in zero["error"]
+
+
 def test_the_traffic_of_a_step_is_its_fitness_whatever_the_model(two):
     for found in two:
         assert int(found["bytes 10 12"]) == int(found["bytes 500 12"])

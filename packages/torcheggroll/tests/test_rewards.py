@@ -7,6 +7,7 @@ import time
 import warnings
 
 import pytest
+import rewards_elsewhere
 import torch
 from torch import nn
 from torcheggroll import TorchEggrollES, target_modules
@@ -134,25 +135,28 @@ def test_threads_score_as_the_callers_own_does(batched):
     assert torch.equal(want.model.weight, got.model.weight)
 
 
-def slow(prompt, text):
-    if text == [9]:
-        time.sleep(60)
-    if text == [8]:
-        raise OSError("the service is gone")
-    return float(text[0])
-
-
 @pytest.mark.parametrize("processes", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_what_takes_too_long_is_left_behind_and_the_others_are_scored(processes):
-    timeout = 20.0 if processes else 0.3  # processes import torch first
     began = time.monotonic()
-    with RewardPool(slow, workers=2, processes=processes, timeout=timeout) as pool:
+    timeout = 1.0 if processes else 0.3  # less than a process takes to begin
+    with RewardPool(rewards_elsewhere.slow, workers=2, processes=processes, timeout=timeout) as pool:
         scores = pool.score([0, 0], [[[1], [9]], [[2], [3]], [[8], [4]]])
     assert time.monotonic() - began < 55
     want = torch.tensor([[1.0, math.nan], [2.0, 3.0], [math.nan, 4.0]], dtype=torch.float64)
     assert torch.equal(scores.values.nan_to_num(-1), want.nan_to_num(-1))
     assert (scores.failed, scores.late, scores.missing) == (1, 1, 0)
     assert "the service is gone" in scores.reason
+
+
+@pytest.mark.slow
+def test_a_reward_that_ends_its_process_is_dropped_alone():
+    with RewardPool(rewards_elsewhere.deadly, workers=3, processes=True) as pool:
+        scores = pool.score([0, 0], [[[1], [9]], [[2], [3]], [[8], [4]]])
+        assert pool.score([0], [[[5]]]).values.item() == 5.0  # the pool goes on
+    want = torch.tensor([[1.0, -1.0], [2.0, 3.0], [8.0, 4.0]], dtype=torch.float64)
+    assert torch.equal(scores.values.nan_to_num(-1), want)
+    assert (scores.failed, scores.late, scores.missing) == (1, 0, 0)
+    assert "a worker ended" in scores.reason
 
 
 def test_a_wrong_number_of_scores_is_refused_and_nothing_moves():
@@ -165,9 +169,31 @@ def test_a_wrong_number_of_scores_is_refused_and_nothing_moves():
     assert es.epoch == 0
 
 
+@pytest.mark.parametrize(
+    "value", ["good", [1.0, 2.0], torch.ones(2), object()], ids=["text", "list", "tensor", "object"]
+)
+def test_a_score_that_is_no_number_is_refused_and_nothing_moves(value):
+    es = bigram()
+    before = es.model.weight.detach().clone()
+    with pytest.raises(TypeError, match="a reward must give a number"):
+        es.step_reward([[1]], lambda p, t: value, max_new_tokens=2)
+    with pytest.raises((TypeError, ValueError), match=r"a reward must give a number|one score for each"):
+        es.step_reward([[1]], lambda ps, ts: {"score": value}, batched=True, max_new_tokens=2)
+    assert torch.equal(es.model.weight, before)
+
+
+def test_a_tokenizer_that_can_not_decode_is_refused_before_anything_is_written():
+    es = bigram()
+    with pytest.raises(TypeError, match="must have decode"):
+        es.step_reward(["a"], even, tokenizer=lambda text: [1], max_new_tokens=2)
+    assert es.texts.tokens == 0
+
+
 def test_pools_that_can_not_be_are_refused():
     with pytest.raises(TypeError, match="function"):
         RewardPool(3)
+    with pytest.raises(TypeError, match="no lambda"):
+        RewardPool(lambda p, t: 0.0, workers=1, processes=True)
     with pytest.raises(ValueError, match="workers"):
         RewardPool(even, timeout=1.0)
     with pytest.raises(ValueError, match="timeout"):

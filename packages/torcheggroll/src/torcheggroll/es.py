@@ -397,7 +397,7 @@ class TorchEggrollES:
         self,
         prompts: Any,
         max_new_tokens: int = 64,
-        temperature: float = 0.0,
+        temperature: float = 0.7,
         top_p: float = 1.0,
         eos_token_id: int | Sequence[int] | None = None,
         seed: int | None = None,
@@ -454,7 +454,7 @@ class TorchEggrollES:
         *,
         batched: bool = False,
         max_new_tokens: int = 64,
-        temperature: float = 1.0,
+        temperature: float = 0.7,
         top_p: float = 1.0,
         eos_token_id: int | Sequence[int] | None = None,
         seed: int | None = None,
@@ -479,7 +479,8 @@ class TorchEggrollES:
             The mean fitness over the members, of all ranks, that have one.
 
         Raises:
-            TypeError: the model offers no way to generate, or strings came without a tokenizer.
+            TypeError: the model offers no way to generate, strings came without a tokenizer, or a reward gives no
+                number; nothing was written.
             ValueError: a prompt does not fit the model, a setting lies outside its interval, or a batched reward gives
                 another number of scores than it got texts; nothing was written.
             RuntimeError: a rank is lost, failed, or holds another state; nothing was written.

@@ -4,7 +4,7 @@ An engine is held against the loop before it is used, and again while it runs. W
 goes to the next one; the caller is told once, with the reason.
 """
 
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence, Set
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
@@ -29,7 +29,7 @@ from .warn import WarnOnce
 ENGINES = ("auto", "vmap", "fold", "loop")
 _WORTHWHILE = 8  # fewer members at once would spend the time on calling ops
 _LIVE = 4  # tensors of the largest size that are alive at once, roughly
-_PROBED = 4  # members: two pairs, so that a leak from one to the other shows
+PROBED = 4  # members: two pairs, so that a leak from one to the other shows
 _SLACK = 10.0  # times the rounding that a probe grants: what an audit of a step without amplification grants
 
 DrawDeltas = Callable[[list[int]], list[Delta]]
@@ -232,12 +232,12 @@ class Evaluator:
             if engine not in faults:
                 fault = self._fault(engine, request, probe)
                 if fault is None:
-                    self._tell_of_effects(probe)
+                    self.tell_of_effects(probe)
                     return engine
                 faults[engine] = fault
         if self.engine != "auto":
             raise RuntimeError(self._refusal(faults[self.engine]))
-        self._tell_of_effects(probe)
+        self.tell_of_effects(probe)
         return "loop"
 
     def _refusal(self, fault: str) -> str:
@@ -246,7 +246,7 @@ class Evaluator:
             "engine where this one will not do, or engine='loop', which runs anything"
         )
 
-    def _tell_of_effects(self, probe: Probe) -> None:
+    def tell_of_effects(self, probe: Probe) -> None:
         """Says where the selected parameters change nothing."""
         self.acts = probe.act() or not probe.perturbs()
         if not self.acts:
@@ -259,7 +259,7 @@ class Evaluator:
             )
 
     def _probe(self, request: _Request, first: int) -> Probe:
-        task, deltas = request.some(first, min(first + _PROBED, len(request.members)))
+        task, deltas = request.some(first, min(first + PROBED, len(request.members)))
         if deltas[0].members == 1:
             deltas, task = _twice(deltas, task)
         loop = self._made("loop", request)
@@ -279,16 +279,40 @@ class Evaluator:
             self._measure(engine, deltas)
             return out
 
+        def where(factor: float) -> str:
+            return first_difference(probe, factor, self.parameters, name, request.start)
+
         try:
-            factor = probe.disagrees(run)
+            return self.compare(name, probe, run, engine.used, where)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
             return _described(name, error, engine)
+
+    def compare(
+        self,
+        name: str,
+        probe: Probe,
+        run: Callable[[Sequence[Delta], Task], Any],
+        used: Set[str],
+        where: Callable[[float], str] = lambda factor: "",
+    ) -> str | None:
+        """Says why a way of evaluating members side by side is not right, or None where it is.
+
+        Args:
+            name: of this way, for messages.
+            probe: what the loop makes of a few members.
+            run: evaluates members side by side, and joins their results.
+            used: names of the parameters whose use it saw, once it ran.
+            where: names the place of a difference at an amplification.
+
+        Raises:
+            Exception: whatever the model raises, or ``run``.
+        """
+        factor = probe.disagrees(run)
         if factor is not None:
-            where = first_difference(probe, factor, self.parameters, name, request.start)
-            return f"{name} and the loop disagree{where}"
-        unseen = [p.name not in engine.used for p in self.parameters]
+            return f"{name} and the loop disagree{where(factor)}"
+        unseen = [p.name not in used for p in self.parameters]
         if any(unseen) and probe.alone(unseen):
             names = [p.name for p, mine in zip(self.parameters, unseen, strict=True) if mine]
             return f"{name} does not see how {names[0]!r} is used"
@@ -312,10 +336,10 @@ class Evaluator:
         if not self.audit_every or self._count % self.audit_every:
             return None
         count = len(request.members)
-        pairs = max((count - _PROBED) // 2 + 1, 1)
+        pairs = max((count - PROBED) // 2 + 1, 1)
         first = 2 * (self._count // self.audit_every * 0x9E3779B1 % pairs)  # another one each time
         probe = self._probe(request, first)
-        own = split(results, count)[first : first + _PROBED]
+        own = split(results, count)[first : first + PROBED]
         own = own * 2 if count == 1 else own
         if not probe.effects(1.0).agree(own, _SLACK):
             where = first_difference(probe, 1.0, self.parameters, self.last, request.start)

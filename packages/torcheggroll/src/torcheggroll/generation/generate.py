@@ -12,23 +12,23 @@ import torch
 from torch import Tensor
 
 from .._checks import check, check_integer
-from .._evaluate.evaluator import Evaluator
+from .._evaluate.evaluator import PROBED, Evaluator
 from .._evaluate.folded import FoldError
 from .._evaluate.intercept import perturbed
 from .._evaluate.loop import one_member, perturbed_weights
+from .._evaluate.probe import Probe, rounding_of
 from .._evaluate.state import ModelState, evaluation
+from .._evaluate.task import Task
 from ..noise.perturbation import Delta
-from ._decode.probe import disagreement
 from ._decode.prompts import Prompts, encode
 from ._decode.rows import Rows, tag
-from ._decode.writers import Plan, Writer, writer_of
+from ._decode.writers import CacheWriter, Plan, Writer, writer_of
 
 if TYPE_CHECKING:
     from .step import RewardReport
 
 _BUDGET = 512 << 20  # bytes of a chunk's caches, activations and factors
 _LIVE = 4  # tensors of the largest size that are alive at once, roughly
-_PROBED = 3  # members: one, its mirror image, and one of another pair
 _PROBED_PROMPTS = 4
 
 DrawDeltas = Callable[[list[int]], list[Delta]]
@@ -87,6 +87,8 @@ class TextGenerator:
         check("top_p", top_p, "(0, 1]")
         check_integer("seed", seed, "(-inf, inf)")
         self._writer = self._writer or writer_of(model)
+        if cache is not None and isinstance(self._writer, CacheWriter):
+            raise ValueError(f"cache must be None for a module that has its own, got {cache!r}")
         ends = end_tokens(model, tokenizer, eos_token_id)
         device = self._evaluator.parameters[0].value.device
         given = encode(prompts, tokenizer, model, max_new_tokens, ends, pad_token_id, device, self._writer.padded)
@@ -168,32 +170,44 @@ class TextGenerator:
         self._probed = 1 if due else self._probed + 1
         if not due:
             return
-        deltas, (batch, at) = draw(members[:_PROBED]), next(_batches(prompts, cast(Writer, self._writer).padded))
-        part = batch.part(0, _PROBED_PROMPTS)
-        try:
-            reason = self._probe(deltas, part, len(at[:_PROBED_PROMPTS]))
-        except Exception as error:
-            reason = f"fold met {type(error).__name__}: {error}".splitlines()[0]
+        deltas, (batch, at) = draw(members[:PROBED]), next(_batches(prompts, cast(Writer, self._writer).padded))
+        reason = self._fault(deltas, batch.part(0, _PROBED_PROMPTS), len(at[:_PROBED_PROMPTS]))
         if reason is not None:
             self._refuse(reason)
 
-    def _probe(self, deltas: list[Delta], prompts: Prompts, count: int) -> str | None:
-        writer, dtype = cast(Writer, self._writer), self._evaluator.parameters[0].value.dtype
-        caches: list[Any] = []
+    def _fault(self, deltas: list[Delta], prompts: Prompts, count: int) -> str | None:
+        """Holds the logits of members side by side against those of the same members alone, by the evaluator's rule."""
+        writer, evaluator, used = cast(Writer, self._writer), self._evaluator, set[str]()
 
-        def logits(batch: Prompts) -> Tensor:
-            out, cache = writer.logits(batch)
-            caches[:] = [cache]
-            return out
+        def alone(larger: Sequence[Delta], _: Task) -> list[Tensor]:
+            own = [one_member(larger, i) for i in range(larger[0].members)]
+            return [self._alone(member, lambda: writer.logits(prompts)[0]) for member in own]
 
-        def together(larger: Sequence[Delta]) -> Tensor:
+        def together(larger: Sequence[Delta], _: Task) -> Tensor:
+            caches: list[Any] = []
+
+            def logits(batch: Prompts) -> Tensor:
+                out, cache = writer.logits(batch)
+                caches.append(cache)
+                return out
+
             out, rows = self._rows(larger, prompts, logits)
+            used.update(rows.used)
             held = sum(t.numel() * t.element_size() for t in tensors_in(caches[0]))
             factors = sum(t.numel() * t.element_size() for d in larger for t in d.tensors) // rows.members
             self._sizes = Sizes(held // (rows.rows * prompts.tokens.shape[1]), rows.largest // rows.rows, factors)
             return out.reshape(rows.members, count, -1)
 
-        return disagreement(deltas, dtype, lambda d: self._alone(d, lambda: writer.logits(prompts)[0]), together)
+        probe = Probe(Task(None, None, []), deltas, alone, rounding_of([p.value for p in evaluator.parameters]))
+        probe.effects(1.0)  # what the model itself raises is the caller's to see
+        try:
+            fault = evaluator.compare("side by side", probe, together, used)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            fault = f"side by side met {type(error).__name__}: {error}".splitlines()[0]
+        evaluator.tell_of_effects(probe)
+        return fault
 
     def _refuse(self, reason: str) -> None:
         evaluator = self._evaluator

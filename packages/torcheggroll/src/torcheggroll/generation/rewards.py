@@ -5,10 +5,11 @@ pair; the others go on.
 """
 
 import math
+import pickle
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -52,6 +53,7 @@ class RewardPool:
 
     Raises:
         ValueError: ``workers`` or ``timeout`` lies outside its interval, or they contradict each other.
+        TypeError: ``reward`` is no function, or one that can not be sent to processes.
 
     Example:
         >>> from torcheggroll.generation import RewardPool
@@ -77,6 +79,8 @@ class RewardPool:
             check("timeout", timeout, "(0, inf)")
         if not workers and (processes or timeout is not None):
             raise ValueError("workers must be 1 or more for a timeout or for processes, got 0; pass workers=")
+        if processes:
+            _check_travels(reward)
         self.reward: Reward = reward
         self.batched: bool = batched
         self.workers: int = workers
@@ -93,6 +97,8 @@ class RewardPool:
 
         Raises:
             ValueError: a batched reward gives another number of scores than it got texts.
+            TypeError: a reward gives something else than a number or None.
+            RuntimeError: processes can not import the reward.
         """
         if self.batched:
             calls = [(list(prompts), list(own)) for own in texts]
@@ -112,17 +118,28 @@ class RewardPool:
     def _pooled(self, calls: Sequence[tuple[Any, Any]]) -> list[_Outcome]:
         """Keeps ``workers`` calls running, so that each one's time counts from its own start."""
         outcomes: list[_Outcome] = [_Outcome()] * len(calls)
-        waiting, running = deque(range(len(calls))), dict[Future[Any], tuple[int, float]]()
-        while waiting or running:
-            while waiting and len(running) < self.workers:
-                at = waiting.popleft()
-                running[self._start(*calls[at])] = at, time.monotonic()
+        waiting, suspects = deque(range(len(calls))), deque[int]()  # suspects of ending their process run alone
+        running: dict[Future[Any], tuple[int, float]] = {}
+        while waiting or suspects or running:
+            while (suspects and not running) or (waiting and not suspects and len(running) < self.workers):
+                at = (suspects or waiting).popleft()
+                future = self._start(*calls[at])  # processes begin here, if they have to
+                running[future] = at, time.monotonic()
             oldest = min(began for _, began in running.values())
             left = None if self.timeout is None else max(oldest + self.timeout - time.monotonic(), 0.0)
             done, _ = wait(running, left, FIRST_COMPLETED)
+            broken = any(map(_lost, done))
+            if broken:
+                self._end_processes()
+            if broken and len(running) > 1:
+                suspects += sorted(at for future, (at, _) in running.items() if not _answered(future))
+                done = {future for future in running if _answered(future)}
             for future in done:
                 outcomes[running.pop(future)[0]] = _outcome(future)
-            self._drop_late(running, waiting, outcomes)
+            if broken:
+                running.clear()
+            else:
+                self._drop_late(running, waiting, outcomes)
         return outcomes
 
     def _drop_late(
@@ -136,7 +153,7 @@ class RewardPool:
             outcomes[running.pop(future)[0]] = _Outcome(late=True)
         if late and self._processes is not None:
             self._end_processes()
-            for future in [f for f in running if not f.done() or f.exception() is not None]:
+            for future in [f for f in running if not _answered(f)]:
                 waiting.appendleft(running.pop(future)[0])  # it shared the pool with a late one, and begins again
 
     def _in_thread(self, prompt: Any, text: Any) -> Future[Any]:
@@ -150,8 +167,24 @@ class RewardPool:
 
     def _in_process(self, prompt: Any, text: Any) -> Future[Any]:
         if self._processes is None:
-            self._processes = ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"))
+            self._processes = self._begin_processes()
         return self._processes.submit(_called, self.reward, prompt, text)
+
+    def _begin_processes(self) -> ProcessPoolExecutor:
+        """Starts every process and waits until all have imported what they need: no call's time includes that."""
+        context = get_context("spawn")
+        pool = ProcessPoolExecutor(
+            self.workers, context, initializer=_begin, initargs=(context.Barrier(self.workers), self.reward)
+        )
+        try:
+            for future in [pool.submit(_answer) for _ in range(self.workers)]:
+                future.result()
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "processes for a reward must be able to import it, but they ended as they began, for a reason in their "
+                "output; define it in a module, and let a script begin its work under if __name__ == '__main__'"
+            ) from error
+        return pool
 
     def _end_processes(self) -> None:
         pool, self._processes = self._processes, None
@@ -174,6 +207,35 @@ class RewardPool:
         self.close()
 
 
+def _check_travels(reward: Reward) -> None:
+    """Refuses what can not be sent to a process."""
+    try:
+        pickle.dumps(reward)
+    except Exception as error:
+        raise TypeError(
+            f"a reward for processes must be importable, so no lambda and no function inside another, got {reward!r}; "
+            "define it at the top of a module, or use threads"
+        ) from error
+
+
+def _begin(ready: Any, _: Reward) -> None:
+    """Prepares a process, once its arguments are imported, and waits for the others."""
+    ready.wait()
+
+
+def _answer() -> None:
+    """Does nothing, in a process that is ready."""
+
+
+def _lost(future: Future[Any]) -> bool:
+    """Says whether a call ended with its process, or with that of another call."""
+    return future.cancelled() or (future.done() and isinstance(future.exception(), BrokenProcessPool))
+
+
+def _answered(future: Future[Any]) -> bool:
+    return future.done() and not _lost(future)
+
+
 def _called(reward: Reward, prompt: Any, text: Any) -> _Outcome:
     try:
         return _Outcome(reward(prompt, text))
@@ -194,12 +256,21 @@ def _numbers(value: Any, count: int, batched: bool) -> Tensor:
     given: Any = value
     if batched:
         given = given.tolist() if hasattr(given, "tolist") else given
-        if not hasattr(given, "__len__") or isinstance(given, str) or len(given) != count:
+        if not hasattr(given, "__len__") or isinstance(given, str | Mapping) or len(cast("Sized", given)) != count:
             raise ValueError(
                 f"a batched reward must give one score for each of its {count} texts, got {value!r}; return a list of "
                 f"{count} numbers, None for what can not be scored"
             )
     else:
         given = [given]
-    numbers = [math.nan if v is None else float(v) for v in list[Any](given)]
+    numbers = [_number(v) for v in list[Any](given)]
     return torch.tensor([v if math.isfinite(v) else math.nan for v in numbers], dtype=torch.float64)
+
+
+def _number(value: Any) -> float:
+    try:
+        if not isinstance(value, str | bytes):
+            return math.nan if value is None else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        pass
+    raise TypeError(f"a reward must give a number, or None for what can not be scored, got {value!r:.80}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from torch import Tensor
 
+from ._decode.prompts import check_prompts
 from .generate import Generated, end_tokens
 from .rewards import Reward, RewardPool
 
@@ -39,6 +40,12 @@ def step_reward(
 ) -> float:
     """Lets every member write, scores the texts, and moves the weights; see `TorchEggrollES.step_reward`."""
     pool = reward if isinstance(reward, RewardPool) else RewardPool(reward, batched=batched)
+    check_prompts(prompts, tokenizer)
+    if tokenizer is not None and not (hasattr(tokenizer, "batch_decode") or hasattr(tokenizer, "decode")):
+        raise TypeError(
+            f"tokenizer must have decode, from tokens to a string, for a reward that reads text, got "
+            f"{type(tokenizer).__name__}; add it, or pass tokens as prompts and no tokenizer"
+        )
     prompts = list(prompts)
     es.ask()
     began = time.perf_counter()

@@ -397,11 +397,11 @@ _IN_PLACE: frozenset[Any] = frozenset(
 
 
 def _expert_rule(intercept: Any, input: Tensor, index: Any) -> Any:
-    """``w[e]`` of weights in three dimensions: the matrix of one expert, its perturbation in full."""
+    """``w[e]`` of a parameter for all experts: the matrix or the bias of one, its perturbation in full."""
     known = intercept.find(input)
     if (
         known is None
-        or input.dim() != 3
+        or input.dim() not in (2, 3)
         or not (isinstance(index, int) or (isinstance(index, Tensor) and not index.dim()))
     ):
         return NotImplemented
@@ -409,7 +409,7 @@ def _expert_rule(intercept: Any, input: Tensor, index: Any) -> Any:
 
 
 def expert(known: Perturbed, e: int) -> Perturbed:
-    """Returns one expert's matrix and its perturbation."""
+    """Returns one expert's matrix or bias, and its perturbation."""
     left, right, dense = known.delta
     value = known.value.detach()[e]
     if left is not None and right is not None:
@@ -426,13 +426,31 @@ def _dense_linear_rule(intercept: Any, input: Tensor, weight: Tensor, bias: Tens
     found = intercept.find(weight)
     if found is None or found.delta.dense is None or weight.dim() != 2 or intercept.find(bias) is not None:
         return RULES[functional.linear](intercept, input, weight, bias)
+    return _with_dense(intercept, input, functional.linear(input, weight, bias), found.delta.dense.mT)
+
+
+def _dense_product_rule(intercept: Any, input: Tensor, other: Tensor) -> Any:
+    """``x @ w`` by a matrix whose perturbation is dense."""
+    found = intercept.find(other)
+    if found is None or found.delta.dense is None or other.dim() != 2:
+        return RULES[torch.matmul](intercept, input, other)
+    return _with_dense(intercept, input, input @ other, found.delta.dense)
+
+
+def _with_dense(intercept: Any, input: Tensor, out: Tensor, dense: Tensor) -> Tensor:
+    """Adds to ``out`` what each row of ``input`` makes of its owner's dense perturbation ``(members, in, out)``."""
     owner = intercept.owners(input)
-    out = functional.linear(input, weight, bias)
     for member in range(intercept.members):
         at = (owner == member).nonzero()[:, 0]
         if len(at):
-            out[at] += functional.linear(input[at].to(found.delta.dense.dtype), found.delta.dense[member]).to(out.dtype)
+            out[at] += (input[at].to(dense.dtype) @ dense[member]).to(out.dtype)
     return tag(out, owner_of(input))
 
 
-_RULES: dict[Any, Any] = {**RULES, functional.linear: _dense_linear_rule, Tensor.__getitem__: _expert_rule}
+_PRODUCTS: tuple[Any, ...] = (torch.matmul, Tensor.matmul, Tensor.__matmul__)
+_RULES: dict[Any, Any] = {
+    **RULES,
+    functional.linear: _dense_linear_rule,
+    Tensor.__getitem__: _expert_rule,
+    **dict.fromkeys(_PRODUCTS, _dense_product_rule),
+}

@@ -48,8 +48,13 @@ def writer_of(model: nn.Module) -> Writer:
     """Chooses by what the model offers.
 
     Raises:
-        TypeError: it has neither ``generate`` nor a cache.
+        TypeError: it has neither ``generate`` nor a cache, or an encoder.
     """
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        raise TypeError(
+            f"the model must continue its prompts, as causal language models do, got {type(model).__name__} with an "
+            "encoder; wrap it in a module with forward(tokens, cache) -> logits, cache"
+        )
     if hasattr(model, "generate") and hasattr(model, "generation_config"):
         return TransformersWriter(model)
     taken = [
