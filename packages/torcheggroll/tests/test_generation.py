@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torcheggroll import TorchEggrollES
 from torcheggroll.generation import GumbelNoise
+from torcheggroll.generation._decode.rows import Rows, owner_of, tag
 
 SYMBOLS = 40
 MEMBERS = 6
@@ -123,6 +124,17 @@ def test_chunks_of_members_and_of_prompts_change_no_token(settings):
     want = made("Llama, grouped queries").generate(PROMPTS["padded"], 8, 0.8, seed=5, pad_token_id=0)
     got = made("Llama, grouped queries", **settings).generate(PROMPTS["padded"], 8, 0.8, seed=5, pad_token_id=0)
     assert torch.equal(got.tokens, want.tokens)
+
+
+@pytest.mark.parametrize("family", ["Llama, grouped queries", None])
+def test_the_centre_writes_what_a_member_without_perturbation_writes(family):
+    es = made(family) if family else TorchEggrollES(Recurrent(), pop_size=MEMBERS, sigma=0.5, seed=1)
+    got = es.generate(PROMPTS["padded"], 8, 0.8, eos_token_id=(3, 7), seed=5, pad_token_id=0, centre=True)
+    member = es.generate(PROMPTS["padded"], 8, 0.8, eos_token_id=(3, 7), seed=5, pad_token_id=0)
+    es.sigma = 0.0
+    want = es.generate(PROMPTS["padded"], 8, 0.8, eos_token_id=(3, 7), seed=5, pad_token_id=0)
+    assert got.tokens.shape[:2] == (1, 3)
+    assert got.sequences(0) == want.sequences(3) != member.sequences(3)
 
 
 def test_a_small_budget_cuts_the_population():
@@ -296,7 +308,8 @@ def test_what_the_model_itself_raises_reaches_the_caller():
 @pytest.mark.parametrize(
     ("prompts", "more", "message"),
     [("some words", {}, "list of prompts"), ({"input_ids": [[1]]}, {}, "list of strings"), ([1, 2], {}, "sequence of"),
-     (torch.tensor([1, 2]), {}, r"\(prompts, T\)"), (torch.ones(1, 2), {}, "integers"), ([[1.5]], {}, "integers"), ([torch.tensor([1.5])], {}, "integers"),
+     (torch.tensor([1, 2]), {}, r"\(prompts, T\)"), (torch.ones(1, 2), {}, "integers"), ([[1.5]], {}, "integers"),
+     ([torch.tensor([1.5])], {}, "integers"),
      (["a"], {"tokenizer": object()}, "callable")],
 )  # fmt: skip
 def test_what_is_no_list_of_prompts_is_refused(prompts, more, message):
@@ -314,3 +327,73 @@ def test_what_the_model_can_not_do_is_refused_before_it_runs():
     t5 = transformers().T5Config(vocab_size=SYMBOLS, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
     with pytest.raises(TypeError, match="encoder"):
         TorchEggrollES(transformers().T5ForConditionalGeneration(t5), pop_size=4).generate([[1]])
+
+
+class Attentive(nn.Module):
+    """Takes queries, keys and values out of one projection, in one of several ways of writing it."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.embed, self.qkv, self.head = nn.Embedding(SYMBOLS, 16), nn.Linear(16, 48), nn.Linear(16, SYMBOLS)
+        self.way = way
+
+    def heads(self, x):
+        return x.unflatten(-1, (2, 8)).transpose(1, 2)
+
+    def split(self, packed):
+        if self.way == "permuted":
+            return packed.unflatten(-1, (3, 2, 8)).permute(2, 0, 3, 1, 4)
+        if self.way == "indexed":
+            packed = packed.view(*packed.shape[:2], 3, 2, 8).permute(2, 0, 3, 1, 4).contiguous()
+            return packed[0] * 1.0, packed[1], packed[2]
+        if self.way == "unbound":
+            return [t.transpose(1, 2) for t in packed.unflatten(-1, (3, 2, 8)).unbind(2)]
+        if self.way == "there and back":
+            packed = packed.transpose(0, 1).transpose(0, 1)
+        return [self.heads(t) for t in packed.chunk(3, -1)]
+
+    def forward(self, tokens, cache=None):
+        q, k, v = self.split(self.qkv(self.embed(tokens)))
+        if cache is not None:
+            k, v = torch.cat([cache[0], k], 2), torch.cat([cache[1], v], 2)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=cache is None)
+        return self.head(mixed.transpose(1, 2).flatten(2)), (k, v)
+
+
+@pytest.mark.parametrize("way", ["permuted", "indexed", "unbound", "there and back", "chunks"])
+def test_every_way_of_splitting_a_projection_is_written_side_by_side(way):
+    torch.manual_seed(0)
+    es = TorchEggrollES(Attentive(way), pop_size=MEMBERS, sigma=0.5, seed=1, engine="fold")
+    written = es.generate(PROMPTS["equal"], 10, 0.8, eos_token_id=(), seed=5)
+    for member in range(MEMBERS):
+        for number, prompt in enumerate(PROMPTS["equal"]):
+            assert written.sequences(member)[number] == written_alone(es, member, prompt, number, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("move", "fine"),
+    [
+        (lambda x: x.transpose(0, 1).transpose(0, 1), True),
+        (lambda x: x.permute(2, 0, 1).permute(1, 2, 0), True),
+        (lambda x: x.permute(1, 0, 2)[0], True),
+        (lambda x: x.permute(1, 2, 0).unbind(0)[1].transpose(0, 1), True),
+        (lambda x: x.transpose(0, 1).select(0, -1), True),
+        (lambda x: (x.transpose(0, 1) * 2).neg().transpose(-2, 0), True),
+        (lambda x: x.transpose(0, 1).select(1, 0), False),
+        (lambda x: x.permute(2, 1, 0)[:, 0], False),
+        (lambda x: x.transpose(0, 1).reshape(len(x), -1, 4), False),
+        (lambda x: x.transpose(0, 1).flip(1).transpose(0, 1), False),
+        (lambda x: (x.transpose(0, 1) + x[:, :1].transpose(0, 1).flip(1)).transpose(0, 1), False),
+        (lambda x: x.transpose(0, 2).repeat(1, 1, 2).transpose(0, 2), False),
+        (lambda x: (x.transpose(0, 2) @ torch.eye(len(x))).transpose(0, 2), False),
+        (lambda x: x.permute(1, 2, 0)[0, 1], False),
+    ],
+)
+def test_rows_are_followed_where_they_move_or_refused(move, fine):
+    """Rows that end in their order are known; no op that may disturb them leaves a mark of order."""
+    x = torch.arange(6 * 3 * 4.0).view(6, 3, 4)
+    with Rows([], 2, 6, lambda *_: None):
+        out = move(tag(x, "ordered"))
+    assert (owner_of(out) == "ordered") == fine
+    if fine:
+        assert out.shape[0] == 6

@@ -405,6 +405,7 @@ class TorchEggrollES:
         tokenizer: Any = None,
         pad_token_id: int | None = None,
         cache: str | None = None,
+        centre: bool = False,
     ) -> Generated:
         """Lets every member of this generation continue the prompts; nothing is updated.
 
@@ -422,6 +423,7 @@ class TorchEggrollES:
             tokenizer: a callable from a string to tokens, such as those of Transformers.
             pad_token_id: None takes that of the tokenizer or the model.
             cache: ``"dynamic"``, ``"static"`` or another cache of Transformers; None takes the model's.
+            centre: the model as it is writes instead, as if it were the only member; so progress is judged.
 
         Returns:
             The tokens behind the prompts, ``(members, prompts, T)``, padded behind their ``lengths``.
@@ -441,8 +443,9 @@ class TorchEggrollES:
             torch.Size([4, 2, 5])
         """
         self._check()
+        members = None if centre else list(self.own_members)
         return self.texts.generate(
-            prompts, self.perturbations, list(self.own_members), max_new_tokens=max_new_tokens,
+            prompts, self.perturbations, members, max_new_tokens=max_new_tokens,
             temperature=temperature, top_p=top_p, eos_token_id=eos_token_id, seed=self.epoch if seed is None else seed,
             tokenizer=tokenizer, pad_token_id=pad_token_id, cache=cache, audit_every=self.evaluator.audit_every,
         )  # fmt: skip

@@ -4,6 +4,7 @@ The members of a chunk are rows of one batch of the model's own ``generate``; wh
 after the other, and the tokens are the same.
 """
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -68,7 +69,7 @@ class TextGenerator:
         self,
         prompts: Any,
         draw: DrawDeltas,
-        members: list[int],
+        members: list[int] | None,
         *,
         max_new_tokens: int,
         temperature: float,
@@ -80,7 +81,7 @@ class TextGenerator:
         cache: str | None,
         audit_every: int = 100,
     ) -> Generated:
-        """Returns what ``members`` write; see `TorchEggrollES.generate`."""
+        """Returns what ``members`` write, or the centre where they are None; see `TorchEggrollES.generate`."""
         model = self._evaluator.model
         check_integer("max_new_tokens", max_new_tokens, "[1, inf)")
         check("temperature", temperature, "[0, inf)")
@@ -95,8 +96,11 @@ class TextGenerator:
         plan = Plan(max_new_tokens, ends, temperature, top_p, seed, cache)
         began = time.perf_counter()
         with evaluation(model, [p.value for p in self._evaluator.parameters]) as self._state:
-            self._choose(given, draw, members, audit_every)
-            found = self._write(given, plan, draw, members)
+            if members is None:
+                found = self._centre(given, plan)
+            else:
+                self._choose(given, draw, members, audit_every)
+                found = self._write(given, plan, draw, members)
         self._state = None
         self.tokens, self.seconds = int(found.lengths.sum()), time.perf_counter() - began
         return found
@@ -114,6 +118,14 @@ class TextGenerator:
                     part = batch.part(begin, begin + most)
                     out = self._side_by_side(deltas, part, numbers, plan)
                     tokens[first:last, numbers, : out.shape[-1]] = out
+        return finished(tokens, plan.ends, prompts.pad)
+
+    def _centre(self, prompts: Prompts, plan: Plan) -> Generated:
+        writer = cast(Writer, self._writer)
+        tokens = prompts.tokens.new_full((1, len(prompts.tokens), plan.max_new_tokens), prompts.pad)
+        for batch, at in _batches(prompts, writer.padded):
+            out = self._alone(None, functools.partial(writer.write, batch, at, plan))
+            tokens[0, at, : out.shape[-1]] = out
         return finished(tokens, plan.ends, prompts.pad)
 
     def _side_by_side(self, deltas: list[Delta], prompts: Prompts, numbers: list[int], plan: Plan) -> Tensor:

@@ -3,13 +3,14 @@
     batch of M members with b rows each: rows m·b to (m + 1)·b - 1 are member m's        (1)
 
 Everything between two parameters treats rows alike, caches and masks included, and runs untouched. A tensor that comes
-of the batch is tagged with the owners of its rows: in the order of (1), or a list of members where rows were picked, as
-mixtures of experts do. What comes of parameters alone has the members in front. An op that would lose the owners leaves
-none, and a parameter that meets such rows refuses them.
+of the batch is tagged with the owners of its rows: in the order of (1), along the first dimension or another one where
+they were moved to, or a list of members where rows were picked, as mixtures of experts do. What comes of parameters
+alone has the members in front. An op that would lose the owners leaves none, and a parameter that meets such rows
+refuses them.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -23,7 +24,14 @@ from ..._ops.linear import linear
 from ..._ops.per_member import Call
 from ...noise.perturbation import Delta
 
-Owner = Tensor | Literal["ordered", "moved", "lost"] | None  # None: the same for all members
+
+class Along(NamedTuple):
+    """Rows in order, along a later dimension than the first."""
+
+    dim: int
+
+
+Owner = Tensor | Along | Literal["ordered", "moved", "lost"] | None  # None: the same for all members
 _TAG = "_torcheggroll_owner"
 _MEMBERS = "_torcheggroll_per_member"
 
@@ -92,10 +100,16 @@ class Rows(Interceptor):
     def _fits(self, tensor: Tensor, owner: Owner) -> bool:
         if isinstance(owner, Tensor):
             return tensor.dim() > 0 and tensor.shape[0] == len(owner)
+        if isinstance(owner, Along):
+            return tensor.dim() > owner.dim and tensor.shape[owner.dim] % self.rows == 0
         return owner == "ordered" and tensor.dim() > 0 and tensor.shape[0] % self.rows == 0
 
     def _owner_after(self, func: Any, args: Any, kwargs: Any, owners: Sequence[tuple[Tensor, Owner]]) -> Owner:
         move = _MOVES.get(func)
+        along = {(owner, t.dim()) for t, owner in owners if isinstance(owner, Along)}
+        if along and move not in (_permuted, _transposed, _taken_apart, _taken):
+            alike = func in _ELEMENTWISE and len(along) == 1 == len({owner for _, owner in owners if owner})
+            return along.pop()[0] if alike else "moved"
         if move is not None:
             return move(self, args, kwargs)
         written = owner_of(args[0]) if func in _IN_PLACE else None
@@ -285,6 +299,8 @@ def _taken(rows: Rows, args: Any, kwargs: Any) -> Owner:
     first = cast("Any", cast("tuple[object, ...]", index)[0] if isinstance(index, tuple) and index else index)
     if owner is None:
         return "lost"
+    if isinstance(owner, Along):
+        return _along(owner.dim - 1) if isinstance(index, int) else "lost"
     if isinstance(first, slice):
         whole = first == slice(None) or first.indices(len(x)) == (0, len(x), 1)
         return owner if whole or not _known(owner) else rows.owners(x)[first]
@@ -321,8 +337,38 @@ def _kept_unless_first(rows: Rows, args: Any, kwargs: Any, more: int = 0) -> Own
 
 
 def _permuted(rows: Rows, args: Any, kwargs: Any) -> Owner:
-    dims = args[1] if len(args) == 2 and isinstance(args[1], tuple | list) else args[1:] or kwargs.get("dims", (1,))
-    return owner_of(args[0]) if dims[0] % max(args[0].dim(), 1) == 0 else "moved"
+    dims = args[1] if len(args) == 2 and isinstance(args[1], tuple | list) else args[1:] or kwargs["dims"]
+    return _placed(args[0], [int(d) % args[0].dim() for d in dims])
+
+
+def _transposed(rows: Rows, args: Any, kwargs: Any) -> Owner:
+    """Follows an op that swaps two dimensions."""
+    x = args[0]
+    first, second = (int(d) % x.dim() for d in (*args[1:], *kwargs.values()))
+    dims = list(range(x.dim()))
+    dims[first], dims[second] = second, first
+    return _placed(x, dims)
+
+
+def _placed(x: Tensor, dims: Sequence[int]) -> Owner:
+    """Returns the owners behind a permutation to ``dims``: where rows in order went."""
+    owner = owner_of(x)
+    if owner == "ordered" or isinstance(owner, Along):
+        return _along(dims.index(owner.dim if isinstance(owner, Along) else 0))
+    return owner if dims[0] == 0 else "moved"
+
+
+def _along(dim: int) -> Owner:
+    return "ordered" if dim == 0 else "lost" if dim < 0 else Along(dim)
+
+
+def _taken_apart(rows: Rows, args: Any, kwargs: Any) -> Owner:
+    """Follows ``unbind`` and ``select``."""
+    x, dim = args[0], int((*args[1:2], kwargs.get("dim", 0))[0]) % args[0].dim()
+    owner = owner_of(x)
+    if isinstance(owner, Along):
+        return "lost" if dim == owner.dim else _along(owner.dim - (dim < owner.dim))
+    return "moved" if dim == 0 else owner
 
 
 def _moved(rows: Rows, args: Any, kwargs: Any) -> Owner:
@@ -374,13 +420,14 @@ _MOVES: dict[Any, Callable[[Rows, Any, Any], Owner]] = {
     Tensor.__getitem__: _taken,
     **dict.fromkeys(_both("index_select"), _picked_rows),
     **dict.fromkeys(
-        _both("transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "flip", "roll", "cumsum", "cumprod", "sort",
-              "argsort", "cat", "concat", "concatenate", "narrow", "select", "gather", "take_along_dim", "unbind",
-              "squeeze"),
+        _both("movedim", "moveaxis", "flip", "roll", "cumsum", "cumprod", "sort", "argsort", "cat", "concat",
+              "concatenate", "narrow", "gather", "take_along_dim", "squeeze"),
         _kept_unless_first,
     ),
     **dict.fromkeys(_both("unsqueeze", "stack"), _inserted),
     **dict.fromkeys(_both("permute"), _permuted),
+    **dict.fromkeys(_both("transpose", "swapaxes", "swapdims"), _transposed),
+    **dict.fromkeys(_both("select", "unbind"), _taken_apart),
     **dict.fromkeys(_both("repeat", "tile"), _repeated),
     **dict.fromkeys(_both("expand"), _spread),
     **dict.fromkeys(_both("t", "nonzero", "masked_select", "take", "vstack", "tensordot", "unique", "bincount",
