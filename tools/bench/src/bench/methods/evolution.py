@@ -108,7 +108,8 @@ def _ranked(rank: int) -> Method:
     """Returns TorchEggrollES under the optimizer and the shaping of the dense strategy, its noise of one rank."""
     box = Box(EVOLUTION_RATES, START, SIGMAS, (CONSTANT,), {"rank": rank})
     title = f"TorchEggrollES, rank {rank}"
-    return Method(f"torcheggroll-r{rank}", title, "torcheggroll", "es", eggroll, box, ours=rank == 4)
+    whole = {} if rank == 4 else {"ablates": "torcheggroll-r4", "instead": {"rank": rank}}
+    return Method(f"torcheggroll-r{rank}", title, "torcheggroll", "es", eggroll, box, ours=rank == 4, **whole)
 
 
 EVOLUTION = [

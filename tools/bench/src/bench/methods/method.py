@@ -63,9 +63,16 @@ class Method:
     controls: bool = False  # whether it decides, and so must show its decisions
     reward_box: Box | None = None  # instead of ``box`` where the task pays a reward
     needs: str = ""  # what must be there for it to take part: a module, or an environment variable in capitals
-    ablates: str = ""  # the method whose chosen setting it runs with
+    ablates: str = ""  # the method that it is a form of: searched nowhere, it takes part where that one does
+    follows: str = ""  # an ablation: whose chosen setting it runs with, if not that of ``ablates``
+    at_rates: bool = False  # an ablation: whether it shows its robustness too
     instead: Mapping[str, Value] = field(default_factory=dict[str, Value])  # an ablation: what it changes there
     row: bool = True  # takes part unless somebody chooses otherwise
+
+    @property
+    def setting_of(self) -> str:
+        """Returns the method whose chosen setting it runs with; empty for one that is searched."""
+        return self.follows or self.ablates
 
     @property
     def available(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bench.methods.driver import Driver
-from bench.methods.method import COSINE, Box, Method, Params, Setting
+from bench.methods.method import CONSTANT, COSINE, Box, Method, Params, Setting
 from bench.methods.published import ADAM_RATES, base_adamw
 from bench.records.models import Value
 
@@ -90,9 +90,11 @@ class AEESDriver(Driver):
 
 
 def aees(model: nn.Module, params: Params, setting: Setting) -> Driver:
-    """AEES around AdamW, forty episodes a run."""
+    """AEES around AdamW, forty episodes a run; under control ``find`` a search for the rate."""
     from pulseopt import AEES
 
+    if params.get("control") == "find":
+        return AEESDriver(AEES.find_rate(base_adamw(model, params), setting.steps, seed=setting.seed))
     control = str(params.get("control", "bandit"))
     noise = (0.0, 1e-3) if params["candidates"] == "lr and noise" and control != "always 1.0" else (0.0,)
     controller = AEES(
@@ -216,18 +218,34 @@ OURS = [
 ]
 
 
-def _without(of: Method, id: str, title: str, **instead: Value) -> Method:
+def _without(of: Method, id: str, title: str, at_rates: bool = False, **instead: Value) -> Method:
     """Returns the ablation of a method: its chosen setting, something in it changed."""
-    return replace(of, id=id, title=title, ours=False, ablates=of.id, instead=instead)
+    return replace(of, id=id, title=title, ours=False, ablates=of.id, instead=instead, at_rates=at_rates)
 
 
 THERMOLION, _, AEES_ADAMW, ADAPTIVE_ADAMW = OURS
 ABLATIONS = [
     _without(THERMOLION, "thermolion-cold", "ThermoLion without noise", temp_decay=1e-9),
     _without(AEES_ADAMW, "aees-random", "AEES with random arms", control="random"),
+    replace(
+        AEES_ADAMW,
+        id="aees-find",
+        title="AEES(find, AdamW)",
+        ours=False,
+        ablates=AEES_ADAMW.id,
+        follows="adamw",
+        instead={"control": "find", "schedule": CONSTANT},
+        at_rates=True,
+    ),
     _without(AEES_ADAMW, "aees-neutral", "the same schedule without a bandit", control="always 1.0"),
     *(
-        _without(ADAPTIVE_ADAMW, f"adaptive-{rule.replace('+', '-')}", f"AdaptiveOptimizer, rule {rule}", rule=rule)
+        _without(
+            ADAPTIVE_ADAMW,
+            f"adaptive-{rule.replace('+', '-')}",
+            f"AdaptiveOptimizer, rule {rule}",
+            at_rates=rule == "trend",
+            rule=rule,
+        )
         for rule in ("trend", "variance", "trend+variance")
     ),
 ]

@@ -32,14 +32,20 @@ def entries_of(workload: Workload, family: Family, chosen: set[str] | None, abla
     """
     found: list[str] = []
     for method in METHODS.values():
-        allowed = workload.only.get(family)
-        if method.family != family or not method.available or (allowed and method.id not in allowed):
+        if not _may(method, workload, family):
             continue
         named = chosen is not None and method.id in chosen
         if named or method.id == REFERENCE[family] or (chosen is None and method.row and not method.ablates):
             found.append(method.id)
-    more = [method.id for method in METHODS.values() if method.ablates in found and not workload.rewards]
+    more = [
+        m.id for m in METHODS.values() if m.ablates in found and m.setting_of in found and _may(m, workload, family)
+    ]
     return found + [name for name in more if name not in found] if ablations else found
+
+
+def _may(method: Method, workload: Workload, family: Family) -> bool:
+    allowed = workload.only.get(family)
+    return method.family == family and method.available and (not allowed or method.id in allowed)
 
 
 def importable(workload: Workload) -> bool:

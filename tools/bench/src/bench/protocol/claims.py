@@ -46,11 +46,18 @@ CLAIMS = (
         "its bandit chooses better than chance does",
     ),
     Claim(
-        "adaptive-adamw",
+        "aees-find",
         "adamw",
-        "mnist5k-noise",
+        "diamonds",
         "better at a tenth of the rate",
-        "with a rate ten times too low it ends better than AdamW does",
+        "with a rate ten times too low its search for the rate ends better than AdamW does",
+    ),
+    Claim(
+        "adaptive-trend",
+        "adamw",
+        "diamonds",
+        "better at a tenth of the rate",
+        "with a rate ten times too low its rule trend ends better than AdamW does",
     ),
     Claim(
         "torcheggroll-r4",

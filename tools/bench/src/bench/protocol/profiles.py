@@ -8,6 +8,7 @@ from bench.records.models import Family
 OURS = ("thermolion", "rangerlite", "aees-adamw", "adaptive-adamw", "torcheggroll-r4")
 OURS_AND_REFERENCES = (*OURS, "adamw", "openai-es")
 FEWER = ("adamw", "schedulefree", "lion", "lookahead-radam", "muon", "thermolion", "rangerlite")
+WRAPPERS = ("aees-adamw", "adaptive-adamw")
 EVIDENCE = ("full", "paper")
 
 
@@ -106,31 +107,33 @@ PROFILES = {
             "full",
             "evidence: two-stage search, ten seeds (evolution thirty), ablations, robustness over the rate; it resumes",
             FULL,
-            points=12,
-            final_seeds=tuple(range(10)),
-            evolution_seeds=tuple(range(30)),
-            untuned_seeds=tuple(range(3)),
+            points=10,
+            final_seeds=tuple(range(2000, 2010)),
+            evolution_seeds=tuple(range(2000, 2030)),
+            untuned_seeds=(2000, 2001),
             long_seeds=(1000, 1001, 1002, 1003, 1004),
             fewer={
+                "diamonds": (*FEWER, *WRAPPERS),
+                "mnist5k-noise": tuple(name for name in (*FEWER, *WRAPPERS) if name != "muon"),
                 **dict.fromkeys(("shakespeare", "sentiment", "mnist5k"), FEWER),
                 "minilm": (*FEWER[:2], "thermolion", "rangerlite"),
                 "lunarlander": OURS_AND_REFERENCES,
             },
             ablations=True,
             rates=(0.1, 0.3, 3.0, 10.0),
-            rate_seeds=tuple(range(5)),
+            rate_seeds=tuple(range(2000, 2005)),
         ),
         Profile(
             "paper",
             "more points and thirty seeds, over nights; it resumes",
             FULL,
             points=32,
-            final_seeds=tuple(range(30)),
-            untuned_seeds=tuple(range(10)),
+            final_seeds=tuple(range(3000, 3030)),
+            untuned_seeds=tuple(range(3000, 3010)),
             long_seeds=(1000, 1001, 1002, 1003, 1004),
             ablations=True,
             rates=(0.03, 0.1, 0.3, 3.0, 10.0, 30.0),
-            rate_seeds=tuple(range(10)),
+            rate_seeds=tuple(range(3000, 3010)),
         ),
     )
 }

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from bench.methods.method import Method, split_entry
 from bench.methods.table import METHODS
+from bench.protocol.claims import CLAIMS
 from bench.protocol.job import Job
 from bench.protocol.profiles import Profile
 from bench.protocol.search import Setting, Space, ranked, space_of
@@ -88,7 +89,8 @@ class Study:
         rates = len(profile.rates) * len(profile.rate_seeds) if self._shows_rates else 0
         long = profile.kept * len(profile.long_seeds) + tail + len(profile.untuned_seeds) + rates
         searched = Load(profile.points * len(profile.short_seeds), long)
-        return {entry: searched if entry in self.searched else Load(0, tail) for entry in self.entries}
+        following = {entry: tail + (rates if self._method(entry).at_rates else 0) for entry in self.entries}
+        return {entry: searched if entry in self.searched else Load(0, following[entry]) for entry in self.entries}
 
     def go(self) -> Generator[Need, Runs, None]:
         """Runs the whole protocol."""
@@ -107,8 +109,8 @@ class Study:
         selections = {entry: self._select(entry, trials, entry in wider) for entry, trials in tried.items()}
         for entry in self.entries:
             method = self._method(entry)
-            if method.ablates and method.ablates in selections:
-                selections[entry] = self._ablation(entry, selections[method.ablates])
+            if method.setting_of in selections:
+                selections[entry] = self._ablation(entry, selections[method.setting_of])
         yield Need(self._final_jobs(list(selections.values())), list(selections.values()))
 
     def space(self, entry: str) -> Space:
@@ -118,6 +120,9 @@ class Study:
     @property
     def _shows_rates(self) -> bool:
         return self.workload.robustness and self.family == "gradient" and bool(self.profile.rates)
+
+    def _is_claimed(self, entry: str) -> bool:
+        return any(entry in (claim.entry, claim.against) for claim in CLAIMS if claim.workload == self.workload.id)
 
     def _method(self, entry: str) -> Method:
         return METHODS[split_entry(entry)[0]]
@@ -189,12 +194,13 @@ class Study:
     def _ablation(self, entry: str, of: Selection) -> Selection:
         """Returns the choice of an ablation: that of the whole method, one thing changed."""
         chosen = {**of.chosen, **self._method(entry).instead}
-        nothing: dict[str, object] = {"untuned_seeds": [], "trials": [], "rates": None, "rate_seeds": None}
-        more = {**nothing, "follows": of.entry}
-        return of.model_copy(update={"entry": entry, "chosen": chosen, "untuned": chosen, "digest": "", **more})
+        changed: dict[str, object] = {"entry": entry, "chosen": chosen, "untuned": chosen, "digest": ""}
+        more: dict[str, object] = {"untuned_seeds": [], "trials": [], "follows": of.entry}
+        rates = {} if self._method(entry).at_rates else {"rates": None, "rate_seeds": None}
+        return of.model_copy(update=changed | more | rates)
 
     def _final_jobs(self, selections: list[Selection]) -> list[Job]:
-        """Seed by seed, so that a run cut short still has pairs; the final runs before the others."""
+        """Seed by seed, so that a run cut short still has pairs; the final runs first, then the entries of claims."""
         jobs: dict[str, Job] = {}
 
         def ask(selection: Selection, params: Setting, seed: int, role: Role) -> None:
@@ -204,7 +210,7 @@ class Study:
         for seed in self.profile.seeds(self.family):
             for selection in selections:
                 ask(selection, selection.chosen, seed, "final")
-        for selection in selections:
+        for selection in sorted(selections, key=lambda selection: not self._is_claimed(selection.entry)):
             for seed in selection.untuned_seeds:
                 ask(selection, selection.untuned, seed, "untuned")
             for factor in selection.rates or []:

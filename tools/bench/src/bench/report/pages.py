@@ -97,13 +97,13 @@ def of_package(package: str, results: list[WorkloadResult]) -> list[str]:
     ]
     if pairs[0][0].protocol != PROTOCOL:
         return [*lines, OLD_LINE]
-    outcome = next(found for found in judge_all(results) if found.claim.entry == PACKAGES[package])
+    outcomes = [found for found in judge_all(results) if METHODS[found.claim.entry].package == package]
     starts = [f"{result.title}: {setting(mine)}" for result, mine in pairs if not is_ablation(mine.entry)]
     return [
         *lines,
         "Start here: " + "; ".join(starts) + ".",
         "",
-        f"The claim: {outcome.claim.text}. On {outcome.where}: **{outcome.result}**, {outcome.detail}.",
+        *(f"Claim: {o.claim.text}. On {o.where}: **{o.result}**, {o.detail}." for o in outcomes),
     ]
 
 
