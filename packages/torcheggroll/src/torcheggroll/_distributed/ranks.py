@@ -41,7 +41,7 @@ class Ranks:
 
     @property
     def alone(self) -> bool:
-        """Whether there is nobody to exchange anything with."""
+        """Tells whether there is nobody to exchange anything with."""
         return self._gather is None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Ranks":

@@ -176,12 +176,12 @@ class Interceptor(TorchFunctionMode):
         return any(torch.is_autocast_enabled(kind) for kind in self._devices)
 
     def materialised(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Call ``func`` with this member's parameters formed in full, and say so once per op."""
+        """Calls ``func`` with this member's parameters formed in full, and says so once per op."""
         mine, named = rebuilt((args, kwargs), lambda t: self.whole(func, t))
         return func(*mine, **named)
 
     def whole(self, func: Any, value: Any) -> Any:
-        """Give this member's parameter formed in full for ``func``, or ``value`` where it is none."""
+        """Gives this member's parameter formed in full for ``func``, or ``value`` where it is none."""
         known = self.find(value)
         if known is None:
             return value

@@ -67,7 +67,7 @@ class ReturnCounter:
 
     @property
     def busy(self) -> bool:
-        """Whether an episode that counts is still to end."""
+        """Tells whether an episode that counts is still to end."""
         return bool((self.episode < self.returns.shape[1]).any())
 
     def record(self, reward: Tensor, ended: Tensor) -> Tensor:

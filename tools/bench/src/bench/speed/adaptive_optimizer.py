@@ -25,7 +25,7 @@ def _filled(count: int, size: int, device: str) -> list[nn.Parameter]:
 
 
 def candidates(count: int, size: int, device: str) -> dict[str, Callable[[], None]]:
-    """Return one step of plain AdamW, and one of the same AdamW with a loss and a reward fed before."""
+    """Returns one step of plain AdamW, and one of the same AdamW with a loss and a reward fed before."""
     bare: Any = AdamW(_filled(count, size, device), lr=1e-6)
     opt = AdaptiveOptimizer(
         AdamW(_filled(count, size, device), lr=1e-6),

@@ -59,7 +59,7 @@ class Cost(NamedTuple):
 
 
 def cost(work: Work, world: int = 1) -> Cost:
-    """Count what a step costs on each of ``world`` ranks."""
+    """Counts what a step costs on each of ``world`` ranks."""
     shapes = [perturbed_shape(tuple(size), work.rank) for size in work.shapes]
     matrices = [shape for shape in shapes if shape.rank]
     P = sum(prod(shape.size) for shape in matrices)
@@ -82,7 +82,7 @@ def cost(work: Work, world: int = 1) -> Cost:
 
 
 def seconds(work: Work, machine: Machine, world: int = 1) -> float:
-    """Predict the time of a step."""
+    """Predicts the time of a step."""
     C = cost(work, world)
     arithmetic = C.evaluation_flops / machine.evaluation + C.update_flops / machine.update
     exchange = C.bytes / machine.bandwidth + (machine.latency if world > 1 else 0.0)
@@ -90,12 +90,12 @@ def seconds(work: Work, machine: Machine, world: int = 1) -> float:
 
 
 def efficiency(work: Work, machine: Machine, world: int) -> float:
-    """Predict which part of ``world`` ranks' time one rank would have needed."""
+    """Predicts which part of ``world`` ranks' time one rank would have needed."""
     return seconds(work, machine) / (world * seconds(work, machine, world))  # (8)
 
 
 def even_world(work: Work, machine: Machine) -> float:
-    """Predict how many ranks make the update take as long as evaluation; far more waste most of their time."""
+    """Predicts how many ranks make the update take as long as evaluation; far more waste most of their time."""
     C = cost(work)
     draws = C.draws / 2 / machine.draws
     return (C.evaluation_flops / machine.evaluation + draws) / (C.update_flops / machine.update + draws)  # (9)

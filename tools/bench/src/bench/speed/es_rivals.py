@@ -20,7 +20,7 @@ DENSE = "dense members under vmap"
 
 
 def release_020(model: nn.Module, population: int, x: Tensor, loss: Any, y: Tensor) -> Callable[[], None] | None:
-    """Make one step of release 0.2.0 at rank 4, or None where it is not at hand."""
+    """Makes one step of release 0.2.0 at rank 4, or None where it is not at hand."""
     made = torcheggroll_020()
     if made is None:
         return None
@@ -33,7 +33,7 @@ def release_020(model: nn.Module, population: int, x: Tensor, loss: Any, y: Tens
 
 
 def evotorch_pgpe(model: nn.Module, population: int, x: Tensor, loss: Any, y: Tensor) -> Callable[[], None] | None:
-    """Make one generation of EvoTorch's PGPE, whose dense members are evaluated under vmap, or None without it."""
+    """Makes one generation of EvoTorch's PGPE, whose dense members are evaluated under vmap, or None without it."""
     if importlib.util.find_spec("evotorch") is None:
         return None
     evotorch = importlib.import_module("evotorch")
@@ -61,7 +61,7 @@ def evotorch_pgpe(model: nn.Module, population: int, x: Tensor, loss: Any, y: Te
 
 
 def dense_vmap(model: nn.Module, population: int, x: Tensor, loss: Any, y: Tensor) -> Callable[[], None]:
-    """Make one evaluation of dense Gaussian members, drawn for 16 at a time, by ``torch.func.vmap``; no update."""
+    """Makes one evaluation of dense Gaussian members, drawn for 16 at a time, by ``torch.func.vmap``; no update."""
     weights = {name: p.detach() for name, p in model.named_parameters()}
 
     def one(own: dict[str, Tensor]) -> Any:

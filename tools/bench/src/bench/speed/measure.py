@@ -136,7 +136,7 @@ def compare(
     slice_seconds: float = 0.03,
     threads: int = 1,
 ) -> list[Measured]:
-    """Time every candidate in interleaved rounds and pair each with ``against``.
+    """Times every candidate in interleaved rounds and pairs each with ``against``.
 
     Args:
         candidates: name to a call without arguments.

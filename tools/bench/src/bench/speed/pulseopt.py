@@ -34,7 +34,7 @@ def _params(device: str) -> list[nn.Parameter]:
 
 
 def _controlled(device: str, settings: dict[str, Any]) -> Callable[[], None]:
-    """Return a step of AdamW under AEES; the loss is a tensor, as in training."""
+    """Returns a step of AdamW under AEES; the loss is a tensor, as in training."""
     optimizer = torch.optim.AdamW(_params(device), lr=1e-6)
     aees = AEES(optimizer, seed=0, **settings)
     loss = torch.ones((), device=device)
@@ -47,7 +47,7 @@ def _controlled(device: str, settings: dict[str, Any]) -> Callable[[], None]:
 
 
 def steps(device: str) -> dict[str, Callable[[], None]]:
-    """Return one step of the bare optimizer and of each way of controlling it."""
+    """Returns one step of the bare optimizer and of each way of controlling it."""
     bare: Any = torch.optim.AdamW(_params(device), lr=1e-6)
 
     def step() -> None:
@@ -57,7 +57,7 @@ def steps(device: str) -> dict[str, Callable[[], None]]:
 
 
 def _training(device: str, searches: bool) -> Callable[[], None]:
-    """Return a training step of a network with 670 k parameters, alone or while AEES searches for the rate."""
+    """Returns a training step of a network with 670 k parameters, alone or while AEES searches for the rate."""
     draw = torch.Generator().manual_seed(0)
     x, y = torch.randn(256, 784, generator=draw).to(device), torch.randint(10, (256,), generator=draw).to(device)
     model = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10)).to(device)
@@ -82,12 +82,12 @@ def _training(device: str, searches: bool) -> Callable[[], None]:
 
 
 def training_steps(device: str) -> dict[str, Callable[[], None]]:
-    """Return a training step alone and one under a search."""
+    """Returns a training step alone and one under a search."""
     return {BARE: _training(device, False), FIND: _training(device, True)}
 
 
 def memory(device: str) -> dict[str, float]:
-    """Return how many MB a step takes from the allocator beyond the bare optimizer's, at its worst moment."""
+    """Returns how many MB a step takes from the allocator beyond the bare optimizer's, at its worst moment."""
     calls = steps(device)
     for call in calls.values():
         call()  # the optimizer's own state comes with its first step
@@ -104,7 +104,7 @@ class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def device_reads(device: str) -> dict[str, float]:
-    """Return how often a step waits for a tensor's value, beyond the bare optimizer."""
+    """Returns how often a step waits for a tensor's value, beyond the bare optimizer."""
     counts: dict[str, float] = {}
     for name, call in steps(device).items():
         call()

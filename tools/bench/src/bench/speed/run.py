@@ -68,7 +68,7 @@ def judge(bar: Bar, measured: Measured | None = None, number: float | None = Non
 
 
 def run_case(case: SpeedCase | NumberCase, device: str) -> list[Row]:
-    """Measure one case on one device; on a machine without a GPU, CUDA rows say "not measured"."""
+    """Measures one case on one device; on a machine without a GPU, CUDA rows say "not measured"."""
     if device == "cuda" and not torch.cuda.is_available():
         return _not_measured(case, device, "not measured: no GPU here", set())
     rows = _number_rows(case, device) if isinstance(case, NumberCase) else _timed_rows(case, device)
@@ -125,7 +125,7 @@ def _not_measured(case: SpeedCase | NumberCase, device: str, note: str, seen: se
 
 
 def run_all(package: str | None, device: str, records: Path | None) -> Iterator[list[Row]]:
-    """Run every case that makes sense on ``device``, yield its rows, append them to ``records`` as JSON lines."""
+    """Runs every case that makes sense on ``device``, yields its rows, appends them to ``records`` as JSON lines."""
     for case in find_cases(package):
         if device not in case.devices:
             continue

@@ -7,7 +7,7 @@ from bench.speed.run import Row
 
 
 def show(console: Console, rows: list[Row]) -> None:
-    """Print the rows of one case."""
+    """Prints the rows of one case."""
     if not rows:
         return
     table = Table(title=f"{rows[0].package} · {rows[0].case} · {rows[0].device}", title_justify="left")

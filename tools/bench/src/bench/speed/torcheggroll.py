@@ -62,7 +62,7 @@ class Transformer(nn.Module):
 
 
 def mlp() -> nn.Module:
-    """Return the measured classifier, 784-256-256-10."""
+    """Returns the measured classifier, 784-256-256-10."""
     return nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10))
 
 
@@ -72,7 +72,7 @@ def token_loss(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _named(name: str, call: Callable[[], None] | None) -> dict[str, Callable[[], None]]:
-    """Name a rival, where it could be imported."""
+    """Names a rival, where it could be imported."""
     return {} if call is None else {name: call}
 
 
@@ -178,7 +178,7 @@ def one_linear(width: int, population: int, device: str) -> Mapping[str, Callabl
 
 
 def _with_stored_noise(es: TorchEggrollES, x: Tensor) -> Callable[[], Any]:
-    """Draw once, then evaluate with what was drawn; the optimizer itself stores nothing."""
+    """Draws once, then evaluates with what was drawn; the optimizer itself stores nothing."""
     everyone = list(range(es.pop_size))
     es.forward(x, per_member=True)  # the engine is chosen here
     deltas = es.perturbations(everyone)
@@ -194,7 +194,7 @@ def _discard(call: Callable[[], Any]) -> Callable[[], None]:
 
 
 def speedups(device: str) -> Mapping[str, float]:
-    """Measure how many times a step of 0.2.0 takes as long, where 0.2.0 is at hand."""
+    """Measures how many times a step of 0.2.0 takes as long, where 0.2.0 is at hand."""
     found: dict[str, float] = {}
     for name, make, ours in (("MLP", mlp_shared, "fold"), ("transformer, rank 4", transformer, "fold rank 4")):
         made = make(device)
@@ -205,33 +205,33 @@ def speedups(device: str) -> Mapping[str, float]:
 
 
 def prepared_mlp(population: int) -> Callable[[], None]:
-    """Build the MLP's run, for a child process to measure."""
+    """Builds the MLP's run, for a child process to measure."""
     x, y = torch.randn(128, 784), torch.randint(0, 10, (128,))
     es = TorchEggrollES(mlp(), population, rank=4, seed=0, engine="fold")
     return _discard(partial(es.step, x, functional.cross_entropy, y))
 
 
 def prepared_mlp_of_16(population: int) -> Callable[[], None]:
-    """Build the MLP's run with 16 members at a time."""
+    """Builds the MLP's run with 16 members at a time."""
     x, y = torch.randn(128, 784), torch.randint(0, 10, (128,))
     es = TorchEggrollES(mlp(), population, rank=4, seed=0, engine="fold", chunk_size=16)
     return _discard(partial(es.step, x, functional.cross_entropy, y))
 
 
 def prepared_transformer(rank: int) -> Callable[[], None]:
-    """Build the transformer's run, for a child process to measure."""
+    """Builds the transformer's run, for a child process to measure."""
     x, y = (torch.randint(0, 256, (4, 64)) for _ in "xy")
     es = TorchEggrollES(Transformer(), 64, rank=rank, seed=0, engine="fold")
     return _discard(partial(es.step, x, token_loss, y))
 
 
 def peaks(device: str) -> Mapping[str, float]:
-    """Measure the peaks above model and torch."""
+    """Measures the peaks above model and torch."""
     return {"MLP": peak_rss_mb(prepared_mlp, 256), "transformer": peak_rss_mb(prepared_transformer, 4)}
 
 
 def growth(device: str) -> Mapping[str, float]:
-    """Measure by how much the peak grows with the population, 16 members at a time."""
+    """Measures by how much the peak grows with the population, 16 members at a time."""
     small, large = (peak_rss_mb(prepared_mlp_of_16, population) for population in (64, 4096))
     return {"MLP": 100 * (large / small - 1)}
 

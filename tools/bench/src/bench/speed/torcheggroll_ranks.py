@@ -29,7 +29,7 @@ ROUNDS = 11
 
 
 def speedup(population: int, rank: int, device: str) -> Mapping[str, float]:
-    """Time the transformer of the speed cases, alone and on two ranks."""
+    """Times the transformer of the speed cases, alone and on two ranks."""
     with tempfile.TemporaryDirectory() as folder:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(2, mp_context=context) as pool:
@@ -64,7 +64,7 @@ def _prepared(population: int, rank: int, device: str, alone: bool) -> Any:
 
 
 def _nothing() -> None:
-    """Wait for the other."""
+    """Waits for the other."""
 
 
 def _seconds(call: Any) -> float:
