@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def check(name: str, value: float | Tensor, interval: str) -> None:
-    """Refuse a ``value`` outside ``interval``, written as on paper: ``"[0, 1)"``.
+    """Refuses a ``value`` outside ``interval``, written as on paper: ``"[0, 1)"``.
 
     NaN lies in no interval, and infinity in none that ends with ``inf)``.
 
@@ -26,7 +26,7 @@ def check(name: str, value: float | Tensor, interval: str) -> None:
 
 
 def check_integer(name: str, value: int, interval: str) -> None:
-    """Refuse a ``value`` that is no integer, or one outside ``interval``.
+    """Refuses a ``value`` that is no integer, or one outside ``interval``.
 
     Raises:
         TypeError: ``value`` is no integer; ``True`` and ``2.0`` are none.
