@@ -41,7 +41,7 @@ def test_help_imports_no_torch(tmp_path):
 def test_a_wrong_name_is_one_line_and_writes_nothing(words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     answer = CliRunner().invoke(app, words)
-    assert answer.exit_code == 1
+    assert answer.exit_code == 2
     assert message in answer.output
     assert list(tmp_path.iterdir()) == []
 
@@ -50,7 +50,7 @@ def test_a_workload_whose_extra_is_missing_says_how_to_bring_it(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("bench.protocol.plan.importable", lambda workload: not workload.extra)
     answer = CliRunner().invoke(app, ("run", "--profile", "full", "--workloads", "lunarlander"))
-    assert answer.exit_code == 1
+    assert answer.exit_code == 2
     assert "uv run --package bench --extra box2d bench" in answer.output
 
 

@@ -5,7 +5,11 @@ from typing import Annotated
 
 import typer
 
+from bench.commands.console import speak_plainly
+from bench.commands.slips import OneLineErrors
+
 app = typer.Typer(
+    cls=OneLineErrors,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -126,16 +130,10 @@ def publish_command(
     root: Annotated[Path, typer.Option(help="The workspace.")] = Path(),
 ) -> None:
     """For maintainers: write the docs' evidence page, its figures and the READMEs' tables from records."""
-    from bench.commands.console import guarded
+    from bench.commands.publish import publish
 
-    def act() -> int:
-        from bench.commands.publish import publish
-
-        for path in publish(root, records):
-            typer.echo(path)
-        return 0
-
-    raise typer.Exit(guarded(act))
+    for path in publish(root, records):
+        typer.echo(path)
 
 
 def _names(texts: list[str] | None) -> tuple[str, ...]:
@@ -144,4 +142,5 @@ def _names(texts: list[str] | None) -> tuple[str, ...]:
 
 def main() -> None:
     """Entry point of the console script."""
+    speak_plainly()
     app()

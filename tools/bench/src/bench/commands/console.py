@@ -1,21 +1,40 @@
-"""Where commands print, and how a user's slip becomes one line."""
+"""Where commands print."""
 
-from collections.abc import Callable
+import codecs
+import sys
+import unicodedata
+from typing import TextIO
 
 from rich.console import Console
 
-from bench.execute.engine import RunFailedError
-from bench.workloads.data.source import DriftedDataError
-
 console = Console()
 stderr = Console(stderr=True)
-KNOWN_ERRORS = (ValueError, DriftedDataError, RunFailedError, RuntimeError, FileNotFoundError)
+PLAIN = {"–": "-", "—": "-", "’": "'", "“": '"', "”": '"', "→": "->", "×": "x", "±": "+/-", "−": "-"}
+PLAIN |= {"≥": ">=", "≤": "<=", "≠": "!=", "≈": "~", "√": "sqrt ", "µ": "u", "σ": "sigma", "τ": "tau", "·": "-"}
 
 
-def guarded(act: Callable[[], int]) -> int:
-    """Runs a command; an error the user can act on is one line, not a traceback."""
-    try:
-        return act()
-    except KNOWN_ERRORS as error:
-        stderr.print(f"bench: {error}", markup=False, highlight=False, soft_wrap=True)
-        return 1
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """Writes what an encoding lacks in letters that every encoding has."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(PLAIN.get(letter) or _ascii(letter) or "?" for letter in lacking), error.end
+
+
+def _ascii(letter: str) -> str:
+    """Returns a letter without its accent, a digit without its height, or nothing."""
+    return unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+
+
+def speak_plainly(streams: tuple[TextIO, ...] | None = None) -> None:
+    """Lets standard output and error replace letters that their encoding lacks, instead of failing on them."""
+    codecs.register_error("plainly", _plainly)
+    for stream in streams or (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)  # a captured stream may have none
+        if reconfigure is not None:
+            reconfigure(errors="plainly")
+
+
+def is_live(plain: bool) -> bool:
+    """Tells whether to redraw a table in place: on a terminal that can, unless the user wants lines."""
+    return not plain and console.is_terminal and not console.is_dumb_terminal

@@ -8,6 +8,7 @@ import json
 import statistics
 from pathlib import Path
 
+from bench.names import refuse_unknown
 from bench.protocol.plan import speed_here
 from bench.records.models import Run
 from bench.records.store import read_many
@@ -23,8 +24,7 @@ def fix(records: list[Path], what: str) -> int:
     Raises:
         ValueError: ``what`` is unknown.
     """
-    if what not in ("targets", "costs", "both"):
-        raise ValueError(f"what must be targets, costs or both, got {what!r}")
+    refuse_unknown("what", [what], ("targets", "costs", "both"))
     found = read_many(records)
     here = Path(__file__).parents[1] / "protocol"
     if what != "costs":

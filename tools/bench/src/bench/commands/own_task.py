@@ -8,7 +8,6 @@ from typing import cast
 
 import torch
 
-from bench.commands.console import guarded
 from bench.commands.run import execute_studies, executor_of
 from bench.commands.session import default_folder
 from bench.execute.work import warm_up
@@ -33,27 +32,23 @@ def compare(
     plain: bool,
 ) -> int:
     """`bench compare`."""
-
-    def act() -> int:
-        path = task.resolve(strict=True)
-        profile, budget = profile_for(seeds, trials), {"steps": steps, "batch": batch, "evals": min(10, steps)}
-        workload = load_task(str(path), budget)
-        entries = entries_of(workload, "gradient", set(methods) or None, ablations=False)
-        count = workers or machine.cores()
-        study = Study(
-            profile,
-            workload,
-            "gradient",
-            entries,
-            workers=count,
-            task_path=str(path),
-            task_digest=digest(path),
-            run_seconds=seconds_of_run(workload),
-        )
-        folder = out or default_folder(f"compare-{path.stem}")
-        return execute_studies([study], folder, executor_of("local", workers), plain)
-
-    return guarded(act)
+    path = task.resolve(strict=True)
+    profile, budget = profile_for(seeds, trials), {"steps": steps, "batch": batch, "evals": min(10, steps)}
+    workload = load_task(str(path), budget)
+    entries = entries_of(workload, "gradient", set(methods) or None, ablations=False)
+    count = workers or machine.cores()
+    study = Study(
+        profile,
+        workload,
+        "gradient",
+        entries,
+        workers=count,
+        task_path=str(path),
+        task_digest=digest(path),
+        run_seconds=seconds_of_run(workload),
+    )
+    folder = out or default_folder(f"compare-{path.stem}")
+    return execute_studies([study], folder, executor_of("local", workers), plain)
 
 
 def seconds_of_run(workload: Workload) -> float:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.commands.console import console, guarded
+from bench.commands.console import console
 from bench.execute.work import warm_up, work
 from bench.protocol.job import Job
 from bench.records.models import Run
@@ -64,15 +64,9 @@ def differences(old: Run, new: Run) -> list[str]:
 
 def replay(run: str, records: list[Path]) -> int:
     """`bench replay`."""
-
-    def act() -> int:
-        paths = records or sorted(Path("outputs/bench").rglob("records.jsonl"))
-        old = find(run, [record for record in read_many(paths) if isinstance(record, Run)])
-        console.print(
-            f"{old.key}: {old.config.workload}, {old.config.entry}, {old.config.params}, seed {old.config.seed}"
-        )
-        differences = make_again(old)
-        console.print("\n".join(differences) or "equal to the bit: curve, validation and test", markup=False)
-        return 1 if differences else 0
-
-    return guarded(act)
+    paths = records or sorted(Path("outputs/bench").rglob("records.jsonl"))
+    old = find(run, [record for record in read_many(paths) if isinstance(record, Run)])
+    console.print(f"{old.key}: {old.config.workload}, {old.config.entry}, {old.config.params}, seed {old.config.seed}")
+    differences = make_again(old)
+    console.print("\n".join(differences) or "equal to the bit: curve, validation and test", markup=False)
+    return 1 if differences else 0

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.commands.console import console, guarded
-from bench.commands.session import Interrupted, default_folder, is_live, run_session
+from bench.commands.console import console, is_live
+from bench.commands.session import Interrupted, default_folder, run_session
 from bench.execute.events import Executor
+from bench.names import refuse_unknown
 from bench.protocol.plan import left_out, refuse_others, studies
 from bench.protocol.profiles import PROFILES
 from bench.protocol.study import Study
@@ -20,16 +21,15 @@ def executor_of(name: str, workers: int) -> Callable[[], Executor]:
     Raises:
         ValueError: there is none of that name.
     """
+    refuse_unknown("executor", [name], ("local", "ray"))
     count = workers or machine.cores()
     if name == "local":
         from bench.execute.local import LocalExecutor
 
         return lambda: LocalExecutor(count)
-    if name == "ray":
-        from bench.execute.on_ray import RayExecutor
+    from bench.execute.on_ray import RayExecutor
 
-        return lambda: RayExecutor(workers or None)
-    raise ValueError(f"executor must be local or ray, got {name!r}")
+    return lambda: RayExecutor(workers or None)
 
 
 def run_profile(
@@ -43,26 +43,20 @@ def run_profile(
     plain: bool,
 ) -> int:
     """`bench run`."""
-
-    def act() -> int:
-        if name not in PROFILES:
-            raise ValueError(f"profile must be one of {', '.join(PROFILES)}, got {name!r}")
-        _refuse_missing_device(device)
-        profile = PROFILES[name]
-        found = studies(profile, workloads, methods, device, workers or machine.cores())
-        console.print(f"profile {name}: {profile.about}", highlight=False)
-        for workload in left_out(profile) if not workloads else []:
-            console.print(f"left out: {workload}", markup=False, highlight=False)
-        return execute_studies(found, out or default_folder(name), executor_of(executor, workers), plain)
-
-    return guarded(act)
+    refuse_unknown("profile", [name], PROFILES)
+    _refuse_missing_device(device)
+    profile = PROFILES[name]
+    found = studies(profile, workloads, methods, device, workers or machine.cores())
+    console.print(f"profile {name}: {profile.about}", highlight=False)
+    for workload in left_out(profile) if not workloads else []:
+        console.print(f"left out: {workload}", markup=False, highlight=False)
+    return execute_studies(found, out or default_folder(name), executor_of(executor, workers), plain)
 
 
 def _refuse_missing_device(device: str) -> None:
     import torch
 
-    if device not in ("cpu", "cuda"):
-        raise ValueError(f"device must be cpu or cuda, got {device!r}")
+    refuse_unknown("device", [device], ("cpu", "cuda"))
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device cuda needs a GPU that torch can see, found none; use --device cpu")
 
@@ -102,4 +96,4 @@ def _write(records: list[Path], folder: Path) -> int:
 
 def write_report(records: list[Path], out: Path) -> int:
     """`bench report`."""
-    return guarded(lambda: _write(records, out))
+    return _write(records, out)

@@ -1,7 +1,6 @@
 """A call of `bench run` from its announcement to its last line."""
 
 import signal
-import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
@@ -94,8 +93,3 @@ def run_session(
 def default_folder(profile: str) -> Path:
     """Where a profile writes: ``outputs/bench/<profile>`` under the current folder."""
     return Path("outputs") / "bench" / profile
-
-
-def is_live(plain: bool) -> bool:
-    """Tells whether to draw the live table."""
-    return not plain and sys.stdout.isatty()

@@ -3,12 +3,16 @@
 from pathlib import Path
 
 from bench.commands.console import console
-from bench.speed.run import run_all
+from bench.names import refuse_unknown
+from bench.speed.run import find_cases, run_all
 from bench.speed.table import show
 
 
 def speed(package: str | None, device: str, records: Path | None) -> int:
     """`bench speed`."""
+    refuse_unknown("device", [device], ("cpu", "cuda"))
+    if package is not None:
+        refuse_unknown("package", [package], dict.fromkeys(case.package for case in find_cases()))
     broken = measured = 0
     for rows in run_all(package, device, records):
         show(console, rows)

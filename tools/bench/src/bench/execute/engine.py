@@ -4,15 +4,11 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 
-from bench.execute.events import Advanced, Done, Event, Executor, Failed, Lost
+from bench.execute.events import Advanced, Done, Event, Executor, Failed, Lost, RunFailedError
 from bench.protocol.job import Job
 from bench.protocol.study import Need, Runs, Study
 from bench.records.models import Run, Selection
 from bench.records.store import Store
-
-
-class RunFailedError(RuntimeError):
-    """A run raised an error, or its process died twice."""
 
 
 class View:

@@ -7,6 +7,10 @@ from bench.protocol.job import Job
 from bench.records.models import Run
 
 
+class RunFailedError(RuntimeError):
+    """A run raised an error, or its process died twice."""
+
+
 @dataclass(frozen=True)
 class Advanced:
     """A run is under way."""

@@ -4,13 +4,15 @@ Each record is one write, flushed to the disk before the run counts as finished.
 write) is dropped, with a word; anything else that does not read is an error that names the line.
 """
 
-import fcntl
 import gzip
 import os
+import zlib
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from bench.records.models import Record, Run, Sealed, Selection, Session, adapter
@@ -32,20 +34,17 @@ class Store:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file: IO[bytes] = path.open("ab")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise RuntimeError(
-                f"{path} is being written by another bench; wait for it, or choose another --out"
-            ) from None
-        try:
+        with ExitStack() as opened:
+            try:
+                opened.enter_context(FileLock(f"{path}.lock", blocking=False))
+            except Timeout:
+                raise RuntimeError(
+                    f"{path} is being written by another bench; wait for it, or choose another --out"
+                ) from None
+            self._file: IO[bytes] = opened.enter_context(path.open("ab"))
             self._cut_torn_line()
             records = read(path)
-        except BaseException:
-            self._file.close()
-            raise
+            self._opened = opened.pop_all()
         self.runs = {record.key: record for record in records if isinstance(record, Run)}
         self.selections = {record.name: record for record in records if isinstance(record, Selection)}
         self.sessions = [record for record in records if isinstance(record, Session)]
@@ -70,7 +69,7 @@ class Store:
 
     def close(self) -> None:
         """Closes the file and gives up the lock."""
-        self._file.close()
+        self._opened.close()
 
 
 def read(path: Path) -> list[Record]:
@@ -78,11 +77,25 @@ def read(path: Path) -> list[Record]:
 
     Raises:
         DamagedRecordError: a line (other than a torn last one) does not read, or does not match its digest.
+        OSError: there is no such file.
     """
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    if path.is_dir():
+        inside = sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")])
+        hint = f"name {inside[0]}" if inside else "it holds no .jsonl either"
+        raise ValueError(f"records must be a file written by bench, got the folder {path}; {hint}")
+    raw = _unpacked(path) if path.suffix == ".gz" else path.read_bytes()
     lines = raw.split(b"\n")
     lines.pop()  # what follows the last newline: nothing, or a torn line
     return [_parse(line, path, number) for number, line in enumerate(lines, start=1)]
+
+
+def _unpacked(path: Path) -> bytes:
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DamagedRecordError(
+            f"{path} must be a whole gzip file ({error}); copy it again, or name the .jsonl that it was made of"
+        ) from None
 
 
 def _parse(line: bytes, path: Path, number: int) -> Record:
