@@ -92,7 +92,7 @@ class CartPole:
                 )
             self._seeds = torch.tensor(given, device=self.device)
             self._episode.zero_()
-        self.state = self._begin()
+        self.state = self._begin(self._seeds, self._episode)
         self._steps.zero_()
         return self.state.clone(), {}
 
@@ -118,15 +118,18 @@ class CartPole:
         truncated = (self._steps >= self.max_steps) & ~terminated
         over = terminated | truncated
         self._episode += over
-        self.state = torch.where(over.unsqueeze(1), self._begin(), self.state)
+        if self.device.type != "cpu":  # without waiting for the device
+            self.state = torch.where(over.unsqueeze(1), self._begin(self._seeds, self._episode), self.state)
+        elif len(at := over.nonzero()[:, 0]):
+            self.state[at] = self._begin(self._seeds[at], self._episode[at])
         self._steps.masked_fill_(over, 0)
         return self.state.clone(), torch.ones_like(x), terminated, truncated, {}
 
     def close(self) -> None:
         """Has nothing to close."""
 
-    def _begin(self) -> Tensor:
-        """Returns where each world's current episode begins, uniform in ±0.05."""
-        key = keys(starts_of(0, 0, 1).to(self.device), self._seeds + (self._episode << 32))
+    def _begin(self, seeds: Tensor, episodes: Tensor) -> Tensor:
+        """Returns where episodes of worlds begin, ``(worlds, 4)``, uniform in ±0.05."""
+        key = keys(starts_of(0, 0, 1).to(self.device), seeds + (episodes << 32))
         bits = words(key, steps(0, 4, self.device)).bitwise_right_shift_(40).bitwise_and_((1 << 24) - 1)
         return (bits.to(self.state.dtype) + 0.5) * (2 * _START / (1 << 24)) - _START

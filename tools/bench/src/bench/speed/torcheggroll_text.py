@@ -1,4 +1,4 @@
-"""Text and worlds of TorchEggroll: members that write beside the model's own ``generate``, torch worlds beside Gymnasium.
+"""Text and worlds: members that write beside the model's own ``generate``, torch worlds beside Gymnasium's.
 
 Sixteen members continue eight prompts each; pure inference is the unperturbed model on as many rows, sampling by
 Transformers' own ``generate``. One round writes the same number of tokens everywhere: no text ends early.
@@ -33,8 +33,8 @@ def language_model(width: int) -> Any:
         pad_token_id=0,
     )  # fmt: skip
     with seeded(0):
-        model: Any = LlamaForCausalLM(config).eval()
-    return model
+        model: Any = LlamaForCausalLM(config)
+    return model.eval()
 
 
 def written(width: int, tokens: int, device: str) -> Mapping[str, Callable[[], None]]:
