@@ -67,7 +67,6 @@ def make_selection(entry="adamw", trials=None, **more):
         "budget": BUDGET,
         "better": "higher",
         "metric": "accuracy",
-        "target": 0.75,
         "trials": trials
         or [
             Trial(params={"lr": 0.0003}, values=[0.7, 0.7]),

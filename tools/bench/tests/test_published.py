@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 from bench.commands.replay import make_again
-from bench.methods.method import split_entry
 from bench.methods.table import METHODS
 from bench.records.machine import cpu_model, versions
 from bench.records.models import Run
@@ -19,7 +18,7 @@ def shortest() -> dict[str, Run]:
     found: dict[str, Run] = {}
     for run in read_many(RECORDS):
         if isinstance(run, Run) and not workload(run).extra:
-            method = split_entry(run.config.entry)[0]
+            method = run.config.entry
             if method not in found or run.cost.total_cpu < found[method].cost.total_cpu:
                 found[method] = run
     return found

@@ -6,7 +6,6 @@ import pytest
 from bench.records.models import Run, Selection, Session, Trial
 from bench.report.analysis import analyse, ranks, shared_flags, widely_compared
 from bench.report.claims import judge_all
-from bench.report.pages import evidence
 from bench.report.results import differences_at_equal_cpu
 from bench.report.sentences import sentences
 from bench.report.statistics import paired
@@ -67,12 +66,21 @@ def test_each_of_our_methods_has_a_claim_that_can_fail(records):
 
 
 def test_misses_are_counted_and_never_dropped(fabricate):
-    selection = fabricate.selection(target=0.79)
-    records = fabricate.study(selection=selection)
+    records = fabricate.study()
     records[-3] = fabricate.run(seed=4, value=0.5, test=0.5)  # the last final seed misses the target
-    entry = analyse(records)[0].entry("adamw")
-    assert entry.steps_to_target() == [10, 10, 10, 10, None]
-    assert entry.median_steps() == 10
+    result = analyse(records)[0]
+    assert result.target == 0.7  # what the chosen setting had on the tuning seeds after 70 % of a run
+    assert result.entry("adamw").steps_to_target() == [5, 5, 5, 5, None]
+    assert result.entry("adamw").median_steps() == 5
+
+
+def test_the_target_is_the_references_and_owes_nothing_to_final_runs(fabricate):
+    baseline, better = fabricate.study("adamw"), fabricate.study("thermolion", tests=BETTER)
+    found = analyse([*better, *baseline])[0]
+    assert found.target == found.entry("thermolion").target == 0.7
+    tuning = [record for record in baseline if not isinstance(record, Run) or record.role == "tune"]
+    other = [fabricate.run(seed=seed, value=0.3, test=0.3) for seed in range(5)]
+    assert analyse([*better, *tuning, *other])[0].target == 0.7
 
 
 def test_the_page_is_complete_in_itself(records, tmp_path):
@@ -236,38 +244,12 @@ def test_claims_are_corrected_for_their_number(fabricate):
     assert "(Holm)" in together.detail
 
 
-def test_no_claim_is_judged_on_records_of_protocol_1(fabricate):
-    records = [
-        record
-        for entry, tests in (("adamw", EVEN), ("thermolion", BETTER))
-        for record in on("diamonds", fabricate, entry, tests, protocol=None)
-    ]
-    old = []
-    for record in records:
-        if isinstance(record, Run):
-            config = record.config.model_copy(update={"protocol": 1})
-            record = record.model_copy(update={"config": config, "key": config.key, "digest": ""}).seal()
-        old.append(record)
-    assert outcome_of("thermolion", old).result == "not measured"
-    assert "No claim is judged" in evidence(analyse(old))
-
-
-def test_records_of_two_protocols_are_never_mixed(fabricate):
-    old = fabricate.selection("lion", protocol=None)
-    with pytest.raises(ValueError, match=r"several protocols \(\[1, 2\]\) are never mixed"):
-        analyse([*fabricate.study("adamw"), old])
-
-
-def test_the_reference_is_the_best_form_by_validation(fabricate):
-    poor = [Trial(params={"lr": 0.001}, values=[0.5, 0.5])]
-    records = [
-        *fabricate.study("adamw", selection=fabricate.selection("adamw", trials=poor)),
-        *fabricate.study("adamw+cosine"),
-        *fabricate.study("thermolion", tests=BETTER),
-    ]
-    (result,) = analyse(records)
-    assert result.reference == "adamw+cosine"
-    assert result.entry("thermolion").against == "adamw+cosine"
+def test_records_of_another_protocol_are_refused(fabricate):
+    (*records, last) = fabricate.study("adamw")
+    config = last.config.model_copy(update={"protocol": 1})
+    old = last.model_copy(update={"config": config, "key": config.key, "digest": ""}).seal()
+    with pytest.raises(ValueError, match=r"must be of protocol 2, got some of \[1\]"):
+        analyse([*records, old])
 
 
 def test_an_ablation_is_compared_with_the_whole_method_and_has_no_rank(fabricate):

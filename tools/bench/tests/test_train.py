@@ -5,6 +5,8 @@ import pytest
 import torch
 from bench.commands.replay import differences
 from bench.execute.train import Job, evaluation_steps, execute
+from bench.methods.driver import Driver
+from bench.methods.ours import RangerLiteDriver
 from bench.methods.table import METHODS, entries_of, importable
 from bench.protocol.search import space_of
 from bench.records.models import Config
@@ -47,7 +49,7 @@ def test_a_replay_of_each_method_is_equal_to_the_bit(entry):
     assert one.cost.state_bytes > 0 or entry.startswith("aees") or entry == "sgd"
 
 
-@pytest.mark.parametrize("entry", ["torcheggroll", "torcheggroll-r4", "openai-es"])
+@pytest.mark.parametrize("entry", ["torcheggroll-r4", "openai-es"])
 @pytest.mark.parametrize("workload", ["int4-mnist", "cartpole", "wide-mnist"])
 def test_a_replay_of_evolution_is_equal_to_the_bit(entry, workload):
     one, two = (run(entry, workload=workload, budget=Budget(3, 16, 3)) for _ in range(2))
@@ -122,7 +124,7 @@ def test_divergence_is_a_result():
 
 def test_a_controller_shows_its_decisions():
     budget = Budget(60, 16, 3)
-    for entry in ("aees-adamw", "adaptive-adamw", "adamw-plateau"):
+    for entry in ("aees-adamw", "aees-find", "adaptive-adamw"):
         record = run(entry, budget=budget)
         assert record.decisions is not None
         assert sum(record.arms.values()) >= record.decisions > 0
@@ -146,8 +148,10 @@ def test_schedule_free_is_evaluated_at_its_average():
     assert record.value == task.validate() != at_the_training_point
 
 
-def test_rangerlite_is_evaluated_inside_slow_weights():
-    slow, fast = (run("rangerlite", budget=Budget(7, 16, 1), weights=kind) for kind in ("slow", "fast"))
+def test_rangerlite_is_evaluated_inside_slow_weights(monkeypatch):
+    slow = run("rangerlite", budget=Budget(7, 16, 1))
+    monkeypatch.setattr(RangerLiteDriver, "evaluating", Driver.evaluating)
+    fast = run("rangerlite", budget=Budget(7, 16, 1))
     assert slow.curve.loss == fast.curve.loss
     assert slow.value != fast.value
     task = WORKLOADS["diamonds"].build("gradient", Budget(7, 16, 1), 0, "cpu")

@@ -11,7 +11,6 @@ from rich.text import Text
 
 from bench.execute.engine import View
 from bench.execute.events import Advanced, Lost
-from bench.methods.method import split_entry
 from bench.methods.table import METHODS, title
 from bench.protocol.job import Job
 from bench.protocol.plan import cpu_seconds, run_seconds
@@ -198,6 +197,6 @@ class LiveTable(View):
                 tally.chosen,
                 str(len(tally.final)),
                 "" if mean is None else f"{mean:.4g}",
-                style="bold" if METHODS[split_entry(entry)[0]].ours else "",
+                style="bold" if METHODS[entry].ours else "",
             )
         return table

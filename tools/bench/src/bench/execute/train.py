@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from bench.methods.driver import Driver, EvolutionDriver
-from bench.methods.method import CONSTANT, COSINE, Method, Setting, split_entry
+from bench.methods.method import CONSTANT, Method, Setting
 from bench.methods.table import METHODS
 from bench.protocol.job import Job
 from bench.protocol.schedules import schedule
@@ -43,9 +43,7 @@ def execute(job: Job, workload: Workload, report: Report = lambda share, value: 
     """
     torch.set_num_threads(1)
     config = job.config
-    name, cosine = split_entry(config.entry)
-    method = METHODS[name]
-    chosen = COSINE if cosine else str(config.params.get("schedule", CONSTANT))
+    method, chosen = METHODS[config.entry], str(config.params.get("schedule", CONSTANT))
     with seeded(config.seed):
         progress = Progress(time.process_time(), time.perf_counter())
         task = workload.build(config.family, Budget(**config.budget), config.seed, config.device)

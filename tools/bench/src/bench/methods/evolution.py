@@ -5,6 +5,7 @@
 Salimans et al. 2017, Algorithm 2 and section 2.1, https://arxiv.org/abs/1703.03864
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -65,12 +66,12 @@ class EggrollDriver(EvolutionDriver):
 
     population = POPULATION
 
-    def __init__(self, es: Any, factored: bool = False) -> None:
-        self._es, self._factored = es, factored
+    def __init__(self, es: Any) -> None:
+        self._es = es
 
     def generation(self, task: PopulationTask, number: int) -> float:
         """One generation."""
-        if self._factored and task.batch is not None:
+        if task.batch is not None:
             inputs, loss, targets = task.batch(number)
             mean: float = self._es.step(inputs, loss, targets)
             return mean
@@ -82,21 +83,21 @@ class EggrollDriver(EvolutionDriver):
 
 
 def eggroll(model: nn.Module, params: Params, setting: Setting) -> EvolutionDriver:
-    """TorchEggrollES; Adam and centred ranks unless the record is of protocol 1, which had its defaults."""
+    """TorchEggrollES under Adam and centred ranks, as the dense strategy."""
     from torcheggroll import TorchEggrollES
 
-    alike: dict[str, Any] = {"optimizer": torch.optim.Adam, "fitness": "rank"} if "rank" in params else {}
     es: Any = TorchEggrollES(
         model,
         pop_size=POPULATION,
         sigma=float(params["sigma"]),
         lr=float(params["lr"]),
-        rank=int(params.get("rank", 4)),
+        rank=int(params["rank"]),
+        optimizer=torch.optim.Adam,
+        fitness="rank",
         device=torch.device("cpu"),
         seed=setting.seed,
-        **alike,
     )
-    return EggrollDriver(es, factored="rank" in params)
+    return EggrollDriver(es)
 
 
 EVOLUTION_RATES = (1e-3, 1.0)
@@ -108,8 +109,8 @@ def _ranked(rank: int) -> Method:
     """Returns TorchEggrollES under the optimizer and the shaping of the dense strategy, its noise of one rank."""
     box = Box(EVOLUTION_RATES, START, SIGMAS, (CONSTANT,), {"rank": rank})
     title = f"TorchEggrollES, rank {rank}"
-    whole = {} if rank == 4 else {"ablates": "torcheggroll-r4", "instead": {"rank": rank}}
-    return Method(f"torcheggroll-r{rank}", title, "torcheggroll", "es", eggroll, box, ours=rank == 4, **whole)
+    whole = Method(f"torcheggroll-r{rank}", title, "torcheggroll", "es", eggroll, box, ours=rank == 4)
+    return whole if whole.ours else replace(whole, ablates="torcheggroll-r4", instead={"rank": rank})
 
 
 EVOLUTION = [
@@ -117,14 +118,4 @@ EVOLUTION = [
         "openai-es", "OpenAI-ES (dense)", "bench", "es", openai_es, Box(EVOLUTION_RATES, START, SIGMAS, (CONSTANT,))
     ),
     *(_ranked(rank) for rank in (4, 1, 16)),
-    Method(
-        "torcheggroll",
-        "TorchEggrollES",
-        "torcheggroll",
-        "es",
-        eggroll,
-        Box((0.003, 3.0), {"lr": 0.05, "sigma": 0.02, "schedule": CONSTANT}, SIGMAS, (CONSTANT,)),
-        ours=True,
-        row=False,
-    ),
 ]

@@ -67,7 +67,6 @@ class Method:
     follows: str = ""  # an ablation: whose chosen setting it runs with, if not that of ``ablates``
     at_rates: bool = False  # an ablation: whether it shows its robustness too
     instead: Mapping[str, Value] = field(default_factory=dict[str, Value])  # an ablation: what it changes there
-    row: bool = True  # takes part unless somebody chooses otherwise
 
     @property
     def setting_of(self) -> str:
@@ -80,9 +79,3 @@ class Method:
         if self.needs.isupper():
             return self.needs in os.environ
         return not self.needs or importlib.util.find_spec(self.needs) is not None
-
-
-def split_entry(entry: str) -> tuple[str, bool]:
-    """Returns the method, and whether records of protocol 1 name it with the common cosine (``"adamw+cosine"``)."""
-    name, _, schedule = entry.partition("+")
-    return name, schedule == "cosine"

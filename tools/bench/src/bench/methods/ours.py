@@ -43,17 +43,17 @@ class RangerLiteDriver(Driver):
 
 
 def rangerlite(model: nn.Module, params: Params, setting: Setting) -> Driver:
-    """RangerLite; in records of protocol 1 at its fast weights and the settings of release 1.0."""
+    """RangerLite, read at its slow weights."""
     from rangerlite import RangerLite
 
     optimizer = RangerLite(
         model.parameters(),
         lr=float(params["lr"]),
-        betas=(float(params.get("beta1", 0.95)), 0.999),
-        eps=float(params.get("eps", 1e-5)),
+        betas=(float(params["beta1"]), 0.999),
+        eps=float(params["eps"]),
         lookahead_steps=int(params["k"]),
     )
-    return RangerLiteDriver(optimizer) if params.get("weights") == "slow" else Driver(optimizer)
+    return RangerLiteDriver(optimizer)
 
 
 class AEESDriver(Driver):

@@ -1,4 +1,4 @@
-"""Evolution strategies of other packages, where they are installed: PGPE, sep-CMA-ES, torcheggroll 0.2.0."""
+"""Evolution strategies of other packages, where they are installed: PGPE and sep-CMA-ES."""
 
 import importlib
 from typing import Any
@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from bench.methods.driver import EvolutionDriver
-from bench.methods.evolution import POPULATION, SIGMAS, EggrollDriver
+from bench.methods.evolution import POPULATION, SIGMAS
 from bench.methods.method import CONSTANT, Box, Method, Params, Setting
-from bench.methods.published_020 import torcheggroll_020
 from bench.workloads.base import PopulationTask
 
 
@@ -53,13 +52,6 @@ class PGPEDriver(EvolutionDriver):
 def pgpe(model: nn.Module, params: Params, setting: Setting) -> EvolutionDriver:
     """EvoTorch's PGPE."""
     return PGPEDriver(model, float(params["lr"]), float(params["sigma"]))
-
-
-def eggroll_020(model: nn.Module, params: Params, setting: Setting) -> EvolutionDriver:
-    """The release before ours, with the settings of ours that it has; it takes no seed."""
-    release = torcheggroll_020()
-    es = release(model, pop_size=POPULATION, sigma=float(params["sigma"]), lr=float(params["lr"]), rank=4)
-    return EggrollDriver(es)
 
 
 class SepCMADriver(EvolutionDriver):
@@ -122,15 +114,5 @@ PEERS = [
         sep_cma,
         Box((1e-3, 1.0), {"lr": 0.05, "schedule": CONSTANT}, {}, (CONSTANT,)),
         needs="cma",
-    ),
-    Method(
-        "torcheggroll-0.2.0",
-        "TorchEggrollES 0.2.0",
-        "torcheggroll 0.2.0",
-        "es",
-        eggroll_020,
-        Box((0.003, 3.0), {"lr": 0.05, "sigma": 0.02, "schedule": CONSTANT}, SIGMAS, (CONSTANT,)),
-        needs="TORCHEGGROLL_020",
-        row=False,
     ),
 ]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bench.methods.driver import Driver
 from bench.methods.method import CONSTANT, COSINE, Box, Method, Params, Setting
-from bench.tensors import advance, number
+from bench.tensors import advance
 
 
 def adamw(model: nn.Module, params: Params, setting: Setting) -> Driver:
@@ -48,9 +48,9 @@ def radam(model: nn.Module, params: Params, setting: Setting) -> Driver:
 class LookaheadDriver(Driver):
     """pytorch-optimizer's Lookahead: the schedule and the state are those of the optimizer inside."""
 
-    def __init__(self, inner: torch.optim.Optimizer, outer: Any, slow: bool) -> None:
+    def __init__(self, inner: torch.optim.Optimizer, outer: Any) -> None:
         super().__init__(outer)
-        self._inner, self._slow = inner, slow
+        self._inner = inner
 
     @property
     def base(self) -> torch.optim.Optimizer:
@@ -59,9 +59,9 @@ class LookaheadDriver(Driver):
 
     def evaluating(self, on: bool) -> None:
         """Swaps the slow weights in, or back out."""
-        if self._slow and on:
+        if on:
             self.optimizer.backup_and_load_cache()
-        elif self._slow:
+        else:
             self.optimizer.clear_and_load_backup()
 
     def state_bytes(self) -> int:
@@ -71,11 +71,11 @@ class LookaheadDriver(Driver):
 
 
 def lookahead(model: nn.Module, params: Params, setting: Setting) -> Driver:
-    """Lookahead around torch's RAdam."""
+    """Lookahead around torch's RAdam, read at its slow weights."""
     lookahead_class: Any = importlib.import_module("pytorch_optimizer.optimizer.lookahead").Lookahead
     inner = torch.optim.RAdam(model.parameters(), lr=float(params["lr"]))
     outer = lookahead_class(inner, k=int(params["k"]), alpha=0.5)
-    return LookaheadDriver(inner, outer, slow=params.get("weights") == "slow")
+    return LookaheadDriver(inner, outer)
 
 
 class ScheduleFreeDriver(Driver):
@@ -106,43 +106,6 @@ def prodigy(model: nn.Module, params: Params, setting: Setting) -> Driver:
     """Prodigyopt's Prodigy; lr multiplies its own estimate."""
     prodigy_class: Any = importlib.import_module("prodigyopt").Prodigy
     return Driver(prodigy_class(model.parameters(), lr=float(params["lr"]), d_coef=float(params["d_coef"])))
-
-
-class PlateauDriver(Driver):
-    """AdamW under torch's ReduceLROnPlateau, which reads the mean training loss forty times a run."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer, patience: int, every: int) -> None:
-        super().__init__(optimizer)
-        self._plateau: Any = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=patience)
-        self._every, self._losses = every, list[Tensor]()
-        self._arms = {"hold": 0, "cut": 0}
-
-    def step(self, loss: Tensor) -> None:
-        """Steps; at the end of each stretch, lets the schedule decide."""
-        advance(self.base)
-        self._losses.append(loss.detach())
-        if len(self._losses) == self._every:
-            before = self.base.param_groups[0]["lr"]
-            self._plateau.step(number(torch.stack(self._losses).mean()))
-            self._arms["cut" if self.base.param_groups[0]["lr"] < before else "hold"] += 1
-            self._losses.clear()
-
-    def knobs(self) -> dict[str, float]:
-        """The learning rate."""
-        return {"lr": float(self.base.param_groups[0]["lr"])}
-
-    def decisions(self) -> int:
-        """How often it was asked."""
-        return sum(self._arms.values())
-
-    def arms(self) -> dict[str, int]:
-        """Held or cut."""
-        return dict(self._arms)
-
-
-def plateau(model: nn.Module, params: Params, setting: Setting) -> Driver:
-    """AdamW + ReduceLROnPlateau."""
-    return PlateauDriver(base_adamw(model, params), int(params["patience"]), max(1, setting.steps // 40))
 
 
 def muon(model: nn.Module, params: Params, setting: Setting) -> Driver:
@@ -299,15 +262,5 @@ PUBLISHED = [
             {"lr": 1e-3, "alpha": 5.0, "beta3": 0.9999, "schedule": COSINE},
             {"alpha": (2.0, 5.0, 8.0), "beta3": (0.99, 0.999, 0.9999)},
         ),
-    ),
-    Method(
-        "adamw-plateau",
-        "AdamW + ReduceLROnPlateau",
-        "torch",
-        "gradient",
-        plateau,
-        Box(ADAM_RATES, {"lr": 1e-3, "patience": 10, "schedule": CONSTANT}, {"patience": (1, 3, 10)}, (CONSTANT,)),
-        controls=True,
-        row=False,
     ),
 ]

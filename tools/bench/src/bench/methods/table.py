@@ -3,7 +3,7 @@
 import importlib.util
 
 from bench.methods.evolution import EVOLUTION
-from bench.methods.method import Method, split_entry
+from bench.methods.method import Method
 from bench.methods.ours import ABLATIONS, OURS
 from bench.methods.peers import PEERS
 from bench.methods.published import PUBLISHED
@@ -17,8 +17,7 @@ SECOND_REFERENCE = "schedulefree"
 
 def title(entry: str) -> str:
     """Returns what the report calls an entry."""
-    name, cosine = split_entry(entry)
-    return METHODS[name].title + (" + cosine" if cosine else "")
+    return METHODS[entry].title
 
 
 def entries_of(workload: Workload, family: Family, chosen: set[str] | None, ablations: bool) -> list[str]:
@@ -35,7 +34,7 @@ def entries_of(workload: Workload, family: Family, chosen: set[str] | None, abla
         if not _may(method, workload, family):
             continue
         named = chosen is not None and method.id in chosen
-        if named or method.id == REFERENCE[family] or (chosen is None and method.row and not method.ablates):
+        if named or method.id == REFERENCE[family] or (chosen is None and not method.ablates):
             found.append(method.id)
     more = [
         m.id for m in METHODS.values() if m.ablates in found and m.setting_of in found and _may(m, workload, family)

@@ -8,8 +8,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from bench.methods.method import split_entry
 from bench.methods.table import METHODS, entries_of, importable, with_extra
+from bench.names import refuse_unknown
 from bench.protocol.profiles import Profile
 from bench.protocol.study import SHORT, Load, Study
 from bench.records.models import PROTOCOL, Family, Run
@@ -26,8 +26,8 @@ def studies(
     Raises:
         ValueError: a name is unknown, or nothing is left.
     """
-    _refuse_unknown(workloads, WORKLOADS, "workload")
-    _refuse_unknown(methods, METHODS, "method")
+    refuse_unknown("workload", workloads, WORKLOADS)
+    refuse_unknown("method", methods, METHODS)
     _refuse_missing(methods)
     for name in workloads:
         if not importable(WORKLOADS[name]):
@@ -40,8 +40,7 @@ def studies(
         rows = methods or profile.fewer.get(name) or profile.methods
         for family in workload.budgets[profile.name]:
             entries = entries_of(workload, family, None if rows is None else set(rows), profile.ablations)
-            target = targets().get(f"{profile.name}/{name}/{family}")
-            found.append(Study(profile, workload, family, entries, device, target, workers))
+            found.append(Study(profile, workload, family, entries, device, workers))
     if not found:
         raise ValueError(f"profile {profile.name} has none of the workloads asked for; see bench list")
     return found
@@ -83,13 +82,6 @@ def refuse_others(studies: Iterable[Study], runs: Iterable[Run], path: object) -
             )
 
 
-def _refuse_unknown(names: Iterable[str], table: Iterable[str], kind: str) -> None:
-    known = list(table)
-    for name in names:
-        if name not in known:
-            raise ValueError(f"{kind} must be one of {', '.join(known)}, got {name!r}")
-
-
 def _refuse_missing(methods: Iterable[str]) -> None:
     for method in (METHODS[name] for name in methods):
         if not method.available:
@@ -106,12 +98,6 @@ def _resource(name: str) -> dict[str, Any]:
     return content
 
 
-def targets() -> dict[str, float]:
-    """Returns validation values that a tuned reference was seen to reach, by profile, workload and family."""
-    fixed: dict[str, float] = _resource("targets.json")["targets"]
-    return fixed
-
-
 def run_seconds(study: Study, entry: str, speed: float) -> float:
     """Returns the CPU seconds of a full run on a machine ``speed`` times as slow as the one of ``costs.json``."""
     known = known_cost(study.profile.name, study.workload.id, study.family, entry)
@@ -123,12 +109,12 @@ def known_cost(profile: str, workload: str, family: Family, entry: str) -> float
     costs: dict[str, dict[str, float]] = _resource("costs.json")["seconds"]
     if workload not in WORKLOADS:
         return None
-    budgets, method = WORKLOADS[workload].budgets, split_entry(entry)[0]
+    budgets = WORKLOADS[workload].budgets
     for other in dict.fromkeys((profile, *budgets)):
         known = costs.get(f"{other}/{workload}/{family}")
         if known is not None:
             mine, theirs = budgets[profile][family], budgets[other][family]
-            taken = known.get(method) or known.get(METHODS[method].ablates) or max(known.values())
+            taken = known.get(entry) or known.get(METHODS[entry].ablates) or max(known.values())
             return taken * mine.steps * mine.batch / (theirs.steps * theirs.batch)
     return None
 

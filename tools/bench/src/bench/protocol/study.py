@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from bench.methods.method import Method, split_entry
+from bench.methods.method import Method
 from bench.methods.table import METHODS
 from bench.protocol.claims import CLAIMS
 from bench.protocol.job import Job
@@ -45,7 +45,6 @@ class Study:
     family: Family
     entries: list[str]
     device: str = "cpu"
-    target: float | None = None
     workers: int = 1
     task_path: str = ""
     task_digest: str = ""
@@ -125,7 +124,7 @@ class Study:
         return any(entry in (claim.entry, claim.against) for claim in CLAIMS if claim.workload == self.workload.id)
 
     def _method(self, entry: str) -> Method:
-        return METHODS[split_entry(entry)[0]]
+        return METHODS[entry]
 
     def _beyond(self, entry: str, trials: list[Trial]) -> list[Setting]:
         """Returns more settings where the best lies in the outer tenth of its box."""
@@ -175,7 +174,6 @@ class Study:
             budget=asdict(self.budget),
             better=self.workload.better,
             metric=self.workload.metric,
-            target=self.target,
             trials=trials,
             tuning_seeds=list(profile.tuning_seeds),
             final_seeds=list(profile.seeds(self.family)),

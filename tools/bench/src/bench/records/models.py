@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-PROTOCOL = 2  # 1: a grid of rates; 2: a box searched in two stages, the schedule a knob
+PROTOCOL = 2  # a box searched in two stages, the schedule a knob; 1 was a grid of rates
 Value = float | int | str | bool
 Role = Literal["tune", "final", "untuned", "rate", "compare"]
 Family = Literal["gradient", "es"]
@@ -40,7 +40,7 @@ class Frozen(BaseModel):
     """A record part: no unknown keys, no later changes; NaN and infinity survive as strings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", serialize_by_alias=True)
-    LATER: ClassVar[frozenset[str]] = frozenset()  # fields that records of protocol 1 lack: left out where None
+    LATER: ClassVar[frozenset[str]] = frozenset()  # fields left out where None
 
     @model_serializer(mode="wrap")
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -55,9 +55,7 @@ class Config(Frozen):
     workload: str
     family: Family
     budget: dict[str, int]  # steps, batch, evals
-    entry: str = Field(
-        validation_alias=AliasChoices("entry", "arm"), serialization_alias="arm"
-    )  # a method; in records of protocol 1 also a method with "+cosine"
+    entry: Entry  # a method
     params: dict[str, Value]
     seed: int
     device: str = "cpu"
@@ -174,14 +172,14 @@ class Selection(Sealed):
     budget: dict[str, int]
     better: Literal["higher", "lower"]
     metric: str
-    target: float | None  # validation value fixed beforehand; None where none is
+    target: None = None  # the reference's tuning runs fix it: see bench.report.analysis
     trials: list[Trial]
     tuning_seeds: list[int]
     final_seeds: list[int]
     untuned_seeds: list[int]
     chosen: dict[str, Value]
     untuned: dict[str, Value]
-    widened: bool  # protocol 1: everyone got one more trial; since 2: this entry's box was widened
+    widened: bool  # its box was, by a decade
     edge: bool  # the best still lies on the edge
     protocol: int | None = None
     short_budget: dict[str, int] | None = None  # of stage 1

@@ -1,6 +1,6 @@
 """From records to results: who ran, how they compare with the reference on equal seeds, what is wrong with it.
 
-The reference of a workload is the method's best form by validation: AdamW under the best of its schedules.
+The reference of a workload is AdamW under the best of its schedules; its tuning runs fix the target of everyone.
 """
 
 import math
@@ -8,20 +8,21 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from bench.methods.method import split_entry
 from bench.methods.table import METHODS, REFERENCE, SECOND_REFERENCE, title
-from bench.records.models import Family, Record, Run, Selection, Session, digest_of
+from bench.records.models import PROTOCOL, Family, Record, Run, Selection, Session, digest_of
 from bench.report.flags import flags_of_entry
 from bench.report.results import EntryResult, WorkloadResult, differences
 from bench.report.statistics import Paired, Rank, Verdict, average_ranks, holm, paired, verdict
 from bench.workloads.table import WORKLOADS
+
+TARGET = 0.7  # the share of a run after which the baseline's validation is the target
 
 
 def analyse(records: Iterable[Record]) -> list[WorkloadResult]:
     """Returns results in the order in which tuning ended.
 
     Raises:
-        ValueError: the records are of several protocols, which are never mixed.
+        ValueError: some records are of another protocol; two are never mixed.
     """
     records = list(records)
     runs = [record for record in records if isinstance(record, Run)]
@@ -29,17 +30,14 @@ def analyse(records: Iterable[Record]) -> list[WorkloadResult]:
     for record in records:
         if isinstance(record, Selection):
             groups.setdefault((record.profile, record.workload, record.family), []).append(record)
-    protocols = {protocol_of(one) for some in groups.values() for one in some} | {run.config.protocol for run in runs}
-    if len(protocols) > 1:
-        raise ValueError(f"records of several protocols ({sorted(protocols)}) are never mixed: report them one by one")
+    others = {run.config.protocol for run in runs} - {PROTOCOL}
+    if others:
+        raise ValueError(
+            f"records must be of protocol {PROTOCOL}, got some of {sorted(others)}: read them with its bench"
+        )
     results = [_workload(selections, runs) for selections in groups.values()]
     _correct(results)
     return results
-
-
-def protocol_of(selection: Selection) -> int:
-    """Returns the protocol under which a choice was made."""
-    return selection.protocol or 1
 
 
 def _workload(selections: list[Selection], runs: list[Run]) -> WorkloadResult:
@@ -48,9 +46,9 @@ def _workload(selections: list[Selection], runs: list[Run]) -> WorkloadResult:
     entries = [
         _entry(selection, [run for run in here if run.config.entry == selection.entry]) for selection in selections
     ]
+    complete = all({*entry.finals} == {*entry.selection.final_seeds} for entry in entries)
     entries = sorted((entry for entry in entries if entry.finals), key=lambda entry: table_order(entry.entry))
     known = WORKLOADS.get(first.workload)
-    targets = {selection.target for selection in selections}
     margin = first.margin if first.margin is not None else known.margin if known else 0.0
     result = WorkloadResult(
         profile=first.profile,
@@ -60,21 +58,34 @@ def _workload(selections: list[Selection], runs: list[Run]) -> WorkloadResult:
         question=known.question if known else "",
         metric=first.metric,
         better=first.better,
-        target=next(iter(targets)) if len(targets) == 1 else None,
+        target=None,
         margin=margin,
-        protocol=protocol_of(first),
         reference=REFERENCE[first.family],
         entries=entries,
+        complete=complete,
     )
-    best = result.best_form(result.reference)
-    result.reference = best.entry if best else result.reference
+    baseline = result.entry(result.reference)
+    result.target = target_of(baseline) if baseline else None
     for entry in entries:
+        entry.target = result.target
         entry.against = against_of(entry, result)
         reference = result.entry(entry.against)
         if reference is not None and reference is not entry:
             entry.comparison = paired(differences(entry.finals, reference.finals, result.sign))
         entry.flags = flags_of_entry(entry, result)
     return result
+
+
+def target_of(baseline: EntryResult) -> float | None:
+    """Returns the validation value that counts as reached, from the baseline's tuning alone; None without stage 2.
+
+    It is the median over the tuning seeds of what the baseline's chosen setting has reached after 70 % of a run, to
+    three digits.
+    """
+    chosen, budget = baseline.selection.chosen, baseline.selection.budget
+    runs = [run for run in baseline.tuning if run.config.params == chosen and run.config.budget == budget]
+    values = [run.curve.value[max(0, round(TARGET * len(run.curve.value)) - 1)] for run in runs if run.curve.value]
+    return float(f"{np.median(values):.3g}") if values else None
 
 
 def against_of(entry: EntryResult, result: WorkloadResult) -> str:
@@ -142,17 +153,17 @@ def _judged(run: Run) -> bool:
 
 def is_reference(entry: str) -> bool:
     """Tells whether an entry is a reference, the second one included."""
-    return split_entry(entry)[0] in (*REFERENCE.values(), SECOND_REFERENCE)
+    return entry in (*REFERENCE.values(), SECOND_REFERENCE)
 
 
 def is_ours(entry: str) -> bool:
     """Tells whether an entry is a method of ours."""
-    return METHODS[split_entry(entry)[0]].ours
+    return METHODS[entry].ours
 
 
 def is_ablation(entry: str) -> bool:
     """Tells whether an entry is a method without a part of its own."""
-    return bool(METHODS[split_entry(entry)[0]].ablates)
+    return bool(METHODS[entry].ablates)
 
 
 def table_order(entry: str) -> tuple[bool, bool, bool]:

@@ -34,7 +34,8 @@ COLOURS = {
     "rangerlite": "#1d4ed8",
     "aees-adamw": "#047857",
     "adaptive-adamw": "#7e22ce",
-    "torcheggroll": "#be123c",
+    "aees-find": "#34d399",
+    "adaptive-trend": "#c084fc",
     "torcheggroll-r4": "#be123c",
     "torcheggroll-r1": "#fb7185",
     "torcheggroll-r16": "#881337",
@@ -55,13 +56,8 @@ COLOURS = {
 
 
 def colour(entry: str) -> str:
-    """Every method has a colour of its own; ablations and earlier releases are dark grey."""
-    return COLOURS.get(entry.split("+")[0], DARK)
-
-
-def dash(entry: str) -> str:
-    """A method under the common schedule has its method's colour, dashed."""
-    return "--" if entry.endswith("+cosine") else "-"
+    """Returns the colour of a method; ablations are dark grey."""
+    return COLOURS.get(entry, DARK)
 
 
 def as_svg(figure: Any) -> str:

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.methods.method import split_entry
-from bench.methods.table import REFERENCE, title
+from bench.methods.table import title
 from bench.protocol.claims import CLAIMS, Claim, Kind
-from bench.records.models import PROTOCOL, Run
+from bench.records.models import Run
 from bench.report.analysis import cpu_ratio
 from bench.report.results import EntryResult, WorkloadResult, differences, differences_at_equal_cpu
 from bench.report.statistics import ENOUGH_PAIRS, LEVEL, Paired, holm, paired
@@ -62,9 +61,7 @@ class Match:
 def match_of(claim: Claim, results: list[WorkloadResult]) -> Match | None:
     """Returns the first result that can tell: both entries, and pairs of seeds or a divergence."""
     for result in results:
-        if result.protocol != PROTOCOL:
-            continue
-        one, other = result.entry(claim.entry), _rival(claim, result)
+        one, other = result.entry(claim.entry), result.entry(claim.against)
         if (result.workload, result.family) != (claim.workload, claim.family) or one is None or other is None:
             continue
         mine, theirs = _judged(claim.kind, one), _judged(claim.kind, other)
@@ -75,15 +72,11 @@ def match_of(claim: Claim, results: list[WorkloadResult]) -> Match | None:
     return None
 
 
-def _rival(claim: Claim, result: WorkloadResult) -> EntryResult | None:
-    """Returns the claim's rival; for the reference method, its best form."""
-    plain = claim.against == REFERENCE[result.family] and split_entry(result.reference)[0] == claim.against
-    return result.entry(result.reference if plain else claim.against)
-
-
 def _judged(kind: Kind, entry: EntryResult) -> dict[int, Run]:
     if kind != "better at a tenth of the rate":
         return entry.finals
+    if not entry.has_all_rates():
+        return {}
     tenth = float(f"{float(entry.selection.chosen['lr']) * 0.1:.3g}")
     return {run.config.seed: run for run in entry.rates.get(tenth, [])}
 
@@ -98,7 +91,7 @@ def judge_all(results: list[WorkloadResult]) -> list[Outcome]:
     tested = [match for match in matches.values() if match is not None and match.needs_p]
     adjusted = dict(zip((match.claim for match in tested), holm([match.p for match in tested]), strict=True))
     return [
-        Outcome(claim, "", "not measured", "both methods on this workload are needed")
+        Outcome(claim, "", "not measured", "the workload has not been run to its end")
         if match is None
         else Outcome(claim, match.result.profile, _outcome(match, adjusted.get(claim, 1.0)), _detail(match, adjusted))
         for claim, match in matches.items()

@@ -5,7 +5,7 @@ from typing import Any
 
 from bench.methods.table import title
 from bench.report.analysis import is_ablation, is_ours, is_reference, table_order
-from bench.report.canvas import STYLE, as_svg, colour, dash, plt
+from bench.report.canvas import STYLE, as_svg, colour, plt
 from bench.report.results import EntryResult, WorkloadResult
 
 
@@ -78,7 +78,6 @@ def performance_profile(results: list[WorkloadResult]) -> str:
                 taus,
                 shares,
                 drawstyle="steps-post",
-                linestyle=dash(name),
                 color=colour(name),
                 linewidth=1.8 if strong else 0.9,
                 label=title(name),

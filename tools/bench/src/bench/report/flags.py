@@ -18,7 +18,7 @@ MEANING = {
     "tested in tuning": "the test part was looked at before the final runs",
     "unpaired": "some of its final seeds have no partner in the reference, or were made on other data",
     "diverged": "at least one final seed ended in NaN or infinity",
-    "busy host": "other work ran on the machine: its wall seconds mean nothing (CPU seconds do)",
+    "busy host": "other work ran on the machine: wall seconds mean nothing, and CPU seconds are longer",
     "few decisions": f"a controller that decided fewer than {ENOUGH_DECISIONS} times in a run has not been tested",
 }
 
@@ -38,7 +38,7 @@ def flags_of_entry(entry: EntryResult, result: WorkloadResult) -> list[str]:
         "few seeds": len(finals) < ENOUGH_PAIRS,
         "diverged": entry.diverged() > 0,
         "edge": selection.edge,
-        "widened": selection.widened and selection.protocol is not None,
+        "widened": selection.widened,
         "few decisions": any(count < ENOUGH_DECISIONS for count in entry.decisions()),
         "busy host": any(run.machine.busy for run in finals),
     }
@@ -48,10 +48,9 @@ def flags_of_entry(entry: EntryResult, result: WorkloadResult) -> list[str]:
 def _equal_tuning(selection: Selection, result: WorkloadResult) -> bool:
     """Tells whether it had as many trials as most, more only where its box was widened, on the same seeds."""
     others = [other.selection for other in result.entries if other.selection.follows is None]
-    alone = [other for other in others if not (other.widened and other.protocol is not None)] or others
+    alone = [other for other in others if not other.widened] or others
     typical = max(len(other.trials) for other in alone)
-    more = selection.widened and selection.protocol is not None
-    enough = len(selection.trials) > typical if more else len(selection.trials) == typical
+    enough = len(selection.trials) > typical if selection.widened else len(selection.trials) == typical
     return enough and all(other.tuning_seeds == selection.tuning_seeds for other in others)
 
 

@@ -1,14 +1,16 @@
 """The evidence as Markdown: a page of the docs, a table in the README of each package, one in the workspace's."""
 
-from bench.methods.method import split_entry
 from bench.methods.table import METHODS, title
-from bench.records.models import PROTOCOL
+from bench.protocol.profiles import PROFILES
+from bench.records.models import Family
 from bench.report.analysis import entries_in, families, is_ablation, is_ours, ranks, shared_flags
-from bench.report.claims import judge_all
+from bench.report.claims import Outcome, judge_all
 from bench.report.flags import MEANING
-from bench.report.results import EntryResult, WorkloadResult
-from bench.report.sentences import sentences
+from bench.report.results import EntryResult, WorkloadResult, differences_at_equal_cpu
+from bench.report.sentences import sentence_of
+from bench.report.statistics import Paired, paired
 from bench.report.tables import average, effort, interval, number, reached, setting, spread, validation
+from bench.workloads.table import WORKLOADS
 
 PACKAGES = {
     "thermolion": "thermolion",
@@ -22,13 +24,7 @@ HEAD = """# Evidence
 This page is generated from the records in `docs/records/bench` by `bench publish`; a test holds them equal. How the
 comparison is made, and what each word means: [Benchmarks](benchmarks.md).
 """
-OLD = """```{note}
-These records were made under protocol 1: four or five trials of the learning rate alone, two tuning seeds, short
-runs. They are kept until those of protocol 2 are complete, and are read by its rules: AdamW under the best of its
-schedules is the reference, and a difference inside the margin is *equivalent*. No claim is judged on them.
-```
-"""
-OLD_LINE = "Records of protocol 1 (short runs, the learning rate alone tuned): no claim is judged on them."
+OPEN = "Not run to the end yet under protocol 2, and so without a verdict: "
 
 
 def row(cells: list[str]) -> str:
@@ -69,15 +65,18 @@ def _verdict(result: WorkloadResult, entry: EntryResult) -> str:
 
 def of_package(package: str, results: list[WorkloadResult]) -> list[str]:
     """Returns the README's section on one package: its table, where to start, its claim."""
-    names = [name for name in entries_in(results) if METHODS[split_entry(name)[0]].package == package and is_ours(name)]
+    names = [name for name in entries_in(results) if METHODS[name].package == package and is_ours(name)]
     pairs = [
         (result, mine)
         for result in results
         for name in names
         if (mine := result.entry(name)) is not None and mine.comparison is not None
     ]
+    outcomes = [found for found in judge_all(results) if METHODS[found.claim.entry].package == package]
+    claims = [f"Claim: {o.claim.text}. On {o.where}: **{o.result}**, {o.detail}." for o in outcomes]
+    last = [*_spaced(claims)[:-1], *unfinished(results, METHODS[PACKAGES[package]].family)]
     if not pairs:
-        return ["No records yet."]
+        return last
     rows = [
         [
             *(result.title, mine.title, result.metric, spread(mine), spread(other), title(mine.against)),
@@ -95,28 +94,50 @@ def of_package(package: str, results: list[WorkloadResult]) -> list[str]:
         *table(head, rows, 3),
         "",
     ]
-    if pairs[0][0].protocol != PROTOCOL:
-        return [*lines, OLD_LINE]
-    outcomes = [found for found in judge_all(results) if METHODS[found.claim.entry].package == package]
-    starts = [f"{result.title}: {setting(mine)}" for result, mine in pairs if not is_ablation(mine.entry)]
-    return [
-        *lines,
-        "Start here: " + "; ".join(starts) + ".",
-        "",
-        *(f"Claim: {o.claim.text}. On {o.where}: **{o.result}**, {o.detail}." for o in outcomes),
+    starts = [f"{result.title}: {setting(mine)}" for result, mine in pairs]
+    lines += ["Start here, with what the search chose: " + "; ".join(starts) + ".", ""]
+    return [*lines, *last]
+
+
+def _spaced(paragraphs: list[str]) -> list[str]:
+    return [line for paragraph in paragraphs for line in (paragraph, "")]
+
+
+def unfinished(results: list[WorkloadResult], family: Family | None = None) -> list[str]:
+    """Returns a paragraph on the studies of the profile that the results lack; nothing where they lack none."""
+    profile = PROFILES[results[0].profile if results else "full"]
+    there = {(result.workload, result.family) for result in results}
+    missing = [
+        WORKLOADS[name].title + (" (evolution)" if one == "es" else "")
+        for name in profile.workloads
+        for one in WORKLOADS[name].budgets[profile.name]
+        if (name, one) not in there and family in (None, one)
     ]
+    return ["", OPEN + ", ".join(missing) + "."] if missing else []
+
+
+def _bullet(package: str, entry: str, outcomes: list[Outcome], results: list[WorkloadResult]) -> str:
+    """Returns what a method claims, whether it held, and how it compares with the reference on every workload."""
+    mine = [outcome for outcome in outcomes if METHODS[outcome.claim.entry].package == package]
+    claims = "; ".join(f"{outcome.claim.text} (on {outcome.where}: {outcome.result})" for outcome in mine)
+    return f"- **{title(entry)}**. Claim: {claims}. {sentence_of(entry, results)}".rstrip()
 
 
 def evidence(results: list[WorkloadResult]) -> str:
     """Returns the page of the docs."""
-    old = any(result.protocol != PROTOCOL for result in results)
-    verdicts = [f"- {sentence}" for sentence in sentences(results)]
+    outcomes = judge_all(results)
+    verdicts = [_bullet(package, entry, outcomes, results) for package, entry in PACKAGES.items()]
+    pictures = [
+        f"![{result.title}, every learning rate](_static/bench/{result.name}-rates.svg)"
+        for result in results
+        if _has_rates(result)
+    ]
     # The site's first page includes what stands between these marks.
-    lines = [HEAD, "<!-- verdicts -->", "", *([OLD] if old else []), *verdicts, "", "<!-- /verdicts -->", ""]
-    if not old:
-        claims = [[o.title, o.claim.text, o.where, f"**{o.result}**", o.detail] for o in judge_all(results)]
-        lines += ["## What is claimed, and whether it held", ""]
-        lines += [*table(["method", "claim", "can fail on", "outcome", "measured"], claims, 5), ""]
+    lines = [HEAD, "<!-- verdicts -->", "", *verdicts, "", *_spaced(pictures[:1])]
+    lines += [*unfinished(results), "", "<!-- /verdicts -->", ""]
+    claims = [[o.title, o.claim.text, o.where, f"**{o.result}**", o.detail] for o in outcomes]
+    lines += ["## What is claimed, and whether it held", ""]
+    lines += [*table(["method", "claim", "can fail on", "outcome", "measured"], claims, 5), ""]
     for family, of_family, entries in families(results):
         heading = "All methods with a gradient" if family == "gradient" else "All methods without one"
         shown = [entry for entry in entries if not is_ablation(entry)]
@@ -136,13 +157,17 @@ def evidence(results: list[WorkloadResult]) -> str:
     return "\n".join(lines)
 
 
+def _has_rates(result: WorkloadResult) -> bool:
+    return any(entry.good_decades() is not None for entry in result.entries)
+
+
 def _robustness(results: list[WorkloadResult]) -> list[str]:
     """Returns the width of the good range of rates of every method, controllers first."""
-    shown = [result for result in results if any(entry.good_decades() is not None for entry in result.entries)]
+    shown = [result for result in results if _has_rates(result)]
     if not shown:
         return []
     names = [name for name in entries_in(shown) if not is_ablation(name)]
-    names.sort(key=lambda name: not METHODS[split_entry(name)[0]].controls)
+    names.sort(key=lambda name: not METHODS[name].controls)
     rows: list[list[str]] = []
     for name in names:
         widths = [entry.good_decades() if (entry := result.entry(name)) else None for result in shown]
@@ -153,10 +178,19 @@ def _robustness(results: list[WorkloadResult]) -> list[str]:
     return lines + [f"![over the rate](_static/bench/{result.name}-rates.svg)\n" for result in shown]
 
 
+def _early(result: WorkloadResult, entry: EntryResult) -> Paired | None:
+    """Returns the difference in validation where each pair has taken as many CPU seconds as its faster run."""
+    against = result.entry(entry.against)
+    if against is None or against is entry:
+        return None
+    return paired(differences_at_equal_cpu(entry.finals, against.finals, result.sign))
+
+
 def _section(result: WorkloadResult) -> list[str]:
     shared = shared_flags(result)
     head = ["method", f"test {result.metric}", "recommended setting", f"difference to {title(result.reference)} [95 %]"]
-    head += ["could have found", "p (Holm)", "verdict", "validation of the choice", "reached", "CPU s", "flags"]
+    head += ["could have found", "p (Holm)", "verdict", "validation of the choice", "at equal CPU [95 %]"]
+    head += ["reached", "CPU s", "flags"]
     rows = [
         [
             f"**{entry.title}**" if entry.ours else entry.title,
@@ -167,6 +201,7 @@ def _section(result: WorkloadResult) -> list[str]:
             f"{entry.adjusted_p:.2g}" if entry.comparison else "–",
             _verdict(result, entry) if entry.comparison else "reference",
             validation(entry),
+            interval(_early(result, entry)),
             reached(entry) if result.target is not None else "–",
             number(entry.cost("train_cpu"), 2),
             ", ".join(flag for flag in entry.flags if flag not in shared),
@@ -183,7 +218,7 @@ def _section(result: WorkloadResult) -> list[str]:
     if any(entry.comparison for entry in result.entries):
         lines += [f"![paired differences](_static/bench/{result.name}-forest.svg)", ""]
         lines += [f"![learning curves, every seed](_static/bench/{result.name}-curves.svg)", ""]
-    if result.family == "es" and result.protocol == PROTOCOL:
+    if result.family == "es":
         lines += [f"![against evaluations and CPU seconds](_static/bench/{result.name}-cost.svg)", ""]
     if shared:
         lines += [f"All of them: *{', '.join(shared)}* (see [flags](#flags)).", ""]

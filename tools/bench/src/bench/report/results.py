@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench.methods.method import split_entry
 from bench.protocol.search import score
 from bench.records.models import Curve, Family, Run, Selection, Trial
 from bench.report.statistics import Paired, Verdict, paired
@@ -30,6 +29,7 @@ class EntryResult:
     adjusted_p: float = 1.0
     verdict: Verdict = "undecided"
     against: str = ""
+    target: float | None = None  # on validation
     flags: list[str] = field(default_factory=list[str])
 
     @property
@@ -60,8 +60,7 @@ class EntryResult:
 
     def steps_to_target(self) -> list[int | None]:
         """Returns per final seed the step of the first evaluation at the target; None is a miss, never dropped."""
-        selection = self.selection
-        return [first_reached(run.curve, selection.target, selection.better) for run in self.finals.values()]
+        return [first_reached(run.curve, self.target, self.selection.better) for run in self.finals.values()]
 
     def median_steps(self) -> float | None:
         """Returns the median over seeds, a miss counting as endless; None where the median itself is a miss."""
@@ -117,6 +116,12 @@ class EntryResult:
         means = [self.sign * score(trial, self.selection.better) for trial in trials]
         return (min(means), max(means)) if means and all(map(math.isfinite, means)) else None
 
+    def has_all_rates(self) -> bool:
+        """Tells whether it ran at every rate, on every seed, that its study asks for; also where none is asked for."""
+        selection = self.selection
+        asked = len(selection.rates or []) * len(selection.rate_seeds or [])
+        return sum(map(len, self.rates.values())) == asked
+
     def rate_curve(self) -> list[tuple[float, float | None]]:
         """Returns (learning rate, mean test metric over the rate seeds), ascending; None where a seed diverged."""
         seeds = set(self.selection.rate_seeds or [])
@@ -125,7 +130,7 @@ class EntryResult:
         for lr, runs in sorted({**self.rates, **chosen}.items()):
             values = [run.test for run in runs if run.test is not None]
             points.append((lr, statistics.fmean(values) if values and len(values) == len(runs) else None))
-        return points if self.rates else []
+        return points if self.rates and self.has_all_rates() else []
 
     def good_decades(self) -> float | None:
         """Returns how many decades of the rate lie within 1 % of the best, between points on the log scale."""
@@ -154,9 +159,9 @@ class WorkloadResult:
     better: str
     target: float | None
     margin: float
-    protocol: int
     reference: str
     entries: list[EntryResult]
+    complete: bool  # every final run of every entry is there
 
     @property
     def name(self) -> str:
@@ -171,11 +176,6 @@ class WorkloadResult:
     def entry(self, name: str) -> EntryResult | None:
         """Returns one entry's result."""
         return next((result for result in self.entries if result.entry == name), None)
-
-    def best_form(self, method: str) -> EntryResult | None:
-        """Returns a method's entry; of protocol 1's two, with and without the cosine, the better by validation."""
-        forms = [entry for entry in self.entries if split_entry(entry.entry)[0] == method]
-        return max(forms, key=lambda entry: entry.validation(), default=None)
 
 
 def _undecided(one: Trial, other: Trial) -> bool:

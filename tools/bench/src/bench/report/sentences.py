@@ -2,7 +2,6 @@
 
 from collections import Counter
 
-from bench.methods.method import split_entry
 from bench.methods.table import METHODS, title
 from bench.report.results import EntryResult, WorkloadResult
 from bench.report.statistics import ENOUGH_PAIRS, Verdict
@@ -26,11 +25,11 @@ def sentences(results: list[WorkloadResult]) -> list[str]:
 
 
 def sentence_of(entry: str, results: list[WorkloadResult]) -> str:
-    """Returns the sentence on one method's best form by validation; nothing where it was not compared."""
+    """Returns the sentence on one method; nothing where it was not compared."""
     pairs = [
         (result, mine)
         for result in results
-        if (mine := result.best_form(entry)) is not None and mine.comparison is not None
+        if (mine := result.entry(entry)) is not None and mine.comparison is not None
     ]
     if not pairs:
         return ""
@@ -45,5 +44,5 @@ def sentence_of(entry: str, results: list[WorkloadResult]) -> str:
 
 
 def _references(pairs: list[tuple[WorkloadResult, EntryResult]]) -> str:
-    names = Counter(split_entry(mine.against)[0] for _, mine in pairs)
+    names = Counter(mine.against for _, mine in pairs)
     return "the best " + " and ".join(map(title, names))

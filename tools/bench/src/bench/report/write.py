@@ -11,8 +11,9 @@ from markupsafe import Markup
 
 from bench.methods.table import title
 from bench.protocol.profiles import EVIDENCE
-from bench.records.models import PROTOCOL, Record, Run
+from bench.records.models import Record, Run
 from bench.report import figures, figures_control, tables
+from bench.report.advice import advice
 from bench.report.analysis import analyse, families, is_ablation, is_ours, ranks, sessions, shared_flags
 from bench.report.claims import judge_all
 from bench.report.flags import MEANING
@@ -46,7 +47,7 @@ def write(records: list[Record], folder: Path) -> Written:
     html.write_text(render(records, results, drawn, overall), encoding="utf-8")
     csv.write_text(tables.summary(results), encoding="utf-8")
     _write_figures(drawn, overall, folder / "figures")
-    return Written(html, csv, sentences(results))
+    return Written(html, csv, [*advice(results), *sentences(results)])
 
 
 def draw(result: WorkloadResult) -> dict[str, str]:
@@ -94,6 +95,7 @@ def render(
         script=Markup(_file("sort.js")),
         results=results,
         sentences=sentences(results),
+        advice=advice(results),
         claims=judge_all(results),
         families=families(results),
         shared_flags=shared_flags,
@@ -114,7 +116,6 @@ def render(
         clock=clock,
         date=max(run.machine.time for run in runs)[:10],
         demonstration=any(result.profile not in EVIDENCE for result in results),
-        old=any(result.protocol != PROTOCOL for result in results),
         ranks=ranks,
     )
 
