@@ -88,6 +88,28 @@ def test_a_best_rate_in_the_outer_tenth_widens_that_box_alone(study, fabricate):
     assert selections["sgd"].chosen["lr"] > 1.0
 
 
+def outer_is_best_in_stage_2(study):
+    def value_of(job):
+        space = study.space(job.config.entry)
+        outer = job.config.entry == "sgd" and space.is_outer(job.config.params)
+        if job.config.budget["steps"] == study.budget.steps:
+            return 1.0 if outer else 0.5
+        return 0.9 if outer else float(job.config.params == space.recommended())
+
+    return value_of
+
+
+def test_a_best_rate_in_the_outer_tenth_of_stage_2_widens_the_box_too(study, fabricate):
+    asked, selections = play(study, fabricate, outer_is_best_in_stage_2(study))
+    assert len(asked) == 5  # stages 1 and 2, stages 1 and 2 of the decade beyond, final
+    assert {job.config.entry for job in asked[2]} == {job.config.entry for job in asked[3]} == {"sgd"}
+    assert len(asked[3]) == 2 * 5
+    low, high = study.space("sgd").rates
+    assert not any(low < job.config.params["lr"] < high for job in asked[2])
+    assert {trial.stage for trial in selections["sgd"].trials} == {1, 2}
+    assert [selections[entry].widened for entry in ENTRIES] == [False, True, False]
+
+
 def test_final_seeds_are_never_tuning_seeds(study, fabricate):
     asked, _ = play(study, fabricate, middle_is_best)
     tuned = {job.config.seed for jobs in asked[:-1] for job in jobs}

@@ -18,6 +18,7 @@ from bench.records.models import PROTOCOL, Config, Family, Role, Run, Selection,
 from bench.workloads.base import Budget, Workload
 
 Runs = Mapping[str, Run]
+Tried = dict[str, list[Trial]]
 SHORT = 4  # stage 1 runs a quarter of the length
 
 
@@ -94,23 +95,33 @@ class Study:
     def go(self) -> Generator[Need, Runs, None]:
         """Runs the whole protocol."""
         profile = self.profile
-        settings = {entry: self.space(entry).points(profile.points) for entry in self.searched}
-        runs = dict((yield Need(self._tuning_jobs(settings, 1), [])))
-        tried = {entry: self._trials(entry, some, 1, runs) for entry, some in settings.items()}
-        wider = {entry: more for entry, trials in tried.items() if (more := self._beyond(entry, trials))}
-        if wider:
-            runs.update((yield Need(self._tuning_jobs(wider, 1), [])))
-            tried = {entry: [*t, *self._trials(entry, wider.get(entry, []), 1, runs)] for entry, t in tried.items()}
+        tried: Tried = {entry: [] for entry in self.searched}
+        yield from self._try({entry: self.space(entry).points(profile.points) for entry in tried}, 1, tried)
+        wider = self._beyond(tried)
+        yield from self._try(wider, 1, tried)
         if profile.long_seeds:
-            best = {entry: [t.params for t in self._ranked(trials)[: profile.kept]] for entry, trials in tried.items()}
-            runs.update((yield Need(self._tuning_jobs(best, 2), [])))
-            tried = {entry: [*t, *self._trials(entry, best[entry], 2, runs)] for entry, t in tried.items()}
+            yield from self._try({entry: self._best(trials) for entry, trials in tried.items()}, 2, tried)
+            late = {entry: some for entry, some in self._beyond(tried).items() if entry not in wider}
+            yield from self._try(late, 1, tried)
+            yield from self._try({entry: self._best(tried[entry][-len(late[entry]) :]) for entry in late}, 2, tried)
+            wider |= late
         selections = {entry: self._select(entry, trials, entry in wider) for entry, trials in tried.items()}
         for entry in self.entries:
             method = self._method(entry)
             if method.setting_of in selections:
                 selections[entry] = self._ablation(entry, selections[method.setting_of])
         yield Need(self._final_jobs(list(selections.values())), list(selections.values()))
+
+    def _try(self, settings: Mapping[str, list[Setting]], stage: int, tried: Tried) -> Generator[Need, Runs, None]:
+        """Asks for the runs of one stage, and adds their trials to those that were tried."""
+        if settings:
+            runs = yield Need(self._tuning_jobs(settings, stage), [])
+            for entry, some in settings.items():
+                tried[entry] += self._trials(entry, some, stage, runs)
+
+    def _best(self, trials: list[Trial]) -> list[Setting]:
+        """Returns the best quarter of the points that a profile asks for."""
+        return [trial.params for trial in self._ranked(trials)[: self.profile.kept]]
 
     def space(self, entry: str) -> Space:
         """Returns what is searched for an entry."""
@@ -126,12 +137,15 @@ class Study:
     def _method(self, entry: str) -> Method:
         return METHODS[entry]
 
-    def _beyond(self, entry: str, trials: list[Trial]) -> list[Setting]:
-        """Returns more settings where the best lies in the outer tenth of its box."""
-        best, space = self._ranked(trials)[0].params, self.space(entry)
-        if not self.profile.widen or not space.is_outer(best):
-            return []
-        return space.beyond(best, self.profile.kept, len(trials))
+    def _beyond(self, tried: Tried) -> dict[str, list[Setting]]:
+        """Returns more settings for the entries whose best lies in the outer tenth of their box."""
+        best = {entry: self._ranked(trials)[0].params for entry, trials in tried.items() if self.profile.widen}
+        points = {entry: sum(trial.stage == 1 for trial in trials) for entry, trials in tried.items()}
+        return {
+            entry: self.space(entry).beyond(params, self.profile.kept, points[entry])
+            for entry, params in best.items()
+            if self.space(entry).is_outer(params)
+        }
 
     def _stage(self, stage: int) -> tuple[Budget, tuple[int, ...]]:
         if stage == 1:
