@@ -163,6 +163,20 @@ def test_a_tensor_learning_rate_is_filled_and_never_replaced():
     assert opt.lr == pytest.approx(0.25 * 0.999**2)
 
 
+def test_groups_that_share_a_tensor_learning_rate_get_it_back():
+    shared = torch.tensor(0.5)
+    groups = [{"params": [torch.nn.Parameter(torch.ones(2))]} for _ in range(3)]
+    opt = AdaptiveOptimizer(AdamW(groups, lr=shared, foreach=False), lr_rule="trend")
+    assert all(group["lr"] is shared for group in opt.param_groups)
+    seen = []
+    opt.register_step_pre_hook(lambda base, *_: seen.append(shared.item()))
+    for _ in range(3):
+        opt.step_loss(1.0)
+        opt.step()
+        assert shared.item() == 0.5
+    assert seen == pytest.approx([0.5 * 0.999**n for n in (1, 2, 3)])
+
+
 def test_limits_hold_for_a_tensor_learning_rate():
     opt = AdaptiveOptimizer(SGD(model().parameters(), lr=torch.tensor(0.5)), lr_rule="trend", min_lr=0.5)
     opt.step_loss(1.0)

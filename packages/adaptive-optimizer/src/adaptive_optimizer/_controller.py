@@ -60,6 +60,14 @@ class Controller:
         }
         self.guard = Guard(*settings.lr_factor_bounds) if settings.guard else None
         self._moved = {"loss": [*self.lr, *self.wd], "reward": self.reward}
+        self._horizons_of = {
+            stream: [
+                (knob, horizon, settings.beta_warmup if knob in ("beta1", "beta2") else 0)
+                for knob, horizon in self.horizons.items()
+                if stream in horizon.targets
+            ]
+            for stream in self.statistics
+        }
         self._clocked = [factor for factor in self.lr if factor.name in CLOCKED]
         self._named = self._name_factors()
         self.step = 0
@@ -85,7 +93,7 @@ class Controller:
         Args:
             stream: "loss", smaller being better, or "reward", larger being better.
             value: its newest value.
-            bases: base values of the averages that rules move.
+            bases: base values of the averages that rules move; not looked at unless the stream `moves_averages`.
 
         Raises:
             ValueError: the value is not finite and ``on_nonfinite="raise"``; nothing has changed.
@@ -98,14 +106,18 @@ class Controller:
         signal = self._signal(statistics)
         for factor in self._moved[stream]:
             factor.update(signal)
-        for knob, horizon in self.horizons.items():
-            if self.step >= self.settings.beta_warmup or knob not in ("beta1", "beta2"):
+        for knob, horizon, first_step in self._horizons_of[stream]:
+            if self.step >= first_step:
                 horizon.update(stream, signal, bases[knob])
         if self.guard is not None:
             self.guard.update(stream, statistics.latest, self.lr_factor)
             self._follow_guard(self.guard)
         if stream == "loss":
             self._warn_once()
+
+    def moves_averages(self, stream: str) -> bool:
+        """Returns whether losses, or rewards, move the memory of an average."""
+        return bool(self._horizons_of[stream])
 
     def follow_clock(self) -> None:
         """Brings the factors that depend on the number of steps alone to the step about to be made."""
@@ -132,12 +144,17 @@ class Controller:
         horizons = {symbol: self.horizons[k].factor if k in self.horizons else 1.0 for k, symbol in symbols.items()}
         return {**named, **horizons, "lr": self.lr_factor}
 
-    def record(self) -> dict[str, float]:
-        """Returns the factors that rules move, as the logs name them."""
-        factors = {key: factor.value for key, factor in self._named.items()}
-        horizons = {knob: horizon.factor for knob, horizon in self.horizons.items()}
-        bound = {} if self.guard is None else {"bound": self.guard.bound, "floor": self.guard.floor}
-        return {"lr_factor": self.lr_factor, **factors, **horizons, **bound}
+    @property
+    def columns(self) -> list[str]:
+        """The names in the logs of what `record` returns."""
+        return ["lr_factor", *self._named, *self.horizons, *([] if self.guard is None else ["bound", "floor"])]
+
+    def record(self) -> list[float]:
+        """Returns the factor on the lr, and the factors that rules move."""
+        factors = [factor.value for factor in self._named.values()]
+        horizons = [horizon.factor for horizon in self.horizons.values()]
+        interval = [] if self.guard is None else [self.guard.bound, self.guard.floor]
+        return [self.lr_factor, *factors, *horizons, *interval]
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all that changes, in plain numbers and dictionaries."""

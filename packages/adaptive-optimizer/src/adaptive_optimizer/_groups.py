@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer, RMSprop
 
 from adaptive_optimizer._controller import Controller
-from adaptive_optimizer._horizon import LIMITS, coefficient, compensation, movable
+from adaptive_optimizer._horizon import LIMITS, Horizon, coefficient, compensation, movable
 
 Group = dict[str, Any]
 
@@ -75,6 +75,15 @@ def is_heavy_ball(optimizer: Optimizer, group: Group) -> bool:
     return accumulates or isinstance(optimizer, SGD | RMSprop) or "dampening" in group
 
 
+class MovedGroup(NamedTuple):
+    """A parameter group, and where the knobs are that rules move in it."""
+
+    group: Group
+    knobs: Knobs  # all that the group has
+    averages: list[tuple[KnobLocation, Horizon, bool]]  # and whether the lr makes up for what the knob does
+    decays: bool
+
+
 class GroupWriter:
     """The knobs of one optimizer: base values outside a step, effective values inside it."""
 
@@ -85,12 +94,14 @@ class GroupWriter:
         self.used: list[dict[str, Any]] = []  # what each group held in the last step; empty once a new signal has come
         self._controller = controller
         self._averages = [knob for knob in LIMITS if knob in moved]
+        self._moves_lr = "lr" in moved
         self._compensates = settings.compensate_lr and "momentum" in moved
         self._limits = (settings.min_lr, settings.max_lr)
         self._has_lr_limits = self._limits != (0, inf)
-        self._lent: list[tuple[Group, str, Any, Any]] = []
+        self._lent: list[tuple[Group, str, Any, Any]] = []  # base values and what stands in for them
+        self._filled: list[tuple[Group, str, Tensor, Tensor, int]] = []  # base values of tensors filled in place
         self._known: list[Group] = []
-        self._located: list[tuple[Group, Knobs]] = []
+        self._located: list[MovedGroup] = []
         for group in optimizer.param_groups:
             self.check(group)
 
@@ -123,8 +134,11 @@ class GroupWriter:
 
     def bases(self) -> dict[str, list[float | None]]:
         """Returns, for each average that a rule moves, its base value in each group."""
-        groups = self._groups() if self._averages else []
-        return {knob: [at[knob].get(group) if knob in at else None for group, at in groups] for knob in self._averages}
+        bases: dict[str, list[float | None]] = {knob: [] for knob in self._averages}
+        for each in self._groups() if bases else ():
+            for knob, values in bases.items():
+                values.append(each.knobs[knob].get(each.group) if knob in each.knobs else None)
+        return bases
 
     def no_rate(self) -> bool:
         """Returns whether every base lr is 0; a tensor on another device counts as a rate and is not read."""
@@ -137,33 +151,33 @@ class GroupWriter:
     def write(self) -> None:
         """Lets every group hold its effective values, computed from its base values of this moment."""
         self.used = self._values() if self.moved else []
-        for (group, _), values in zip(self._located, self.used, strict=False):
+        for moved, values in zip(self._located, self.used, strict=False):
+            group = moved.group
             for key, value in values.items():
                 held = group[key]
-                if isinstance(held, Tensor):  # compiled and capturable optimizers know an lr by its identity
-                    base = held.detach().clone()
-                    held.detach().copy_(value)
-                    self._lent.append((group, key, base, (held, held._version)))
+                if isinstance(held, Tensor):
+                    self._fill(group, key, held, value)
                 else:
                     self._lent.append((group, key, held, value))
                     group[key] = value
 
     def restore(self) -> None:
         """Lets every group hold its base values again; what someone else has written meanwhile is a new base."""
-        while self._lent:
-            group, key, base, lent = self._lent.pop()
-            held = group[key]
-            if not isinstance(base, Tensor):
-                group[key] = base if held is lent else held
-            elif held is lent[0] and held._version == lent[1]:
-                held.detach().copy_(base)
+        for group, key, base, lent in self._lent:
+            if group[key] is lent:
+                group[key] = base
+        for group, key, base, filled, version in self._filled:
+            if group[key] is filled and filled._version == version:
+                filled.detach().copy_(base)
+        self._lent.clear()
+        self._filled.clear()
 
     def effective(self, knob: str) -> list[Any]:
         """Returns each group's value of the step to come, or, without a new signal, of the last step."""
         values = self.used or self._values()
         return [
             _number(at[knob].get({**group, **(values[index] if index < len(values) else {})})) if knob in at else None
-            for index, (group, at) in enumerate(self._groups())
+            for index, (group, at, *_) in enumerate(self._groups())
         ]
 
     def base_lrs(self) -> list[Any]:
@@ -175,31 +189,47 @@ class GroupWriter:
         lr = (self.used[0] if self.used else {}).get("lr", self.optimizer.param_groups[0].get("lr"))
         return None if isinstance(lr, Tensor) else lr
 
-    def _groups(self) -> list[tuple[Group, Knobs]]:
+    def _fill(self, group: Group, key: str, held: Tensor, value: Tensor) -> None:
+        """Fills a tensor in place: compiled and capturable optimizers know it by its identity, and groups share it."""
+        if not any(filled is held for *_, filled, _ in self._filled):
+            base = held.detach().clone()
+            held.detach().copy_(value)
+            self._filled.append((group, key, base, held, held._version))
+
+    def _groups(self) -> list[MovedGroup]:
         groups = self.optimizer.param_groups
         if len(groups) != len(self._known) or not all(map(is_, groups, self._known)):
             self._known = list(groups)
-            self._located = [(group, knobs_of(self.optimizer, group)) for group in groups]
+            self._located = [self._locate(group) for group in groups]
         return self._located
+
+    def _locate(self, group: Group) -> MovedGroup:
+        at = knobs_of(self.optimizer, group)
+        heavy_ball = self._compensates and is_heavy_ball(self.optimizer, group)
+        horizons = self._controller.horizons
+        averages = [
+            (at[knob], horizons[knob], heavy_ball and knob == "momentum") for knob in self._averages if knob in at
+        ]
+        return MovedGroup(group, at, averages, "wd" in self.moved and "wd" in at)
 
     def _values(self) -> list[dict[str, Any]]:
         lr_factor, wd_factor = self._controller.lr_factor, self._controller.wd_factor
-        return [self._values_of(group, at, lr_factor, wd_factor) for group, at in self._groups()]
+        return [self._values_of(each, lr_factor, wd_factor) for each in self._groups()]
 
-    def _values_of(self, group: Group, at: Knobs, lr_factor: float, wd_factor: float) -> dict[str, Any]:
+    def _values_of(self, moved: MovedGroup, lr_factor: float, wd_factor: float) -> dict[str, Any]:
+        group, _, averages, decays = moved
         values: dict[str, Any] = {}
-        moves_lr = "lr" in self.moved
-        for knob in self._averages:
-            location = at.get(knob)
-            mu0: float | None = location.get(group) if location else None
-            if location and movable(mu0):
+        moves_lr = self._moves_lr
+        for location, horizon, compensated in averages:
+            mu0: float | None = location.get(group)
+            if movable(mu0):
                 key = location.key
-                mu = coefficient(mu0, self._controller.horizons[knob].factor, LIMITS[knob])
+                mu = coefficient(mu0, horizon.factor, horizon.limits)
                 values[key] = location.replaced(values.get(key, group[key]), mu)  # two betas share a key
-                if knob == "momentum" and self._compensates and is_heavy_ball(self.optimizer, group):
+                if compensated:
                     lr_factor *= compensation(mu, mu0)
                     moves_lr = True
-        if "wd" in self.moved and "wd" in at:
+        if decays:
             values["weight_decay"] = group["weight_decay"] * wd_factor
         if moves_lr and not lr_is_inert(group):
             values["lr"] = self._within(group["lr"], group["lr"] * lr_factor)

@@ -90,10 +90,10 @@ class Horizon:
         self._bases: Sequence[float | None] = ()
 
     def update(self, stream: str, signal: Signal, bases: Sequence[float | None]) -> None:
-        """Follows a loss or a reward, as ``stream`` says; ``bases`` are μ₀ of each parameter group."""
-        target = self.targets.get(stream)
-        if target is None or (stream == "reward" and signal.verdict == 0):
+        """Follows a loss or a reward, as ``stream`` says, one of `targets`; ``bases`` are μ₀ of each group."""
+        if stream == "reward" and signal.verdict == 0:
             return
+        target = self.targets[stream]
         if bases != self._bases:
             self._bases = bases
             low, high = reachable(bases, self.limits)

@@ -2,6 +2,7 @@
 
 import json
 from collections import deque
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,11 +18,18 @@ class Writer(Protocol):
 
 
 class Logs:
-    """The newest ``limit`` records."""
+    """The newest ``limit`` records.
 
-    def __init__(self, limit: int, writer: Writer | None) -> None:
+    Args:
+        columns: the names in each record, the first of them "step".
+        limit: records that are kept.
+        writer: gets the numbers of each record as they come.
+    """
+
+    def __init__(self, columns: Sequence[str], limit: int, writer: Writer | None) -> None:
         self.limit = limit
-        self._records: deque[Record] = deque(maxlen=limit)
+        self._columns = tuple(columns)
+        self._rows: deque[tuple[Any, ...]] = deque(maxlen=limit)
         self._writer = writer
 
     def __getstate__(self) -> dict[str, Any]:
@@ -30,24 +38,25 @@ class Logs:
 
     @property
     def wanted(self) -> bool:
-        """Whether anyone would see a record."""
+        """Tells whether anyone would see a record."""
         return self.limit > 0 or self._writer is not None
 
-    def add(self, record: Record) -> None:
-        """Keeps ``record``; the writer gets its numbers."""
-        self._records.append(record)
+    def add(self, *row: Any) -> None:
+        """Keeps one record, a value for each column; the writer gets its numbers."""
+        self._rows.append(row)
         if self._writer is not None:
-            for name, value in record.items():
-                if name != "step" and isinstance(value, int | float):
-                    self._writer.add_scalar(f"adaptive_optimizer/{name}", value, record["step"])
+            for name, value in zip(self._columns[1:], row[1:], strict=True):
+                if isinstance(value, int | float):
+                    self._writer.add_scalar(f"adaptive_optimizer/{name}", value, row[0])
 
     def records(self) -> list[Record]:
-        """Returns a copy of the records, oldest first."""
-        return [dict(record) for record in self._records]
+        """Returns the records, oldest first."""
+        return [dict(zip(self._columns, row, strict=True)) for row in self._rows]
 
     def save(self, path: str | Path) -> None:
         """Writes the records as JSON lines, one step a line; a number that is not finite becomes null."""
-        lines = [json.dumps({k: _finite(v) for k, v in each.items()}, allow_nan=False) + "\n" for each in self._records]
+        records = [{name: _finite(value) for name, value in record.items()} for record in self.records()]
+        lines = [json.dumps(record, allow_nan=False) + "\n" for record in records]
         Path(path).write_text("".join(lines), encoding="utf-8")
 
 

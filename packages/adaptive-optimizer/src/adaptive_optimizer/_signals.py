@@ -10,6 +10,9 @@ from torch import Tensor
 
 from adaptive_optimizer._controller import Snapshot
 
+_NOT_REAL = {torch.bool, torch.complex32, torch.complex64, torch.complex128}
+_HAS_RANKS = dist.is_available()
+
 
 def read(name: str, signal: float | Tensor, *, average_ranks: bool) -> float:
     """Returns the value of a loss or reward: one read from its device, none where it is a number already.
@@ -28,14 +31,13 @@ def read(name: str, signal: float | Tensor, *, average_ranks: bool) -> float:
 
 def _accepted(name: str, signal: float | Tensor, *, average_ranks: bool) -> float | Tensor:
     if isinstance(signal, Tensor):
-        if signal.shape not in ((), (1,)):
+        if signal.ndim and signal.shape != (1,):
             raise ValueError(
                 f"{name} must be one number, of shape () or (1,), got shape {tuple(signal.shape)}; reduce it, "
                 f"for example with .mean()"
             )
-        if signal.is_complex() or signal.dtype == torch.bool:
+        if signal.dtype in _NOT_REAL:
             raise TypeError(f"{name} must be a real number, got a tensor of {signal.dtype}")
-        signal = signal.detach()
     elif type(signal) is not float and not isinstance(signal, Real):
         raise TypeError(
             f"{name} must be a real number or a tensor of one, got {signal!r} of type {type(signal).__name__}"
@@ -53,14 +55,14 @@ def _number(signal: float | Tensor) -> float:
 
 
 def _several_ranks() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return _HAS_RANKS and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def _mean_over_ranks(signal: float | Tensor) -> Tensor:
     if not isinstance(signal, Tensor):
         on_gpu = "gloo" not in str(dist.get_backend()) and torch.cuda.is_available()
         signal = torch.tensor(_number(signal), device="cuda" if on_gpu else "cpu")
-    mean: Tensor = signal.to(torch.float64).reshape(()) / dist.get_world_size()
+    mean: Tensor = signal.detach().to(torch.float64).reshape(()) / dist.get_world_size()
     dist.all_reduce(mean)
     return mean
 
@@ -74,7 +76,7 @@ class Promised:
         if isinstance(loss, Tensor):
             on_gpu = loss.is_cuda
             self._value = torch.empty((), dtype=loss.dtype, pin_memory=on_gpu)
-            self._value.copy_(loss.reshape(()), non_blocking=on_gpu)
+            self._value.copy_(loss.detach().reshape(()), non_blocking=on_gpu)
             if on_gpu:
                 self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 self._copied.record(torch.cuda.current_stream(loss.device))

@@ -27,8 +27,10 @@ SLOW = 0.99  # the b of the reward's centre, equation (17) of ``rules``
 class Statistics:
     """Running statistics of one stream; all state is in plain numbers."""
 
+    __slots__ = ("__dict__", "_constants")  # so that ``vars`` holds the running numbers and nothing else
+
     def __init__(self, beta: float, delta: float, *, larger_is_better: bool) -> None:
-        self._constants = (beta, delta, -1.0 if larger_is_better else 1.0, sqrt(beta), sqrt(1 - beta))
+        self._constants = (beta, 1 - beta, delta, -1.0 if larger_is_better else 1.0, sqrt(beta), sqrt(1 - beta))
         self.n = 0
         self.average = 0.0
         self.deviation = 0.0
@@ -42,23 +44,25 @@ class Statistics:
     def update(self, value: float) -> None:
         """Takes in one finite value."""
         value = -LARGEST if value < -LARGEST else LARGEST if value > LARGEST else value
-        self.n += 1
-        if self.n == 1:
+        self.n = n = self.n + 1
+        if n == 1:
             self.average = self.first = self.latest = value  # (1)
             self.mean_abs = abs(value)
             return
-        b, delta, sign, root_b, root_1_b = self._constants
-        before = self.average
+        b, gap, delta, sign, root_b, root_gap = self._constants
+        before, deviation = self.average, self.deviation
         difference = value - before
-        self.average = before + (1 - b) * difference  # (1)
-        self.deviation += max(1 - b, 1 / self.n) * (abs(difference) - self.deviation)  # (2)
-        scale = max(abs(before), self.deviation, SMALLEST_SCALE)  # (3)
-        gain = sign * (before - self.average) / scale  # (3)
+        self.average = average = before + gap * difference  # (1)
+        deviation += max(gap, 1 / n) * (abs(difference) - deviation)  # (2)
+        self.deviation = deviation
+        scale = max(abs(before), deviation, SMALLEST_SCALE)  # (3)
+        gain = sign * (before - average) / scale  # (3)
         self.verdict = 1 if gain > delta else -1 if gain < -delta else 0  # (4)
-        self.sd = root_b * hypot(self.sd, root_1_b * difference)  # (5)
-        cv2 = (self.sd / scale) * (self.sd / scale)
+        self.sd = sd = root_b * hypot(self.sd, root_gap * difference)  # (5)
+        cv2 = (sd / scale) * (sd / scale)
         self.cv2 = cv2 if cv2 < LARGEST_CV2 else LARGEST_CV2  # (5)
-        self.mean_abs = b * self.mean_abs + (1 - b) * abs(self.latest) if self.n > 2 else self.mean_abs
+        if n > 2:
+            self.mean_abs = b * self.mean_abs + gap * abs(self.latest)
         self.latest = value
 
     def reference(self, center: float | None, span: float | None) -> tuple[float, float]:
@@ -68,7 +72,6 @@ class Statistics:
     def state_dict(self) -> dict[str, float]:
         """Returns the running numbers, without the settings."""
         state = vars(self).copy()
-        del state["_constants"]
         state["typical"] = state.pop("mean_abs")  # its name in checkpoints since 0.1.0
         return state
 

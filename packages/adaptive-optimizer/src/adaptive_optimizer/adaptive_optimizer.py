@@ -171,7 +171,7 @@ class AdaptiveOptimizer(Optimizer):
         self._groups.warn()
         self._losses = LossBuffer(accumulate, loss_delay, average_ranks=average_ranks)
         self._reward: float | None = None
-        self._logs = Logs(log_limit, writer)
+        self._logs = Logs(("step", "loss", "reward", "lr", *self._controller.columns), log_limit, writer)
 
     @property
     def optimizer(self) -> Optimizer:
@@ -301,7 +301,7 @@ class AdaptiveOptimizer(Optimizer):
 
     @property
     def wd(self) -> float:
-        """Weight decay of group 0; None where it has none."""
+        """Weights decay of group 0; None where it has none."""
         return self.wds[0]
 
     @property
@@ -326,7 +326,7 @@ class AdaptiveOptimizer(Optimizer):
 
     @property
     def wds(self) -> list[float]:
-        """Weight decay of each group."""
+        """Weights decay of each group."""
         return self._groups.effective("wd")
 
     @property
@@ -401,7 +401,8 @@ class AdaptiveOptimizer(Optimizer):
         self._losses.fed_to(before, value)
 
     def _feed(self, stream: str, value: float) -> None:
-        self._controller.feed(stream, value, self._groups.bases())
+        bases = self._groups.bases() if self._controller.moves_averages(stream) else {}
+        self._controller.feed(stream, value, bases)
         self._groups.used = []
 
     def _at_base_values(self, closure: Callable[[], Any]) -> Callable[[], Any]:
@@ -414,9 +415,10 @@ class AdaptiveOptimizer(Optimizer):
         return evaluate
 
     def _count_step(self) -> None:
-        self._controller.count_step()
+        controller = self._controller
+        controller.count_step()
         if self._logs.wanted:
-            record = {"step": self._controller.step, "loss": self._losses.latest, "reward": self._reward}
-            self._logs.add({**record, "lr": self._groups.logged_lr(), **self._controller.record()})
+            lr = self._groups.logged_lr()
+            self._logs.add(controller.step, self._losses.latest, self._reward, lr, *controller.record())
         self._losses.clear()
         self._reward = None
