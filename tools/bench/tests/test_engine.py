@@ -1,8 +1,8 @@
 from dataclasses import replace
 
 import pytest
-from bench.execute.engine import Engine, RunFailedError, View
-from bench.execute.events import Done, Failed, Lost
+from bench.execute.engine import Engine, View
+from bench.execute.events import Done, Failed, Lost, RunFailedError
 from bench.execute.train import execute
 from bench.protocol.plan import alike, left_to_run, refuse_others
 from bench.protocol.profiles import Profile

@@ -78,7 +78,7 @@ SLIPS = [
     (("replay", "abc", "--records", "folder"), "got the folder"),
     (("speed", "--package", "thermolio"), "did you mean thermolion?"),
     (("speed", "--device", "tpu"), "device must be one of"),
-    (("fix", "good.jsonl", "--what", "target"), "did you mean targets?"),
+    (("fix", "god.jsonl"), "did you mean good.jsonl"),
     (("publish", "good.jsonl", "--root", "folder"), "does not exist"),
     (("compare", "no.py"), "no.py does not exist"),
 ]

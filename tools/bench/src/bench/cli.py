@@ -89,17 +89,34 @@ def speed_command(
 
 @app.command("compare")
 def compare_command(
-    task: Annotated[Path, typer.Argument(help="A Python file with a function task(seed).")],
+    task: Annotated[Path | None, typer.Argument(help="A Python file with a function task(seed).")] = None,
+    new: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="Write a file to start from: image-folder, csv, text or rl."),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of one run.")] = 300,
     batch: Annotated[int, typer.Option(min=1, help="Samples per step.")] = 64,
-    methods: Methods = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Only these, by commas or given again; all is every row. Default: four of ours, AdamW, schedule-free "
+            "AdamW, Lion and Muon.",
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=2, help="Final seeds.")] = 5,
     trials: Annotated[int, typer.Option(min=1, max=8, help="Settings tried per method.")] = 4,
     workers: Workers = 0,
     out: Out = None,
     plain: Plain = False,
 ) -> None:
-    """Put your own task through the same protocol."""
+    """Put your own task through the same protocol, to learn whether to switch, and to which setting."""
+    if new is not None:
+        from bench.commands.new_task import new as write_new
+
+        raise typer.Exit(write_new(new, task))
+    if task is None:
+        raise ValueError("the task must be a Python file; `bench compare --new csv` writes one to start from")
     from bench.commands.own_task import compare
 
     raise typer.Exit(compare(task, steps, batch, _names(methods), seeds, trials, workers, out, plain))
@@ -116,12 +133,11 @@ def list_command() -> None:
 @app.command("fix")
 def fix_command(
     records: Annotated[list[Path], typer.Argument(help="Record files of a complete profile.")],
-    what: Annotated[str, typer.Option(help="targets, costs, or both.")] = "both",
 ) -> None:
-    """For maintainers: fix targets and run costs in the repository from records of the tuned references."""
-    from bench.commands.fix_targets import fix
+    """For maintainers: write what a run costs into the repository, from records."""
+    from bench.commands.fix_costs import fix
 
-    raise typer.Exit(fix(records, what))
+    fix(records)
 
 
 @app.command("publish")

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
@@ -11,13 +12,19 @@ import torch
 from bench.commands.run import execute_studies, executor_of
 from bench.commands.session import default_folder
 from bench.execute.work import warm_up
-from bench.methods.table import entries_of
-from bench.protocol.profiles import profile_for
+from bench.methods.table import METHODS, entries_of
+from bench.names import refuse_unknown
+from bench.protocol.profiles import Profile, profile_for
 from bench.protocol.study import Study
 from bench.records import machine
 from bench.tensors import advance, backward
 from bench.workloads.base import GradientTask, Workload
-from bench.workloads.own_task import digest, load_task
+from bench.workloads.own_task import load_task
+from bench.workloads.task_file import blaming
+
+RATES = (0.1, 0.3, 3.0, 10.0)
+OURS = ("thermolion", "rangerlite", "aees-adamw", "adaptive-adamw")
+COMPARED = ("adamw", "schedulefree", "lion", "muon", *OURS)  # unless the user chooses
 
 
 def compare(
@@ -32,23 +39,41 @@ def compare(
     plain: bool,
 ) -> int:
     """`bench compare`."""
-    path = task.resolve(strict=True)
-    profile, budget = profile_for(seeds, trials), {"steps": steps, "batch": batch, "evals": min(10, steps)}
-    workload = load_task(str(path), budget)
-    entries = entries_of(workload, "gradient", set(methods) or None, ablations=False)
-    count = workers or machine.cores()
-    study = Study(
+    path, budget = task.resolve(strict=True), {"steps": steps, "batch": batch, "evals": min(10, steps)}
+    study = study_of(path, budget, methods, profile_of(seeds, trials), workers or machine.cores())
+    folder = out or default_folder(f"compare-{path.stem}")
+    return execute_studies([study], folder, executor_of("local", workers), plain)
+
+
+def profile_of(seeds: int, trials: int) -> Profile:
+    """Returns the protocol of a comparison: seeds and points chosen by the user, and the axis of rates."""
+    return replace(profile_for(seeds, trials), rates=RATES, rate_seeds=(0, 1))
+
+
+def study_of(path: Path, budget: dict[str, int], methods: tuple[str, ...], profile: Profile, workers: int) -> Study:
+    """Returns the study of a task, after a few of its steps have been tried.
+
+    Raises:
+        TaskError: it is not complete, or raises an error.
+        ValueError: a method is unknown, or needs no gradient.
+    """
+    known = [method.id for method in METHODS.values() if method.family == "gradient" and method.available]
+    refuse_unknown("method", methods, ["all", *known])
+    workload, digest = load_task(str(path), budget)
+    with blaming(path):
+        seconds = seconds_of_run(workload)
+    chosen = None if "all" in methods else set(methods or COMPARED)
+    entries = entries_of(workload, "gradient", chosen, ablations=False)
+    return Study(
         profile,
         workload,
         "gradient",
         entries,
-        workers=count,
+        workers=workers,
         task_path=str(path),
-        task_digest=digest(path),
-        run_seconds=seconds_of_run(workload),
+        task_digest=digest,
+        run_seconds=seconds,
     )
-    folder = out or default_folder(f"compare-{path.stem}")
-    return execute_studies([study], folder, executor_of("local", workers), plain)
 
 
 def seconds_of_run(workload: Workload) -> float:

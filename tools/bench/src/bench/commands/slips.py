@@ -1,9 +1,11 @@
 """A user's slip is one line on standard error and exit code 2; a fault of the bench itself keeps its traceback.
 
+BENCH_TRACEBACK=1 shows the traceback of a slip as well.
 Exit codes: 0, done; 1, the answer is no (a replay that differs) or a run of a built-in workload broke; 2, a slip.
 """
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -12,7 +14,7 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from bench.execute.events import RunFailedError
+from bench.execute.events import OwnTaskFailedError, RunFailedError
 from bench.names import nearest
 
 SLIP = 2
@@ -39,7 +41,7 @@ class OneLineErrors(TyperGroup):
             sys.stdout.flush()  # a full disk shows here at the latest
         except Exception as error:
             line, code = explain(error)
-            if not line:
+            if not line or os.environ.get("BENCH_TRACEBACK"):
                 raise
             _say(f"bench: {line}")
         sys.exit(code)
@@ -51,7 +53,7 @@ def explain(error: Exception) -> tuple[str, int]:
         return _of_the_system(error), SLIP
     if (usage := getattr(error, "format_message", None)) is not None:  # of typer, whichever click it carries
         return _folded(usage()), SLIP
-    if isinstance(error, RunFailedError):
+    if isinstance(error, RunFailedError) and not isinstance(error, OwnTaskFailedError):
         return str(error), 1
     if isinstance(error, ValueError | RuntimeError) and not isinstance(error, NotImplementedError | RecursionError):
         return _folded(str(error)), SLIP

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 
-from bench.execute.events import Advanced, Done, Event, Executor, Failed, Lost, RunFailedError
+from bench.execute.events import Advanced, Done, Event, Executor, Failed, Lost, OwnTaskFailedError, RunFailedError
 from bench.protocol.job import Job
 from bench.protocol.study import Need, Runs, Study
 from bench.records.models import Run, Selection
@@ -128,7 +128,8 @@ class Engine:
         del self._running[key]
         active = next(active for active in self._active if key in active.waiting)
         if isinstance(event, Failed):
-            raise RunFailedError(f"{event.job.config.workload}, {event.job.config.entry}: {event.reason}")
+            kind = OwnTaskFailedError if event.users else RunFailedError
+            raise kind(f"{event.job.config.workload}, {event.job.config.entry}: {event.reason}")
         if isinstance(event, Lost):
             self._lost[key] = self._lost.get(key, 0) + 1
             if self._lost[key] > 1:

@@ -11,6 +11,10 @@ class RunFailedError(RuntimeError):
     """A run raised an error, or its process died twice."""
 
 
+class OwnTaskFailedError(RunFailedError):
+    """A run of the user's own task raised an error of the user's code."""
+
+
 @dataclass(frozen=True)
 class Advanced:
     """A run is under way."""
@@ -38,10 +42,11 @@ class Lost:
 
 @dataclass(frozen=True)
 class Failed:
-    """A run raised an error."""
+    """A run raised an error; in the user's own task it is the user's to mend."""
 
     job: Job
     reason: str
+    users: bool = False
 
 
 Event = Advanced | Done | Lost | Failed

@@ -72,7 +72,7 @@ class LocalExecutor:
         if kind == "advanced":
             return Advanced(job, *content)
         worker.job = None
-        return Done(job, content) if kind == "done" else Failed(job, str(content))
+        return Done(job, content) if kind == "done" else Failed(job, str(content), users=kind == "slip")
 
     def _bury(self, worker: Worker) -> Event:
         """Replaces a dead process and tells which run died with it."""
@@ -98,6 +98,7 @@ def _serve(pipe: "Connection[tuple[str, Any], Job | None]") -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     from bench.execute.work import warm_up, work
+    from bench.workloads.task_file import TaskError
 
     warm_up()
     while True:
@@ -112,5 +113,7 @@ def _serve(pipe: "Connection[tuple[str, Any], Job | None]") -> None:
             pipe.send(("done", run))
         except BrokenPipeError:
             return
+        except TaskError as error:
+            pipe.send(("slip", str(error)))
         except Exception:  # whatever went wrong belongs to this run and is told to the user
             pipe.send(("failed", traceback.format_exc()))

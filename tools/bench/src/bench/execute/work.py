@@ -2,22 +2,13 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from bench.execute.train import execute
 from bench.protocol.job import Job
 from bench.records.models import Run
 from bench.tensors import advance, backward
-from bench.workloads.base import Workload
 from bench.workloads.table import WORKLOADS
-
-
-def workload_of(job: Job) -> Workload:
-    """The workload of a job: from the table, or from the user's file."""
-    if job.task_path:
-        from bench.workloads.own_task import load_task
-
-        return load_task(job.task_path, job.config.budget)
-    return WORKLOADS[job.config.workload]
 
 
 def warm_up() -> None:
@@ -34,5 +25,16 @@ def warm_up() -> None:
 
 
 def work(job: Job, report: Callable[[float, float | None], None] = lambda share, value: None) -> Run:
-    """Does one job."""
-    return execute(job, workload_of(job), report)
+    """Does one job.
+
+    Raises:
+        TaskError: the user's task failed; the message is one line.
+    """
+    if not job.task_path:
+        return execute(job, WORKLOADS[job.config.workload], report)
+    from bench.workloads.own_task import load_task
+    from bench.workloads.task_file import blaming
+
+    with blaming(Path(job.task_path)):
+        workload, _ = load_task(job.task_path, job.config.budget, job.config.task)
+        return execute(job, workload, report)
