@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torcheggroll import TorchEggrollES, target_modules
 from torcheggroll.callbacks import JSONLines
-from torcheggroll.generation import ProgressLine, RewardPool
+from torcheggroll.generation import ProgressLine, RewardPool, Scores
+from torcheggroll.generation.step import Written, conclude
 
 SYMBOLS = 16
 
@@ -229,3 +230,14 @@ def test_peft_loads_the_folder_of_a_member_and_gives_its_logits(names, tied, tmp
         assert (got - want[spec.member]).abs().max() < 1e-5 * max(1.0, float(want.abs().max()))
         assert (got - base).abs().max() > 1e-2
         model = adapted.unload()
+
+
+def test_a_report_tells_what_several_wrote_together():
+    scores = [Scores(torch.tensor([[1.0, 2.0]]), 1, 0, 0, None), Scores(torch.tensor([[3.0, math.nan]]), 0, 0, 1, "x")]
+    es = bigram()
+    with pytest.warns(UserWarning, match="failed or took too long: x"):
+        conclude(es, [Written(s, 10, seconds) for s, seconds in zip(scores, (2.0, 1.0), strict=True)], 0.0)
+    report = es.texts.report
+    assert (report.reward, report.failed, report.late, report.missing, report.tokens) == (2.0, 1, 0, 1, 20)
+    assert report.tokens_per_second == 10.0  # they write at the same time
+    assert report.spread == pytest.approx(1.5 / 2**0.5)

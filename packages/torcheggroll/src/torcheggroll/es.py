@@ -36,6 +36,7 @@ from .noise.seeded import (
 )
 from .noise.sigma import Sigma, adapted, spread_of
 from .population import MemberSpec, Population, dense_members, lora_factors, results_by_member
+from .remote import RemoteMembers
 from .update import Updater
 
 if TYPE_CHECKING:
@@ -252,27 +253,35 @@ class TorchEggrollES:
             TypeError: neither form of the call.
             RuntimeError: a rank is lost, failed, or holds another state; nothing was written, here or there.
         """
-        if eval_fn is None and loss_fn is None and callable(inputs) and not isinstance(inputs, Tensor):
-            inputs, eval_fn = None, inputs
-        if eval_fn is not None and inputs is None and loss_fn is None:
-            task = fitness_task(lambda: eval_fn(self.model))
-        elif eval_fn is None and callable(loss_fn):
-            sliced = sliced_parts(per_member)
-            given = self.member_data(inputs, sliced[0], "inputs"), self.member_data(targets, sliced[1], "targets")
-            task = loss_task(lambda x: call_model(self.model, x), given[0], loss_fn, given[1])
-        else:
-            raise TypeError("call step(eval_fn) with a callable, or step(inputs, loss_fn, targets)")
+        task = self.step_task(inputs, loss_fn, targets, eval_fn, per_member)
         self._check()
         if task.data and self.module_state == "centre":
             raise ValueError("module_state='centre' evaluates the centre on what all members share; share the data")
         with self.evaluation():
-            fitness = fitness_table(self.run(task))
-            if len(fitness) != len(self.own_members):
-                raise ValueError(f"Expected {len(self.own_members)} fitness scores, got {len(fitness)}")
+            fitness = self.measure(task)
         mean = self._advance(fitness)
         if self.module_state == "centre":
             self.evaluator.advance(task._replace(key=random_key(self.seed, self.epoch, -1)))
         return mean
+
+    def step_task(self, inputs: Any, loss_fn: Any, targets: Any, eval_fn: Any, per_member: bool | str) -> Task:
+        """Reads the arguments of ``step``."""
+        if eval_fn is None and loss_fn is None and callable(inputs) and not isinstance(inputs, Tensor):
+            inputs, eval_fn = None, inputs
+        if eval_fn is not None and inputs is None and loss_fn is None:
+            return fitness_task(lambda: eval_fn(self.model))
+        if eval_fn is not None or not callable(loss_fn):
+            raise TypeError("call step(eval_fn) with a callable, or step(inputs, loss_fn, targets)")
+        sliced = sliced_parts(per_member)
+        given = self.member_data(inputs, sliced[0], "inputs"), self.member_data(targets, sliced[1], "targets")
+        return loss_task(lambda x: call_model(self.model, x), given[0], loss_fn, given[1])
+
+    def measure(self, task: Task) -> Tensor:
+        """Evaluates the fitness of this process's members."""
+        fitness = fitness_table(self.run(task))
+        if len(fitness) != len(self.own_members):
+            raise ValueError(f"Expected {len(self.own_members)} fitness scores, got {len(fitness)}")
+        return fitness
 
     def run(self, task: Task) -> Any:
         """Evaluates the members of this process."""
@@ -503,13 +512,29 @@ class TorchEggrollES:
             >>> after > before + 0.3
             True
         """
-        settings = {
-            "max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "seed": seed,
-            "pad_token_id": pad_token_id, "cache": cache,
-        }  # fmt: skip
         return step_reward(
-            self, prompts, reward, batched=batched, tokenizer=tokenizer, eos_token_id=eos_token_id, settings=settings
-        )
+            self, prompts, reward, batched=batched, tokenizer=tokenizer, eos_token_id=eos_token_id, seed=seed,
+            max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, pad_token_id=pad_token_id, cache=cache,
+        )  # fmt: skip
+
+    def remote_members(self, actors: int, **options: Any) -> RemoteMembers:
+        """Starts Ray actors that evaluate the members; the numbers are those of ``step`` and ``step_reward`` here.
+
+        Each actor begins with a copy of this optimizer and its model. From then on members travel as specs and
+        fitness as numbers, and every actor makes the same update as this process.
+
+        Args:
+            actors: how many; each evaluates whole pairs.
+            options: of a Ray actor, such as ``num_gpus=1``.
+
+        Returns:
+            A driver with ``step``, ``step_reward`` and ``close``; also a context manager.
+
+        Raises:
+            ImportError: Ray is not installed.
+            RuntimeError: ranks share this population already.
+        """
+        return RemoteMembers(self, actors, options)
 
     @contextmanager
     def member(self, member: int | MemberSpec) -> Generator[nn.Module, None, None]:

@@ -5,11 +5,11 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from torch import Tensor
+import torch
 
 from ._decode.prompts import check_prompts
 from .generate import Generated, end_tokens
-from .rewards import Reward, RewardPool
+from .rewards import Reward, RewardPool, Scores
 
 if TYPE_CHECKING:
     from ..es import TorchEggrollES
@@ -28,17 +28,37 @@ class RewardReport(NamedTuple):
     tokens_per_second: float  # of writing
 
 
-def step_reward(
+class Written(NamedTuple):
+    """What the members of one process wrote, scored."""
+
+    scores: Scores
+    tokens: int
+    seconds: float  # of writing
+
+
+def step_reward(es: "TorchEggrollES", prompts: Any, reward: Reward | RewardPool, **settings: Any) -> float:
+    """Lets every member write, scores the texts, and moves the weights; see `TorchEggrollES.step_reward`."""
+    es.ask()
+    began = time.perf_counter()
+    with es.evaluation():
+        written = scored(es, prompts, reward, **settings)
+    conclude(es, [written], began)
+    mean = es.tell(written.scores.values)
+    assert mean is not None
+    return mean
+
+
+def scored(
     es: "TorchEggrollES",
     prompts: Any,
     reward: Reward | RewardPool,
     *,
-    batched: bool,
-    tokenizer: Any,
-    eos_token_id: int | Sequence[int] | None,
-    settings: dict[str, Any],
-) -> float:
-    """Lets every member write, scores the texts, and moves the weights; see `TorchEggrollES.step_reward`."""
+    batched: bool = False,
+    tokenizer: Any = None,
+    eos_token_id: int | Sequence[int] | None = None,
+    **settings: Any,
+) -> Written:
+    """Lets the members of this process write, and scores the texts."""
     pool = reward if isinstance(reward, RewardPool) else RewardPool(reward, batched=batched)
     check_prompts(prompts, tokenizer)
     if tokenizer is not None and not (hasattr(tokenizer, "batch_decode") or hasattr(tokenizer, "decode")):
@@ -47,22 +67,31 @@ def step_reward(
             f"{type(tokenizer).__name__}; add it, or pass tokens as prompts and no tokenizer"
         )
     prompts = list(prompts)
-    es.ask()
-    began = time.perf_counter()
-    with es.evaluation():
-        written = es.generate(prompts, tokenizer=tokenizer, eos_token_id=eos_token_id, **settings)
-        ends = end_tokens(es.model, tokenizer, eos_token_id)
-        texts = [decoded(written, i, tokenizer, ends) for i in range(len(written.tokens))]
-        scores = pool.score(prompts, texts)
-    if scores.failed or scores.late:
-        es.evaluator.warn("reward", f"a reward failed or took too long: {scores.reason or 'it took too long'}; the "
-                          "pairs concerned are dropped and counted, this warning comes once")  # fmt: skip
-    es.texts.report = _report(scores.values, es.texts.tokens, es.texts.seconds, began)._replace(
-        failed=scores.failed, late=scores.late, missing=scores.missing
-    )
-    mean = es.tell(scores.values)
-    assert mean is not None
-    return mean
+    written = es.generate(prompts, tokenizer=tokenizer, eos_token_id=eos_token_id, **settings)
+    ends = end_tokens(es.model, tokenizer, eos_token_id)
+    texts = [decoded(written, i, tokenizer, ends) for i in range(len(written.tokens))]
+    return Written(pool.score(prompts, texts), es.texts.tokens, es.texts.seconds)
+
+
+def conclude(es: "TorchEggrollES", written: Sequence[Written], began: float) -> None:
+    """Reports what was written, here or on several actors, and warns once of rewards that fail."""
+    failed, late, missing = (sum(getattr(w.scores, name) for w in written) for name in ("failed", "late", "missing"))
+    reason = next((w.scores.reason for w in written if w.scores.reason is not None), "it took too long")
+    if failed or late:
+        es.evaluator.warn(
+            "reward",
+            f"a reward failed or took too long: {reason}; the pairs concerned are dropped and counted, this warning "
+            "comes once",
+        )
+    values = torch.cat([w.scores.values for w in written])
+    found, means = values[values.isfinite()], values.nanmean(1)
+    means = means[means.isfinite()]
+    tokens, writing = sum(w.tokens for w in written), max(w.seconds for w in written)
+    es.texts.report = RewardReport(
+        float(found.mean()) if len(found) else math.nan,
+        float(means.std()) if len(means) > 1 else 0.0,
+        failed, late, missing, tokens, time.perf_counter() - began, tokens / max(writing, 1e-9),
+    )  # fmt: skip
 
 
 def decoded(written: Generated, member: int, tokenizer: Any, ends: Sequence[int]) -> list[Any]:
@@ -73,14 +102,3 @@ def decoded(written: Generated, member: int, tokenizer: Any, ends: Sequence[int]
     if hasattr(tokenizer, "batch_decode"):
         return cast("list[Any]", tokenizer.batch_decode(rows, skip_special_tokens=True))
     return [tokenizer.decode(row) for row in rows]
-
-
-def _report(values: Tensor, tokens: int, seconds: float, began: float) -> RewardReport:
-    found = values[values.isfinite()]
-    means = values.nanmean(1)
-    means = means[means.isfinite()]
-    return RewardReport(
-        float(found.mean()) if len(found) else math.nan,
-        float(means.std()) if len(means) > 1 else 0.0,
-        0, 0, 0, tokens, time.perf_counter() - began, tokens / max(seconds, 1e-9),
-    )  # fmt: skip

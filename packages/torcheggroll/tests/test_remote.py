@@ -1,0 +1,120 @@
+"""Ray actors make the numbers of one process, to the bit, and a lost one costs its members and nothing else."""
+
+import os
+import warnings
+
+import pytest
+import rank as job
+import torch
+from torch.nn import functional
+
+ray = pytest.importorskip("ray", reason="needs Ray")
+TESTS = os.path.dirname(__file__)  # noqa: PTH120
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own
+        ray.init(
+            num_cpus=4, include_dashboard=False, log_to_driver=False,
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([TESTS, os.environ.get("PYTHONPATH", "")]),
+                                      "OMP_NUM_THREADS": "1"}},
+        )  # fmt: skip
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def made(**more):
+    return job.TorchEggrollES(job.mlp(), **job.SETTINGS | {"seed": 3} | more)
+
+
+def by_eval(model):
+    x, y = job.data()
+    return -float(functional.cross_entropy(model(x), y))
+
+
+CALLS = {
+    "a loss": lambda o: o.step(*job.data()[:1], functional.cross_entropy, job.data()[1]),
+    "own slices": lambda o: o.step(job.data(12)[0], functional.cross_entropy, job.data(12)[1], per_member=True),
+    "a function": lambda o: o.step(eval_fn=by_eval),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("actors", [1, 3])
+def test_actors_make_the_steps_of_one_process_to_the_bit(name, actors):
+    here, there = made(), made()
+    with there.remote_members(actors, num_cpus=1) as members:
+        for _ in range(3):
+            assert CALLS[name](members) == CALLS[name](here)
+    assert torch.equal(job.weights(here), job.weights(there))
+    assert there.diagnostics.fitness_mean == here.diagnostics.fitness_mean
+
+
+def test_actors_write_and_learn_as_one_process():
+    here, there = job.writer(checksum_every=1), job.writer(checksum_every=1)
+    settings = {"max_new_tokens": 6, "pad_token_id": 0}
+    with there.remote_members(2, num_cpus=1) as members:
+        for _ in range(3):
+            want = here.step_reward([[1, 2], [3]], job.share_of_evens, **settings)
+            assert members.step_reward([[1, 2], [3]], job.share_of_evens, **settings) == want
+    assert torch.equal(job.weights(here), job.weights(there))
+    assert there.texts.report[:6] == here.texts.report[:6]
+    assert here.texts.report.tokens == 12 * 2 * 6
+
+
+def test_what_a_reward_does_wrong_is_raised_here_and_nothing_moves():
+    es = job.writer()
+    before = job.weights(es)
+    with es.remote_members(2, num_cpus=1) as members:
+        with pytest.raises(ValueError, match="one score for each of its 2 texts"):
+            members.step_reward([[1], [2]], lambda ps, ts: [1.0], batched=True, max_new_tokens=2)
+        assert torch.equal(job.weights(es), before)
+        members.step_reward([[1], [2]], job.share_of_evens, max_new_tokens=6)
+    here = job.writer()
+    here.step_reward([[1], [2]], job.share_of_evens, max_new_tokens=6)
+    assert torch.equal(job.weights(es), job.weights(here))
+
+
+def test_a_lost_actor_costs_its_members_and_another_takes_its_place():
+    es = made()
+    with es.remote_members(3, num_cpus=1) as members:
+        CALLS["a loss"](members)
+        ray.kill(members._actors[1])
+        with pytest.warns(UserWarning, match="lost an actor"):
+            CALLS["a loss"](members)
+        assert es.diagnostics.dropped == 4
+        CALLS["a loss"](members)
+        assert es.diagnostics.dropped == 0
+        assert es.epoch == 3
+
+
+def test_an_actor_with_other_weights_is_found_out():
+    es = made(checksum_every=1)
+    with es.remote_members(2, num_cpus=1) as members:
+        CALLS["a loss"](members)
+        with torch.no_grad():
+            es.parameters[0].value += 1.0
+        with pytest.warns(UserWarning, match="differ"), pytest.raises(RuntimeError, match="every actor was lost"):
+            CALLS["a loss"](members)
+
+
+def test_ranks_and_closed_actors_are_refused():
+    es = made()
+    members = es.remote_members(1, num_cpus=1)
+    members.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        CALLS["a loss"](members)
+    with pytest.raises(ValueError, match="actors"):
+        es.remote_members(0)
+    with pytest.raises(TypeError, match="step"):
+        es.remote_members(1, num_cpus=1).step(3)
