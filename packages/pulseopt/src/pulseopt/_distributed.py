@@ -51,12 +51,10 @@ def read_losses(losses: Sequence[float | Tensor], average: bool, group: Any = No
 
 def read_numbers(numbers: Sequence[float | Tensor]) -> list[float]:
     """Returns numbers as floats, with one read for all that are tensors."""
-    tensors = [number for number in numbers if isinstance(number, Tensor)]
-    read: list[float]
-    if len(tensors) == 1:
-        read = [tensors[0].item()]
-    else:
-        read = torch.stack([_as_tensor(tensor) for tensor in tensors]).tolist() if tensors else []
+    if len(numbers) == 1:  # the loss of each step
+        return [float(number.item() if isinstance(number, Tensor) else number) for number in numbers]
+    tensors = [_as_tensor(number) for number in numbers if isinstance(number, Tensor)]
+    read: list[float] = torch.stack(tensors).tolist() if tensors else []
     values = iter(read)
     return [float(next(values)) if isinstance(number, Tensor) else float(number) for number in numbers]
 

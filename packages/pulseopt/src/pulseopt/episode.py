@@ -104,7 +104,8 @@ class BaseEpisodeManager:
             TypeError: ``global_step`` is no integer.
             ValueError: ``global_step`` is negative, or a controller chose an arm that does not exist.
         """
-        check_integer("global_step", global_step, "(-inf, inf)")
+        if type(global_step) is not int:  # the check of every step that is none costs more than the step's own work
+            check_integer("global_step", global_step, "(-inf, inf)")
         if global_step < 0:
             raise ValueError("global_step must be non-negative.")
         if self._episode is None:
@@ -413,7 +414,7 @@ class StructuredEpisodeManager(BaseEpisodeManager):
 
     @property
     def learns(self) -> bool:
-        """Whether losses change what comes next."""
+        """Tells whether losses change what comes next."""
         return bool(self.controllers)
 
     @property
@@ -533,7 +534,7 @@ class RateSearchManager(BaseEpisodeManager):
 
     @property
     def learns(self) -> bool:
-        """Whether losses change what comes next."""
+        """Tells whether losses change what comes next."""
         return self.search.searching
 
     @property

@@ -206,7 +206,7 @@ class AEES:
         self._observed = ObservedLosses()
         self._step.measures_alignment = finds or isinstance(reward_fn, AlignmentReward)
         self._schedule = None if lr_scheduler is None else ScheduleStep(lr_scheduler)
-        self._anneal = (total_training_steps or 1, anneal_share)
+        self._anneal = (total_training_steps or 1, anneal_share) if anneal_share > 0.0 else None
         self._reads_late = read_losses == "episode"
         self._unread: list[tuple[float | Tensor, int | None, float | None, Tensor | float | None]] = []
         self._control_mode = control_mode
@@ -281,7 +281,7 @@ class AEES:
 
     @property
     def awaiting_loss(self) -> bool:
-        """Whether a hooked step has been taken whose loss has not been observed yet."""
+        """Tells whether a hooked step has been taken whose loss has not been observed yet."""
         return bool(self._hooks) and (self._observed.waiting_for_loss or self._observed.ignores_next)
 
     def step_start(self, global_step: int) -> CandidateConfig:
@@ -507,12 +507,21 @@ class AEES:
         candidate = f"candidate={now.name}" if now else "no open episode"
         return f"{type(self).__name__}({type(self._optimizer).__name__}, {candidate}, {self._manager.estimates()})"
 
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: the open candidate, the estimates, and the closed episodes as a picture."""
+        now, logs = self._manager.open_candidate, self.get_logs()
+        values: dict[str, object] = {"candidate": now.name if now else "no open episode"}
+        values |= {"episodes closed": len(logs["episode_rewards"]), "estimates": self._manager.estimates()}
+        return as_html(f"{type(self).__name__} around {type(self._optimizer).__name__}", values, logs)
+
     def _choose(self, global_step: int) -> CandidateConfig:
         """Returns the step's candidate, the same on all ranks."""
         if self._sync_ranks and not self._agreed and is_distributed():
             self._load_shared(from_first_rank(self._shared_state(), self._process_group))
             self._agreed = True
         candidate = self._manager.on_step_start(global_step)
+        if self._anneal is None:
+            return candidate
         annealed = anneal(global_step, *self._anneal)
         return candidate if annealed == 1.0 else replace(candidate, lr_multiplier=candidate.lr_multiplier * annealed)
 
@@ -535,24 +544,27 @@ class AEES:
         """Records a step with its loss, at once or with the episode's others."""
         if loss is None:
             return
+        if not self._reads_late and not self._unread:
+            self._report(self._manager.record(float(loss), update_norm, self._step.alignment, step))
+            return
         self._unread.append((loss, step, update_norm, self._step.alignment))
         if not self._reads_late or len(self._unread) >= self._manager.steps_left:
             self._record_unread()
 
     def _record_unread(self) -> None:
+        """Reads and records the losses that are still on the device."""
+        if not self._unread:
+            return
         unread, self._unread = self._unread, []
-        losses: list[Any] = [loss for loss, *_ in unread]
-        if self._reads_late and unread:
-            losses = read_losses(losses, self._sync_ranks, self._process_group)
-            if not self._skip_nonfinite and not all(map(math.isfinite, losses)):
-                raise ValueError(
-                    f"the losses of an episode must be finite, got {losses}; none of them is scored. Their steps have "
-                    "been taken: read_losses='episode' looks at losses when an episode ends"
-                )
+        losses = read_losses([loss for loss, *_ in unread], self._sync_ranks, self._process_group)
+        if not self._skip_nonfinite and not all(map(math.isfinite, losses)):
+            raise ValueError(
+                f"the losses of an episode must be finite, got {losses}; none of them is scored. Their steps have "
+                "been taken: read_losses='episode' looks at losses when an episode ends"
+            )
         for loss, (_, step, norm, q) in zip(losses, unread, strict=True):
             if math.isfinite(loss):
                 self._report(self._manager.record(loss, norm, q, step))
-        self._set_alignment()
 
     def _set_alignment(self) -> None:
         """Stops comparing steps once a search is over."""
@@ -560,7 +572,11 @@ class AEES:
             self._step.measures_alignment = self._manager.search.searching
 
     def _report(self, row: Mapping[str, Any] | None) -> None:
-        if row is not None and self._writer is not None:
+        """Hands the log's row of an episode that has ended to the writer."""
+        if row is None:
+            return
+        self._set_alignment()
+        if self._writer is not None:
             write_scalars(self._writer, row)
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:

@@ -37,7 +37,7 @@ class EMATracker:
 
     @property
     def initialized(self) -> bool:
-        """Whether there is an average yet."""
+        """Tells whether there is an average yet."""
         return self._value is not None
 
     def update(self, value: float) -> float:

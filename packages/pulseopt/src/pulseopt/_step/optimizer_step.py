@@ -39,7 +39,7 @@ class OptimizerStep:
 
     @property
     def measures_alignment(self) -> bool:
-        """Whether steps are compared with the one before; switching it on or off forgets the last update."""
+        """Tells whether steps are compared with the one before; switching it on or off forgets the last update."""
         return self._last_update is not None
 
     @measures_alignment.setter
@@ -49,9 +49,11 @@ class OptimizerStep:
 
     def rates_are_zero(self) -> bool:
         """Returns whether the optimizer's own rates are all 0, as in a step that only creates state."""
-        rates = [group.get("lr") for group in self._optimizer.param_groups]
-        known = [not isinstance(rate, Tensor) or rate.device.type == "cpu" for rate in rates]
-        return bool(rates) and all(known) and all(rate is not None and float(rate) == 0.0 for rate in rates)
+        for group in self._optimizer.param_groups:
+            rate = group.get("lr")
+            if rate is None or (isinstance(rate, Tensor) and rate.device.type != "cpu") or rate != 0:
+                return False  # a tensor on another device counts as a rate and is not read
+        return bool(self._optimizer.param_groups)
 
     def gradients_are_zero(self) -> bool:
         """Returns whether no parameter has a gradient other than 0; reads the device."""
