@@ -192,10 +192,13 @@ def widely_compared(results: list[WorkloadResult]) -> list[WorkloadResult]:
 
 
 def ranks(results: list[WorkloadResult]) -> dict[str, Rank]:
-    """Returns the average rank of the entries that ran with all seeds on every workload of `widely_compared`."""
+    """Returns the average rank of the entries that ran with all seeds on every workload of `widely_compared`.
+
+    Empty where there is one workload: an average needs two.
+    """
     results = widely_compared(results)
     common = [name for name in entries_in(results) if not is_ablation(name) and all(_whole(r, name) for r in results)]
-    if len(common) < 2 or not results:
+    if len(common) < 2 or len(results) < 2:
         return {}
     scores = [
         np.array([[result.sign * value for value in _tests(result, name)] for name in common]) for result in results

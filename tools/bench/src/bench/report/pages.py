@@ -133,7 +133,7 @@ def evidence(results: list[WorkloadResult]) -> str:
         if _has_rates(result)
     ]
     # The site's first page includes what stands between these marks.
-    lines = [HEAD, "<!-- verdicts -->", "", *verdicts, "", *_spaced(pictures[:1])]
+    lines = [HEAD, "<!-- verdicts -->", "", *verdicts, *(["", pictures[0]] if pictures else [])]
     lines += [*unfinished(results), "", "<!-- /verdicts -->", ""]
     claims = [[o.title, o.claim.text, o.where, f"**{o.result}**", o.detail] for o in outcomes]
     lines += ["## What is claimed, and whether it held", ""]
