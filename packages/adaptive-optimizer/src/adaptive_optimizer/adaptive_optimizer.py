@@ -19,6 +19,7 @@ from adaptive_optimizer._controller import VERSION, Controller, read_into
 from adaptive_optimizer._delegate import Delegated, checked_optimizer
 from adaptive_optimizer._groups import GroupWriter, knobs_of
 from adaptive_optimizer._logs import Logs, Record, Writer
+from adaptive_optimizer._notebook import as_html
 from adaptive_optimizer._settings import Settings
 from adaptive_optimizer._signals import LossBuffer, read
 from adaptive_optimizer.rules import Rule, RuleSet
@@ -381,6 +382,14 @@ class AdaptiveOptimizer(Optimizer):
         settings = {**self._asked, **asdict(self._settings), "strict": self._strict, "log_limit": self._logs.limit}
         shown = ", ".join(f"{name}={value!r}" for name, value in settings.items())
         return f"{type(self).__name__}({shown}) around {self._base!r}"
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: the present values, and the logs as a picture."""
+        logs, last = self.get_logs(), (self.get_logs() or [{}])[-1]
+        values = {"step": last.get("step", 0), "loss": last.get("loss"), "reward": last.get("reward"), "lr": self.lr}
+        moved = {f"factor on {name}": factor for name, factor in self.factors.items() if factor != 1.0}
+        known = {name: value for name, value in {**values, **moved}.items() if value is not None}
+        return as_html(f"{type(self).__name__} around {type(self._base).__name__}", known, logs)
 
     def __getstate__(self) -> dict[str, Any]:
         """Returns what pickle and deepcopy take along."""

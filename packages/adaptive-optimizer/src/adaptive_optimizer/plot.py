@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 Records = Sequence[Mapping[str, Any]]
 FIXED = ("step", "loss", "reward", "lr", "lr_factor")
@@ -15,12 +15,12 @@ def read_logs(path: str | Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
 
 
-def draw(records: Records, path: str | Path) -> None:
+def draw(records: Records, path: str | Path | BinaryIO) -> None:
     """Draws signals, learning rate and factors over steps, as the picture ``path``; its ending names the format.
 
     Args:
         records: as ``get_logs`` or ``read_logs`` returns them.
-        path: where to write, for example ``"run.png"`` or ``"run.svg"``.
+        path: where to write, for example ``"run.png"`` or ``"run.svg"``; a binary file takes a PNG.
 
     Raises:
         ModuleNotFoundError: matplotlib is missing; ``pip install "adaptive-optimizer[plot]"`` brings it.
