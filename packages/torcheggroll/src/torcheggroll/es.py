@@ -15,6 +15,7 @@ from ._evaluate.evaluator import Evaluator
 from ._evaluate.loop import one_member
 from ._evaluate.randomness import random_key
 from ._evaluate.task import MemberData, Task, call_model, fitness_task, loss_task, output_task, sliced_parts
+from ._notebook import History
 from ._settings import SAVED, Settings, check_same_parameters, check_settings
 from .diagnostics import Diagnostics, diagnose, regime_warning
 from .filters import evolved_parameters
@@ -183,6 +184,7 @@ class TorchEggrollES:
         self.updater = Updater(self.parameters, lr, optimizer, lr_scheduler)
         self.diagnostics: Diagnostics | None = None
         self.callbacks: list[Callable[[Diagnostics], object]] = []
+        self._history = History()
         self._told: dict[int, Any] | None = None  # of the open population, by member
         self._differed = False  # whether members ever differed in fitness
         self._evaluations = 0  # of this generation; each draws random numbers of its own
@@ -304,6 +306,7 @@ class TorchEggrollES:
             s, counted, self.antithetic, norms, numbers,
             epoch=self.epoch, engine=self.evaluator.last, sigma=float(self.sigma), lr=self.lr,
         )  # fmt: skip
+        self._history.add(self.diagnostics)
         if not alike(s, counted):
             self._differed = True  # a run may well end where all members score the best there is
         elif self.sigma and self.evaluator.acts and not self._differed:
@@ -717,3 +720,12 @@ class TorchEggrollES:
         """Shows every setting."""
         chosen = {**self.settings()._asdict(), "lr": self.lr, "seed": self.seed, "optimizer": self.optimizer}
         return f"TorchEggrollES({', '.join(f'{name}={value!r}' for name, value in chosen.items())})"
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: the numbers of the last generation, and fitness over generations."""
+        seen = self.diagnostics
+        values: dict[str, object] = {"generation": self.epoch, "members": self.pop_size, "sigma": float(self.sigma)}
+        values |= {"lr": self.lr}
+        if seen is not None:
+            values |= {"fitness, mean": seen.fitness_mean, "fitness, best": seen.fitness_max, "engine": seen.engine}
+        return self._history.as_html(f"{type(self).__name__} on {type(self.model).__name__}", values)
