@@ -2,8 +2,8 @@
 
 Trains small networks with AdamW at the tuned rate times 0.1 to 10, alone and under AEES, and writes one JSON line for
 each run; what the file holds already is not run again. ``--picture out.svg`` draws the records, ``--judge`` prints the
-verdicts.
-The protocol is `PROTOCOL`; it was fixed before the first judged run.
+verdicts. Two protocols, each fixed before the first run that it judges: ``FIRST`` for one alignment over all
+parameters, ``SECOND`` for the mean of each tensor's, which the package has now.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import statistics
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from pulseopt import AEES
 from torch import Tensor, nn
 from torch.nn import functional
 
-PROTOCOL = """
+FIRST_TEXT = """
 Claim: from any rate within a factor of ten below the best, AEES(find) ends within 2 % of AdamW tuned, and is never
 significantly behind AdamW at the same rate.
 
@@ -44,10 +45,25 @@ Verdicts, paired over seeds, two-sided t test at 5 % after Holm's correction ove
 3. the bandit is no better than random arms: at no factor is it significantly better.
 """
 
-FACTORS = (0.1, 0.2, 0.33, 1.0, 2.0, 3.0, 5.0, 10.0)
+SECOND_TEXT = """
+Claim: as in the first protocol.
+
+What was seen before: under the first protocol the search failed on "sentiment". The mean over tensors was chosen on two
+seeds (200, 201) of "sentiment" and "mistaken", at 0.1, 1 and 10 times the tuned rate. So "sentiment" is no longer held
+out, "mistaken" was held out when the constants were fitted and has been looked at since, and "docstrings" is new: lines
+of the docstrings of six libraries as hashed words, to tell whose they are; it was run at two rates with seed 300 to see
+that it runs, and nothing was changed after.
+
+300 steps, batch 64, test accuracy at the end; AdamW's rate is tuned on RATES with the seeds TUNING, for "mistaken" and
+"sentiment" by the runs of the first protocol; the judged runs use fresh seeds, 6000 to 6019, at the tuned rate times
+0.1, 0.33, 1, 3 and 10. Methods: AdamW at a constant rate, AEES.find_rate. Seeds run one after another on each workload;
+judged are those complete within 30 CPU minutes in all.
+
+Verdicts: 1 and 2 of the first protocol, each workload by itself.
+"""
+
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 TUNING = tuple(range(100, 105))
-JUDGED = tuple(range(5000, 5020))
 STEPS, BATCH, SHARE = 300, 64, 0.3
 PAIRS = {7: 1, 2: 7, 5: 6, 6: 5, 3: 8}
 ARMS = {"lr_candidates": (0.5, 1.0, 2.0), "episode_length": 10, "anneal_share": SHARE}
@@ -59,6 +75,34 @@ METHODS: dict[str, dict | None] = {
     "bandit of 0.1.0": ARMS,
     "AEES(find)": {"control_mode": "find", "anneal_share": SHARE},
 }
+LIBRARIES = ("matplotlib", "networkx", "numpy", "pandas", "scipy", "sympy")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is run and judged."""
+
+    text: str
+    workloads: tuple[str, ...]
+    factors: tuple[float, ...]
+    judged: tuple[int, ...]
+    methods: tuple[str, ...]
+
+
+FIRST = Protocol(
+    FIRST_TEXT,
+    ("mistaken", "sentiment"),
+    (0.1, 0.2, 0.33, 1.0, 2.0, 3.0, 5.0, 10.0),
+    tuple(range(5000, 5020)),
+    tuple(METHODS),
+)
+SECOND = Protocol(
+    SECOND_TEXT,
+    ("docstrings", "mistaken", "sentiment"),
+    (0.1, 0.33, 1.0, 3.0, 10.0),
+    tuple(range(6000, 6020)),
+    ("AdamW", "AEES(find)"),
+)
 
 Loss = Callable[[int], Tensor]
 Problem = tuple[nn.Module, Loss, Callable[[], float], Callable[[], float]]
@@ -87,24 +131,53 @@ def load_texts() -> tuple[Tensor, Tensor]:
             label, text = row[0], row[-1]
             if label not in ("positive", "negative"):
                 continue
-            found = re.findall(r"[a-z']+", text.lower())[:32]
-            if found:
-                hashed = [1 + zlib.crc32(word.encode()) % 8191 for word in found]
-                words.append(hashed + [0] * (32 - len(hashed)))
+            hashed = hashed_words(text)
+            if any(hashed):
+                words.append(hashed)
                 labels.append(int(label == "positive"))
     return torch.tensor(words), torch.tensor(labels)
+
+
+def hashed_words(text: str) -> list[int]:
+    """Return the first 32 words as numbers from 1 to 8191, padded with 0."""
+    hashed = [1 + zlib.crc32(word.encode()) % 8191 for word in re.findall(r"[a-z']+", text.lower())[:32]]
+    return hashed + [0] * (32 - len(hashed))
+
+
+def load_docstrings() -> tuple[Tensor, Tensor]:
+    """Return 2,000 lines, of at least five words, of each library's docstrings, and whose they are."""
+    words, labels = [], []
+    for label, library in enumerate(LIBRARIES):
+        lines: set[str] = set()
+        for path in sorted(_folder(library).rglob("*.py")):
+            for text in re.findall(r'"""(.*?)"""', path.read_text(encoding="utf-8", errors="replace"), re.DOTALL):
+                lines.update(line.strip() for line in text.splitlines() if len(re.findall(r"[a-z']+", line)) >= 5)
+            if len(lines) > 20_000:
+                break
+        chosen = sorted(lines, key=lambda line: (zlib.crc32(line.encode()), line))[:2000]
+        words += [hashed_words(line.replace(library, "")) for line in chosen]
+        labels += [label] * len(chosen)
+    return torch.tensor(words), torch.tensor(labels)
+
+
+LOADERS = {
+    "docstrings": load_docstrings,
+    "mistaken": load_digits,
+    "symmetric": load_digits,
+    "sentiment": load_texts,
+}
 
 
 class BagOfWords(nn.Module):
     """Mean of word vectors, one hidden layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__()
         self.words = nn.Embedding(8192, 32, padding_idx=0)
-        self.head = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 2))
+        self.head = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the two logits."""
+        """Return the logits."""
         return self.head(self.words(x).sum(1) / (x > 0).sum(1, keepdim=True).clamp(min=1))
 
 
@@ -133,7 +206,8 @@ def problem(workload: str, data: tuple[Tensor, Tensor], seed: int) -> Problem:
     batches = torch.randint(train, (STEPS, BATCH), generator=draw)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = BagOfWords() if workload == "sentiment" else convolutional()
+        classes = {"sentiment": 2, "docstrings": len(LIBRARIES)}
+        model = BagOfWords(classes[workload]) if workload in classes else convolutional()
 
     def loss(step: int) -> Tensor:
         return functional.cross_entropy(model(x[batches[step]]), labels[batches[step]])
@@ -185,25 +259,25 @@ def tuned_rate(records: dict[tuple, dict], workload: str) -> float:
     return max(RATES, key=mean)
 
 
-def planned(workloads: list[str]) -> Iterator[tuple]:
+def planned(protocol: Protocol, workloads: list[str]) -> Iterator[tuple]:
     """Yield the keys of all runs, seed by seed, so that an early stop leaves whole seeds."""
     for workload in workloads:
         for seed in TUNING:
             for rate in RATES:
                 yield "tune", workload, "AdamW", rate, seed
-    for seed in JUDGED:
+    for seed in protocol.judged:
         for workload in workloads:
-            for factor in FACTORS:
-                for method in METHODS:
+            for factor in protocol.factors:
+                for method in protocol.methods:
                     yield "judge", workload, method, factor, seed
 
 
-def work(path: Path, workloads: list[str], minutes: float) -> None:
+def work(path: Path, protocol: Protocol, workloads: list[str], minutes: float) -> None:
     """Run what the records lack, until the time is up."""
     end, records = time.monotonic() + 60 * minutes, read(path)
     torch.set_num_threads(1)
-    data = {workload: load_texts() if workload == "sentiment" else load_digits() for workload in workloads}
-    for key in planned(workloads):
+    data = {workload: LOADERS[workload]() for workload in workloads}
+    for key in planned(protocol, workloads):
         if key in records:
             continue
         if time.monotonic() > end:
@@ -216,33 +290,34 @@ def work(path: Path, workloads: list[str], minutes: float) -> None:
             file.write(json.dumps(records[key]) + "\n")
 
 
-def values(records: dict[tuple, dict], workload: str, method: str, factor: float) -> list[float]:
+def values(
+    records: dict[tuple, dict], workload: str, method: str, factor: float, protocol: Protocol = FIRST
+) -> list[float]:
     """Return the test accuracies of the seeds that every method has finished at every factor."""
-    whole = [
-        seed for seed in JUDGED if all(("judge", workload, m, f, seed) in records for m in METHODS for f in FACTORS)
-    ]
+    runs = [(m, f) for m in protocol.methods for f in protocol.factors]
+    whole = [seed for seed in protocol.judged if all(("judge", workload, m, f, seed) in records for m, f in runs)]
     return [records["judge", workload, method, factor, seed]["test"] for seed in whole]
 
 
-def judge(records: dict[tuple, dict]) -> list[dict]:
-    """Return one verdict for each workload and factor: see `PROTOCOL`."""
+def judge(records: dict[tuple, dict], protocol: Protocol = FIRST) -> list[dict]:
+    """Return one verdict for each workload and factor: see `Protocol.text`."""
     from scipy import stats
 
+    pairs = [("find - AdamW", "AEES(find)", "AdamW"), ("bandit - random", "bandit of 0.1.0", "random arms")]
+    pairs = [pair for pair in pairs if {*pair[1:]} <= {*protocol.methods}]
     rows: list[dict] = []
     for workload in sorted({key[1] for key in records if key[0] == "judge"}):
         tests: list[tuple[float, dict, str]] = []
-        best = values(records, workload, "AdamW", 1.0)
+        best = values(records, workload, "AdamW", 1.0, protocol)
         if len(best) < 2:
             continue
-        for factor in FACTORS:
-            found, bare, bandit, chance = (
-                values(records, workload, method, factor)
-                for method in ("AEES(find)", "AdamW", "bandit of 0.1.0", "random arms")
-            )
-            row = {"workload": workload, "factor": factor, "n": len(best), "find": statistics.fmean(found)}
+        for factor in protocol.factors:
+            found = {method: values(records, workload, method, factor, protocol) for method in protocol.methods}
+            row = {"workload": workload, "factor": factor, "n": len(best)}
+            row["find"] = statistics.fmean(found["AEES(find)"])
             row["of_tuned"] = row["find"] / statistics.fmean(best)
-            for name, one, other in (("find - AdamW", found, bare), ("bandit - random", bandit, chance)):
-                gaps = [a - b for a, b in zip(one, other, strict=True)]
+            for name, one, other in pairs:
+                gaps = [a - b for a, b in zip(found[one], found[other], strict=True)]
                 row[name] = statistics.fmean(gaps)
                 p = stats.ttest_1samp(gaps, 0.0).pvalue if len(set(gaps)) > 1 else 1.0
                 tests.append((float(p), row, name))
@@ -254,55 +329,56 @@ def judge(records: dict[tuple, dict]) -> list[dict]:
     return rows
 
 
-def table(records: dict[tuple, dict]) -> str:
+def table(records: dict[tuple, dict], protocol: Protocol = FIRST) -> str:
     """Return the mean test accuracies as a Markdown table, one row a method and workload."""
-    lines = ["| workload | method | " + " | ".join(f"× {factor:g}" for factor in FACTORS) + " |"]
-    lines.append("| --- | --- |" + " ---: |" * len(FACTORS))
+    lines = ["| workload | method | " + " | ".join(f"× {factor:g}" for factor in protocol.factors) + " |"]
+    lines.append("| --- | --- |" + " ---: |" * len(protocol.factors))
     for workload in sorted({key[1] for key in records if key[0] == "judge"}):
-        for method in METHODS:
-            cells = [values(records, workload, method, factor) for factor in FACTORS]
+        for method in protocol.methods:
+            cells = [values(records, workload, method, factor, protocol) for factor in protocol.factors]
             shown = [f"{statistics.fmean(cell):.3f}" if cell else "" for cell in cells]
             lines.append(f"| {workload} | {method} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
 
-def report(records: dict[tuple, dict]) -> str:
+def report(records: dict[tuple, dict], protocol: Protocol = FIRST) -> str:
     """Return the table and the verdicts as Markdown, for the README."""
-    rows, lines, shown = judge(records), [], True
+    rows, lines, shown = judge(records, protocol), [], True
     for workload in sorted({row["workload"] for row in rows}):
         mine = [row for row in rows if row["workload"] == workload]
         near = [row["of_tuned"] >= 0.98 for row in mine if row["factor"] <= 1.0]
         behind = sum(row["find - AdamW"] < 0.0 and row["p(find - AdamW)"] < 0.05 for row in mine)
         ahead = sum(row["find - AdamW"] > 0.0 and row["p(find - AdamW)"] < 0.05 for row in mine)
-        better = sum(row["bandit - random"] > 0.0 and row["p(bandit - random)"] < 0.05 for row in mine)
+        scored = [row for row in mine if "bandit - random" in row]
+        better = [row["bandit - random"] > 0.0 and row["p(bandit - random)"] < 0.05 for row in scored]
         lowest = min(row["of_tuned"] for row in mine if row["factor"] <= 1.0)
         shown = shown and all(near) and behind == 0
         lines.append(
             f"- **{workload}**, {mine[0]['n']} seeds: within 2 % of AdamW tuned at {sum(near)} of {len(near)} rates up "
             f"to the tuned one (lowest: {lowest:.3f} of it); against AdamW at the same rate significantly behind at "
-            f"{behind} of {len(mine)}, ahead at {ahead}; the bandit of 0.1.0 significantly better than random arms at "
-            f"{better}."
+            f"{behind} of {len(mine)}, ahead at {ahead}"
+            + (f"; the bandit of 0.1.0 significantly better than random arms at {sum(better)}." if better else ".")
         )
     claim = "Claim: from any rate within a factor of ten below the best, AEES(find) ends within 2 % of AdamW tuned, and"
     verdict = "shown" if shown else "not shown, and withdrawn"
     return "\n".join(
-        [table(records), "", *lines, "", f"{claim} is never behind AdamW at the same rate: **{verdict}**."]
+        [table(records, protocol), "", *lines, "", f"{claim} is never behind AdamW at the same rate: **{verdict}**."]
     )
 
 
-def draw(records: dict[tuple, dict], picture: Path) -> None:
+def draw(records: dict[tuple, dict], picture: Path, protocol: Protocol = FIRST) -> None:
     """Draw the mean test accuracy over the rate, one panel a workload."""
     from matplotlib.figure import Figure
 
     workloads = sorted({key[1] for key in records if key[0] == "judge"})
     figure = Figure(figsize=(5 * len(workloads), 4), layout="constrained")
     for panel, workload in zip(figure.subplots(1, len(workloads), squeeze=False)[0], workloads, strict=True):
-        for method in METHODS:
-            cells = [values(records, workload, method, factor) for factor in FACTORS]
+        for method in protocol.methods:
+            cells = [values(records, workload, method, factor, protocol) for factor in protocol.factors]
             means = [statistics.fmean(cell) for cell in cells if cell]
             style = {"linewidth": 2.5, "color": "black"} if method == "AEES(find)" else {"linewidth": 1}
-            panel.plot(FACTORS[: len(means)], means, marker=".", label=method, **style)
-        seeds = len(values(records, workload, "AdamW", 1.0))
+            panel.plot(protocol.factors[: len(means)], means, marker=".", label=method, **style)
+        seeds = len(values(records, workload, "AdamW", 1.0, protocol))
         panel.set(xscale="log", xlabel="rate / tuned rate", ylabel="test accuracy", title=f"{workload}, {seeds} seeds")
     panel.legend(fontsize="small")
     figure.savefig(picture, metadata={"Date": None} if picture.suffix == ".svg" else None)
@@ -312,20 +388,20 @@ def main() -> None:
     """Read the command line and do what it asks."""
     parser = argparse.ArgumentParser(description="How well AEES.find_rate repairs a wrong learning rate.")
     parser.add_argument("records", type=Path)
-    parser.add_argument("--workloads", nargs="*", default=["mistaken", "sentiment"])
+    parser.add_argument("--first", action="store_true", help="the first protocol, not the second")
+    parser.add_argument("--workloads", nargs="*")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--judge", action="store_true")
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
+    protocol = FIRST if options.first else SECOND
     if options.judge or options.picture:
         records = read(options.records)
         if options.picture:
-            draw(records, options.picture)
-        for row in judge(records):
-            print(json.dumps(row))
-        print(table(records))
+            draw(records, options.picture, protocol)
+        print(report(records, protocol))
         return
-    work(options.records, options.workloads, options.minutes)
+    work(options.records, protocol, options.workloads or list(protocol.workloads), options.minutes)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The examples run."""
 
+import itertools
 import runpy
 import sys
 from pathlib import Path
@@ -47,14 +48,13 @@ def test_a_run_of_the_search_is_reproduced_by_its_seed(workload, extra, monkeypa
 def test_the_verdicts_of_the_search_are_those_of_made_up_records():
     pytest.importorskip("scipy", reason="judges with it")
     script = runpy.run_path(str(EXAMPLES / "find_rate.py"))
-    records = {}
-    for behind in (0.0, 0.2):
-        for method in script["METHODS"]:
-            for factor in script["FACTORS"]:
-                for seed in script["JUDGED"]:
-                    worse = behind if method == "AEES(find)" and factor == 0.2 else 0.0
-                    value = 0.8 - worse + 0.001 * (seed % 7) * (method == "AEES(find)")
-                    records["judge", "w", method, factor, seed] = {"test": value}
-        report = script["report"](records)
+    for name, behind in itertools.product(("FIRST", "SECOND"), (0.0, 0.2)):
+        protocol, records = script[name], {}
+        for method, factor, seed in itertools.product(protocol.methods, protocol.factors, protocol.judged):
+            worse = behind if method == "AEES(find)" and factor == 0.33 else 0.0
+            value = 0.8 - worse + 0.001 * (seed % 7) * (method == "AEES(find)")
+            records["judge", "w", method, factor, seed] = {"test": value}
+        report = script["report"](records, protocol)
         assert ("**shown**" in report) == (behind == 0.0)
-        assert ("behind at 1 of 8" in report) == (behind > 0.0)
+        assert (f"behind at 1 of {len(protocol.factors)}" in report) == (behind > 0.0)
+        assert ("random arms" in report) == (name == "FIRST")

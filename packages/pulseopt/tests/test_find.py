@@ -56,7 +56,8 @@ def test_the_alignment_is_the_cosine_with_the_last_update(pairs):
     lengths = math.hypot(*g) * math.hypot(*u)
     expected = -math.fsum(a * b for a, b in pairs) / lengths if lengths > 0 else 0.0
     flat = [torch.tensor(values, dtype=torch.float64) for values in (g, u)]
-    got = alignment(-flat[0] @ flat[1], flat[0].norm(), flat[1].norm()).item()
+    sums = [torch.stack([value, torch.zeros(())]) for value in (-flat[0] @ flat[1], flat[0].norm(), flat[1].norm())]
+    got = alignment(*sums).item()  # beside a tensor that has not moved
     assert got == pytest.approx(expected, abs=1e-9) or lengths < 1e-100
 
 
@@ -104,6 +105,34 @@ def test_the_annealing_is_one_then_falls_linearly_and_never_to_zero(total, share
     assert anneal(5, total, 0.0) == 1.0
 
 
+def cosine(g, u):
+    """Minus the cosine of two tensors, in Python floats."""
+    g, u = g.double().reshape(-1).tolist(), u.double().reshape(-1).tolist()
+    return -math.fsum(a * b for a, b in zip(g, u, strict=True)) / (math.hypot(*g) * math.hypot(*u))
+
+
+def test_each_tensor_counts_alike_whatever_its_size_and_scale():
+    def measured(sizes, scales, rates):
+        draw = torch.Generator().manual_seed(3)
+        params = [nn.Parameter(torch.zeros(size)) for size in sizes]
+        rows = [{"params": [p], "lr": rate} for p, rate in zip(params, rates, strict=True)]
+        optimizer = torch.optim.SGD(rows, lr=0.1)
+        aees = AEES.find_rate(optimizer, 100)
+        grads = [[scale * torch.randn(size, generator=draw) for size, scale in zip(sizes, scales, strict=True)]
+                 for _ in range(2)]  # fmt: skip
+        for step, now in enumerate(grads):
+            for p, grad in zip(params, now, strict=True):
+                p.grad = grad.clone()
+            aees.step_start(step)
+            aees.step_end(1.0)
+        expected = fmean(cosine(g, -old) for g, old in zip(grads[1], grads[0], strict=True))
+        assert aees._step.alignment.item() == pytest.approx(expected, abs=1e-6)
+        return aees._step.alignment.item()
+
+    even = measured((7, 3, 500), (1.0, 1.0, 1.0), (0.1, 0.1, 0.1))
+    assert measured((7, 3, 500), (1e4, 1.0, 1e-4), (1e-3, 0.1, 10.0)) == pytest.approx(even, abs=1e-6)
+
+
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
 def test_measured_alignments_are_those_of_an_oracle(kind):
     trained = parts(kind=kind)
@@ -111,12 +140,11 @@ def test_measured_alignments_are_those_of_an_oracle(kind):
     expected, before, seen = [], None, []
     for step in range(5):
         loss = backward(model, step)
-        g = torch.cat([p.grad.double().reshape(-1) for p in model.parameters()])
-        old = weights(trained).double()
+        now = [p.detach().double() for p in model.parameters()]
         if before is not None:
-            u = old - before
-            expected.append(float(-(g @ u) / (g.norm() * u.norm())))
-        before = old
+            moved = zip(model.parameters(), now, before, strict=True)
+            expected.append(fmean(cosine(p.grad, new - old) for p, new, old in moved))
+        before = now
         aees.step_start(step)
         aees.step_end(loss)
         seen.append(aees._step.alignment)
@@ -129,8 +157,7 @@ def test_a_rate_that_is_too_low_is_raised_and_one_that_is_too_high_is_lowered():
     low, high = parts(lr=1e-3), parts(lr=10.0)
     train(low, range(TOTAL))
     train(high, range(TOTAL))
-    assert low[2].rate_multiplier > 0.2
-    assert high[2].rate_multiplier < 0.1
+    assert high[2].rate_multiplier < RateSearch(TOTAL).multiplier < low[2].rate_multiplier
 
 
 @pytest.mark.parametrize("scale", [2.0**-20, 2.0**15])

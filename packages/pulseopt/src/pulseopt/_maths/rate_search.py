@@ -1,9 +1,9 @@
 """Finding a learning rate by the alignment of each gradient with the update before it.
 
-g_t is the gradient of step t, u_{t-1} what the step before added to the parameters, M the factor on the learning rate,
-T the steps of the run, K the steps of an episode, s the share of the run that anneals:
+g_t is the gradient of step t, u_{t-1} what the step before added to the parameters, both tensor by tensor, n tensors in
+all; M the factor on the learning rate, T the steps of the run, s the share of the run that anneals:
 
-    q_t = -⟨g_t, u_{t-1}⟩ / (|g_t| |u_{t-1}|)                   (19)  the alignment, in [-1, 1]
+    q_t = -1/n Σ ⟨g_t, u_{t-1}⟩ / (|g_t| |u_{t-1}|)             (19)  the alignment, in [-1, 1]; Σ over tensors
     Q = mean of q_t over an episode, the k-th                   (20)
     x = exp(κ (Q - q*)),  κ = 5, q* = 0.05                      (21)  how far the rate is from its best
     M ← f M,  f in {1/2, 1/√2, 1, √2, 2} nearest to x           (22)  on a log scale; from M = 0.1, but for k = 1
@@ -12,8 +12,11 @@ T the steps of the run, K the steps of an episode, s the share of the run that a
     r = max(-κ |Q - q*|, lo)                                    (25)  the same as a reward for arms
 
 While the rate is too low the gradient keeps pointing where the last step went; once it overshoots, it points back.
-The first episode decides nothing: the first updates of an adaptive optimizer are aligned with nothing. (19) to (25) are
-this package's own; the constants were fitted on digits, clean and with wrong labels.
+The first episode decides nothing: the first updates of an adaptive optimizer are aligned with nothing. Each tensor
+counts alike in (19): over all entries at once gradients can be longest in one tensor and updates in another, as in the
+head and the embedding of a text model, and the cosine of the whole is then small whatever the rate. A tensor where
+either is 0 is left out. (19) to (25) are this package's own; the constants were fitted on digits, clean and with wrong
+labels.
 """
 
 import math
@@ -32,9 +35,10 @@ FACTORS = (0.5, math.sqrt(0.5), 1.0, math.sqrt(2.0), 2.0)
 
 
 def alignment(dot: Tensor, g_norm: Tensor, u_norm: Tensor) -> Tensor:
-    """Returns q, given ⟨g, -u⟩ and the two lengths; 0 where a length is 0."""
+    """Returns q, given ⟨g, -u⟩ and the two lengths of each tensor; 0 where none has both lengths above 0."""
     lengths = g_norm * u_norm
-    return (dot / lengths).where(lengths > 0, dot.new_zeros(()))  # (19)
+    moved = lengths != 0  # not above 0: a length that is not a number makes q none either
+    return (dot / lengths).where(moved, dot.new_zeros(())).sum() / moved.sum().clamp(min=1)  # (19)
 
 
 def mean_alignment(q: Sequence[float]) -> float | None:
