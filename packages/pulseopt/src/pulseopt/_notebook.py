@@ -11,7 +11,7 @@ from pulseopt.plot import draw
 
 
 def as_html(title: str, values: Mapping[str, object], columns: Mapping[str, Sequence[object]]) -> str:
-    """Returns a table of ``values`` under ``title``, and the picture of the episodes of ``columns``, if any are closed."""
+    """Returns a table of ``values`` under ``title``, and the picture of the closed episodes in ``columns``."""
     cells = "".join(f"<tr><th>{html.escape(name)}</th><td>{_shown(value)}</td></tr>" for name, value in values.items())
     return f"<div><strong>{html.escape(title)}</strong><table>{cells}</table>{_picture(columns)}</div>"
 

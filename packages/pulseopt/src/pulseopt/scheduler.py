@@ -15,6 +15,7 @@ from pulseopt._bandits.rate_search import RateSearch
 from pulseopt._checks import check, check_integer
 from pulseopt._distributed import check_loss, fresh_seed, from_first_rank, is_distributed, read_losses, read_numbers
 from pulseopt._maths.rate_search import anneal
+from pulseopt._notebook import as_html
 from pulseopt._records.checkpoint import check_same
 from pulseopt._records.log import write_scalars
 from pulseopt._step.hooks import ObservedLosses, closure_in, innermost, with_closure
