@@ -9,8 +9,10 @@ from rich.console import Console
 
 console = Console()
 stderr = Console(stderr=True)
-PLAIN = {"–": "-", "—": "-", "’": "'", "“": '"', "”": '"', "→": "->", "×": "x", "±": "+/-", "−": "-"}
-PLAIN |= {"≥": ">=", "≤": "<=", "≠": "!=", "≈": "~", "√": "sqrt ", "µ": "u", "σ": "sigma", "τ": "tau", "·": "-"}
+PLAIN = {
+    **{"–": "-", "—": "-", "−": "-", "·": "-", "’": "'", "“": '"', "”": '"', "→": "->", "×": "x", "±": "+/-"},
+    **{"≥": ">=", "≤": "<=", "≠": "!=", "≈": "~", "√": "sqrt ", "µ": "u", "σ": "sigma", "τ": "tau"},
+}
 
 
 def _plainly(error: UnicodeError) -> tuple[str, int]:
@@ -36,5 +38,5 @@ def speak_plainly(streams: tuple[TextIO, ...] | None = None) -> None:
 
 
 def is_live(plain: bool) -> bool:
-    """Tells whether to redraw a table in place: on a terminal that can, unless the user wants lines."""
-    return not plain and console.is_terminal and not console.is_dumb_terminal
+    """Tells whether to redraw a table in place: in a notebook or on a terminal that can, unless lines are wanted."""
+    return not plain and (console.is_jupyter or (console.is_terminal and not console.is_dumb_terminal))

@@ -64,7 +64,7 @@ KINDS = {
         Kind("image-folder", "pictures in one folder per class", "_pictures", digits),
         Kind("csv", "a column of a table", "_table.csv", diamonds),
         Kind("text", "texts and labels, a Hugging Face model", "_texts.csv", tweets, " --steps 150 --batch 32"),
-        Kind("rl", "a Gymnasium environment", options=" --steps 200"),
+        Kind("rl", "a Gymnasium environment", options=" --steps 120"),
     )
 }
 

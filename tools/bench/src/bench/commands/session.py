@@ -24,6 +24,17 @@ class Interrupted(Exception):  # noqa: N818
     """The user pressed Ctrl-C, or the process was asked to end; everything finished is kept."""
 
 
+def view_of(console: Console, remaining: Remaining, runs: int, live: bool) -> Lines | LiveTable:
+    """Returns what shows the progress: lines, or a table redrawn in place on a terminal or in a notebook."""
+    if not live:
+        return Lines(console, remaining, runs)
+    if console.is_jupyter:
+        from bench.commands.notebook_table import NotebookTable
+
+        return NotebookTable(console, remaining, runs)
+    return LiveTable(console, remaining, runs)
+
+
 @contextmanager
 def interruptible() -> Generator[None]:
     """Lets Ctrl-C and a polite kill both end the body as a KeyboardInterrupt, also where a shell has ignored them."""
@@ -64,7 +75,7 @@ def run_session(
     if machine.load() > machine.cores():
         console.print(f"the machine is busy (load {machine.load():.1f}): it will take longer, wall times are flagged")
     remaining = Remaining(studies, speed, workers)
-    view = LiveTable(console, remaining, runs) if live else Lines(console, remaining, runs)
+    view = view_of(console, remaining, runs, live)
     engine = Engine(store, executor, view)
     complete = False
     try:
