@@ -166,7 +166,8 @@ def _robustness(results: list[WorkloadResult]) -> list[str]:
     shown = [result for result in results if _has_rates(result)]
     if not shown:
         return []
-    names = [name for name in entries_in(shown) if not is_ablation(name)]
+    ran = {entry.entry for result in shown for entry in result.entries if entry.rate_curve()}
+    names = [name for name in entries_in(shown) if name in ran]
     names.sort(key=lambda name: not METHODS[name].controls)
     rows: list[list[str]] = []
     for name in names:
