@@ -1,5 +1,6 @@
 """The console commands ``release``, ``check`` and ``affected``."""
 
+import io
 import json
 import sys
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from release import build, changelog, index, install, plan, rules
-from release.shell import Refusal, Shell, tell
+from release.shell import Exit, Refusal, Shell, tell
 from release.workspace import Repository, find
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -163,9 +164,25 @@ def affected() -> None:
 
 
 def _run(command: typer.Typer, name: str) -> None:
-    """Runs a command on the command line's arguments; a refusal is one line and its exit code."""
+    """Runs a command on the command line's arguments; a refusal or a slip is one line and its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an encoding that lacks a letter still tells the rest
     try:
-        command(prog_name=name)
+        code = command(prog_name=name, standalone_mode=False)
+        sys.stdout.flush()  # a full disk shows here at the latest
     except Refusal as refusal:
         tell(f"{name}: {refusal}")
-        sys.exit(refusal.code)
+        code = refusal.code
+    except OSError as error:
+        where = error.filename or "the output"
+        tell(f"{name}: {where}: {error.strerror or error}")
+        code = Exit.BROKEN
+    except Exception as error:
+        usage = getattr(error, "format_message", None)  # of typer, whichever click it carries
+        if usage is None:
+            raise
+        said = str(usage())
+        tell(said if type(error).__name__ == "NoArgsIsHelpError" else f"{name}: {' '.join(said.split())}")
+        code = Exit.BROKEN
+    sys.exit(int(code or 0))

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from release import changelog, imports
-from release.shell import Shell, program, tell
+from release.shell import Broken, Shell, nearest, program, tell
 from release.workspace import Repository, Workspace
 
 LOCK_FILES = {
@@ -102,9 +102,17 @@ RULES = (boundaries, import_circles, same_checks, clean_files, pinned_actions, c
 
 
 def faulty(workspace: Workspace, shell: Shell, only: list[str]) -> Iterator[str]:
-    """Runs the checks whose names start with a word of ``only``, or all; yields the names of those that fail."""
-    for command in commands(workspace):
-        name = " ".join([Path(command[0]).name, *(str(word) for word in command[1:2] if word in ("check", "format"))])
+    """Runs the checks whose names start with a word of ``only``, or all; yields the names of those that fail.
+
+    Raises:
+        Broken: a word begins no check's name.
+    """
+    programs = [(_name(command), command) for command in commands(workspace)]
+    names = [*dict(programs), *(rule.__name__.replace("_", "-") for rule in RULES)]
+    for word in only:
+        if not any(name.startswith(word) for name in names):
+            raise Broken(f"--only must begin one of {', '.join(names)}, got {word!r}{nearest(word, names)}")
+    for name, command in programs:
         if _chosen(name, only) and shell.run_status(*command):
             yield name
     for rule in RULES:
@@ -116,6 +124,11 @@ def faulty(workspace: Workspace, shell: Shell, only: list[str]) -> Iterator[str]
                 print(fault)
             if wrong:
                 yield name
+
+
+def _name(command: list[str | Path]) -> str:
+    """Names a program's check: ruff's two by their first word too."""
+    return " ".join([Path(command[0]).stem, *(str(word) for word in command[1:2] if word in ("check", "format"))])
 
 
 def _chosen(name: str, only: list[str]) -> bool:

@@ -1,11 +1,12 @@
 """Commands: each is printed before it runs, a dry run runs only those that read, and a refusal is one line."""
 
+import difflib
 import os
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -114,6 +115,12 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns ``"; did you mean …?"`` with the names most like ``name``, or nothing where none is like it."""
+    found = difflib.get_close_matches(name, list(known), n=3)
+    return f"; did you mean {' or '.join(found)}?" if found else ""
+
+
 def tail(output: str) -> str:
     """Returns the last line that says something."""
     lines = [line for line in output.splitlines() if line.strip()]
@@ -126,8 +133,7 @@ def program(name: str) -> str:
     Raises:
         Broken: it is in neither place.
     """
-    beside = Path(sys.executable).parent / name
-    found = str(beside) if beside.exists() else shutil.which(name)
+    found = shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)
     if found is None:
         raise Broken(f"`{name}` is not installed; run this through `uv run`")
     return found

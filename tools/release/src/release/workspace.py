@@ -9,7 +9,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
-from release.shell import Broken, Refusal, Shell
+from release.shell import Broken, Refusal, Shell, nearest
 
 PRIVATE = "Private :: Do Not Upload"
 
@@ -29,7 +29,10 @@ class Member:
     @property
     def project(self) -> dict[str, Any]:
         """The ``[project]`` table."""
-        table: dict[str, Any] = self.config["project"]
+        table: dict[str, Any] = self.config.get("project", {})
+        for key in ("name", "version"):
+            if key not in table:
+                raise Broken(f"{self.path}/pyproject.toml must have a [project] table with a {key}, found none")
         return table
 
     @property
@@ -40,7 +43,11 @@ class Member:
     @property
     def version(self) -> Version:
         """The static version."""
-        return Version(str(self.project["version"]))
+        text = str(self.project["version"])
+        try:
+            return Version(text)
+        except InvalidVersion:
+            raise Broken(f"the version in {self.path}/pyproject.toml must be a PEP 440 version, got {text!r}") from None
 
     @property
     def published(self) -> bool:
@@ -118,7 +125,7 @@ class Workspace:
         """
         if name not in self.members:
             known = ", ".join(self.packages)
-            raise Broken(f"NAME must be one of {known}, got {name!r}")
+            raise Broken(f"NAME must be one of {known}, got {name!r}{nearest(name, self.packages)}")
         if not self.members[name].published:
             raise Refusal(f"{name} is a tool and is never published")
         return self.members[name]
@@ -139,8 +146,15 @@ def find(start: Path | None = None) -> Workspace:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Reads a TOML file."""
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    """Reads a TOML file.
+
+    Raises:
+        Broken: it is none.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of TOML, or of UTF-8
+        raise Broken(f"{path} must be TOML in UTF-8: {error}") from None
 
 
 @dataclass(frozen=True)
