@@ -14,7 +14,7 @@ from torch import nn
 from .._checks import check_integer
 from ..filters import NamedParameter
 from ..noise.perturbation import Delta
-from .budget import memory_for_a_chunk
+from .budget import keep_freed_memory, memory_for_a_chunk
 from .fold import Fold
 from .loop import Loop, perturbed_weights
 from .probe import Probe, rounding_of, split
@@ -125,6 +125,8 @@ class Evaluator:
         """
         if not members:
             return []
+        if self.parameters[0].value.device.type == "cpu":
+            keep_freed_memory()
         with self._started(task) as start:
             return self._evaluated(_Request(task, draw, members, start))
 

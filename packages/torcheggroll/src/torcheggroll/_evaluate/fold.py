@@ -420,8 +420,9 @@ class Fold:
         try:
             for value in task.data:
                 fold.writes.keep(value)
+            data = [mark(value.view_as(value)) for value in task.data]  # views, which take no memory of a chunk
             with fold:
-                outputs = task.forward([mark(value.view_as(value)) for value in task.data])
+                outputs = task.forward(data)
             outputs = map_tensors(lambda t: self._outside(t, fold), outputs)
         finally:
             self.largest = max(self.largest, fold.largest)

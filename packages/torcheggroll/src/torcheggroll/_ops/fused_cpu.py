@@ -1,9 +1,13 @@
-"""Thin products on the CPU, one pass each, by C++ kernels: a row has the same bits whatever rows are beside it."""
+"""Perturbed products on the CPU by C++ kernels: a row has the same bits whatever rows are beside it.
+
+The large product has the low-rank part inside: x is read once for both, and y written once. It packs W at each call,
+which pays where members have several rows, or W is small; elsewhere it is the library's, and thin passes add the rest.
+"""
 
 import ctypes
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,23 +16,51 @@ from .native import library
 
 SOURCE = Path(__file__).with_name("fused_cpu.cpp")
 DTYPES = (torch.float32, torch.float64)
+_PANEL = 32  # columns of Wᵀ, to which its panels are rounded up
+_SMALL = 1 << 20  # numbers of a W that is packed for any rows: fewer than a millisecond's
+_ROWS = 16  # of a member, for which any W is packed
+
+
+class Layer(NamedTuple):
+    """A linear layer, and how the members' differ from it."""
+
+    weight: Tensor  # (m, n)
+    bias: Tensor | None  # (m,)
+    left: Tensor | None  # (members, r, m), with σ and sign
+    right: Tensor | None  # (members, r, n)
+    bias_delta: Tensor | None  # (members, m), with σ and sign
+
+    @property
+    def given(self) -> Tensor:
+        """One of the perturbations."""
+        given = self.left if self.left is not None else self.bias_delta
+        assert given is not None
+        return given
+
+    @property
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """Both factors, where they are there."""
+        assert self.left is not None
+        assert self.right is not None
+        return self.left, self.right
 
 
 @lru_cache(maxsize=1)
-def kernels() -> tuple[Any, Any] | None:
+def kernels() -> tuple[Any, Any, Any] | None:
     """Returns the compiled kernels, or None where there is no compiler."""
     made = library(SOURCE)
     if made is None:
         return None
     address, count, code = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
     strided = (code, address, count, count, address, count, count, address, count, count, count, count, code)
-    thin, add = made.torcheggroll_thin, made.torcheggroll_add
+    thin, add, product = made.torcheggroll_thin, made.torcheggroll_add, made.torcheggroll_product
     thin.argtypes = strided
     add.argtypes = (
         code, address, count, address, address, address, count, count, address, count, count, count, count, count, code
     )  # fmt: skip
-    thin.restype = add.restype = None
-    return thin, add
+    product.argtypes = (code, address, code)
+    thin.restype = add.restype = product.restype = None
+    return thin, add, product
 
 
 def fits(x: Tensor, left: Tensor | None, right: Tensor | None, *others: Tensor | None) -> bool:
@@ -44,6 +76,39 @@ def fits(x: Tensor, left: Tensor | None, right: Tensor | None, *others: Tensor |
         and not torch.is_autocast_enabled("cpu")
         and kernels() is not None
     )
+
+
+def fits_product(layer: Layer, rows: int) -> bool:
+    """Says whether the large product is worth a kernel, by what does not depend on the number of members."""
+    return rows >= _ROWS or layer.weight.numel() <= _SMALL
+
+
+def product(x: Tensor, layer: Layer) -> Tensor:
+    """Returns ``x Wᵀ + t Aᵀ + b + σe``, t = x B, of every member.
+
+    Args:
+        x: ``(members · rows, n)``.
+        layer: with both factors.
+
+    Returns:
+        ``(members · rows, m)``.
+    """
+    weight, bias, shift = layer.weight, layer.bias, layer.bias_delta
+    left, right = (_lined(factor) for factor in layer.factors)
+    x, bias, shift = _lined(x), None if bias is None else bias.contiguous(), None if shift is None else _lined(shift)
+    (rows, n), m, rank = x.shape, len(weight), left.shape[1]
+    t, packed, y = x.new_empty(rows, rank), x.new_empty(n * -(-m // _PANEL) * _PANEL), x.new_empty(rows, m)
+    each = rows // len(left)
+    values = (
+        x.data_ptr(), weight.data_ptr(), x.stride(0), *weight.stride(), rows, each, n, m, rank, left.data_ptr(),
+        right.data_ptr(), 0 if bias is None else bias.data_ptr(), 0 if shift is None else shift.data_ptr(),
+        left.stride(0), left.stride(1), right.stride(0), right.stride(1), 0 if shift is None else shift.stride(0),
+        t.data_ptr(), packed.data_ptr(), y.data_ptr(),
+    )  # fmt: skip
+    found = kernels()
+    assert found is not None
+    found[2](x.dtype == torch.float64, (ctypes.c_int64 * len(values))(*values), torch.get_num_threads())
+    return y
 
 
 def thin_each(x: Tensor, right: Tensor) -> Tensor:

@@ -4,8 +4,8 @@
                          = x Wᵀ + b + [x B, 1] [(σ/√r) A, σe]ᵀ      (2)  one thin product for both
                          = [x B, 1] [(σ/√r) A, b + σe]ᵀ + x Wᵀ      (3)  the base product on top: fewer passes
 
-The base product is the population's where the members share x, and may be given; otherwise it is added onto the thin
-product.
+The base product is the population's where the members share x, and may be given; otherwise one kernel makes both
+products, or it is added onto the thin one.
 
 Source: Sarkar et al. 2025 (EGGROLL), section 4.2, https://arxiv.org/abs/2511.16652
 """
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from . import fused_cpu, fused_cuda
+from .fused_cpu import Layer
 from .products import add_thin, add_thin_, affine, affine_onto_thin, aligned, padded, thin_each, thin_shared
 
 
@@ -43,36 +44,22 @@ def linear(
     Returns:
         ``(members, ..., m)``, in the dtype of ``x``.
     """
-    given = left if left is not None else bias_delta
-    assert given is not None
-    members, m, n = len(given), weight.shape[0], x.shape[-1]
-    lead = x.shape[:-1] if shared else x.shape[1:-1]
+    layer = Layer(weight, bias, left, right, bias_delta)
+    n, lead = x.shape[-1], x.shape[:-1] if shared else x.shape[1:-1]
     rows = x.reshape(-1, n)
-    if fused_cuda.fits(x, weight, bias, left, right, bias_delta) and fused_cuda.fits_rank(left):
-        out = _on_cuda(rows, shared, weight, bias, left, right, bias_delta, base)
+    if fused_cuda.fits(x, *layer) and fused_cuda.fits_rank(left):
+        out = _on_cuda(rows, shared, layer, base)
     elif fused_cpu.fits(x, left, right, weight, bias, bias_delta, base):
-        assert left is not None
-        assert right is not None
-        out = _on_cpu(rows, shared, weight, bias, left, right, bias_delta, base)
+        out = _on_cpu(rows, shared, layer, base)
     else:
-        out = _in_torch(rows, shared, weight, bias, left, right, bias_delta, base)
-    return out.view(members, *lead, m)
+        out = _in_torch(rows, shared, layer, base)
+    return out.view(len(layer.given), *lead, len(weight))
 
 
-def _on_cuda(
-    rows: Tensor,
-    shared: bool,
-    weight: Tensor,
-    bias: Tensor | None,
-    left: Tensor | None,
-    right: Tensor | None,
-    bias_delta: Tensor | None,
-    base: Tensor | None,
-) -> Tensor:
+def _on_cuda(rows: Tensor, shared: bool, layer: Layer, base: Tensor | None) -> Tensor:
     """Evaluates all members by the kernels of CUDA."""
-    given = left if left is not None else bias_delta
-    assert given is not None
-    members = len(given)
+    weight, bias, left, right, bias_delta = layer
+    members = len(layer.given)
     t = None if right is None else fused_cuda.thin(rows, shared, right)
     if not shared:
         return fused_cuda.product(rows, weight, members, t, left, bias_delta, bias)
@@ -80,22 +67,16 @@ def _on_cuda(
     return fused_cuda.add(base, True, members, t, left, bias_delta, None)
 
 
-def _on_cpu(
-    rows: Tensor,
-    shared: bool,
-    weight: Tensor,
-    bias: Tensor | None,
-    left: Tensor,
-    right: Tensor,
-    bias_delta: Tensor | None,
-    base: Tensor | None,
-) -> Tensor:
-    """Evaluates all members by the library's large product and the C++ kernels: (2)."""
+def _on_cpu(rows: Tensor, shared: bool, layer: Layer, base: Tensor | None) -> Tensor:
+    """Evaluates all members by the C++ kernels: (1), or the library's large product and (2)."""
+    weight, bias, _, _, bias_delta = layer
+    left, right = layer.factors
+    if not shared and fused_cpu.fits_product(layer, len(rows) // len(left)):
+        return fused_cpu.product(rows, layer)
     flat = aligned(rows)
     if shared:
         base = affine(flat, padded(weight), bias) if base is None else base
-        h = thin_shared(flat, aligned(right))
-        return fused_cpu.add_thin(base, True, h, left, bias_delta)
+        return fused_cpu.add_thin(base, True, thin_shared(flat, aligned(right)), left, bias_delta)
     h = fused_cpu.thin_each(rows.view(len(left), -1, rows.shape[1]), right)
     shift = None if bias is None else bias.unsqueeze(0)
     if bias_delta is not None:
@@ -103,20 +84,11 @@ def _on_cpu(
     return fused_cpu.add_thin(affine(flat, padded(weight), None), False, h, left, shift)
 
 
-def _in_torch(
-    rows: Tensor,
-    shared: bool,
-    weight: Tensor,
-    bias: Tensor | None,
-    left: Tensor | None,
-    right: Tensor | None,
-    bias_delta: Tensor | None,
-    base: Tensor | None,
-) -> Tensor:
+def _in_torch(rows: Tensor, shared: bool, layer: Layer, base: Tensor | None) -> Tensor:
     """Evaluates all members in torch ops: the reference, and the path of dtypes and devices without a kernel."""
-    given = left if left is not None else bias_delta
-    assert given is not None
-    members, m = len(given), weight.shape[0]
+    weight, bias, left, right, bias_delta = layer
+    given = layer.given
+    members, m = len(given), len(weight)
     flat = aligned(rows)
     if not shared and left is not None and right is not None and rows.dtype == weight.dtype == given.dtype:
         h = thin_each(flat.view(members, -1, flat.shape[1]), aligned(right))
@@ -127,8 +99,7 @@ def _in_torch(
     precise = base if base.dtype == given.dtype else base.to(given.dtype)
     precise = precise.unsqueeze(0).expand(members, -1, -1) if shared else precise.view(members, -1, m)
     if left is None or right is None:
-        assert bias_delta is not None
-        return (precise + bias_delta.unsqueeze(1)).to(rows.dtype)
+        return (precise + given.unsqueeze(1)).to(rows.dtype)
     thin, right = flat.to(given.dtype), aligned(right)
     h = thin_shared(thin, right) if shared else thin_each(thin.view(members, -1, thin.shape[1]), right)
     if bias_delta is not None:
