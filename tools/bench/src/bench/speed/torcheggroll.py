@@ -178,12 +178,9 @@ def one_linear(width: int, population: int, device: str) -> Mapping[str, Callabl
 
 
 def _with_stored_noise(es: TorchEggrollES, x: Tensor) -> Callable[[], Any]:
-    """Draws once, then evaluates with what was drawn; the optimizer itself stores nothing."""
-    everyone = list(range(es.pop_size))
-    es.forward(x, per_member=True)  # the engine is chosen here
-    deltas = es.perturbations(everyone)
-    task = es.forward_task(x, per_member=True)
-    return partial(es.evaluator.run, task, lambda _: deltas, everyone)
+    """Draw once, then evaluate with what was drawn; the optimizer itself stores nothing."""
+    es.held().__enter__()  # for as long as the process lives
+    return partial(es.forward, x, per_member=True)
 
 
 def _discard(call: Callable[[], Any]) -> Callable[[], None]:
