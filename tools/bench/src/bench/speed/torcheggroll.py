@@ -7,6 +7,7 @@ all that an evaluation can not do without. Release 0.2.0, EvoTorch and dense mem
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -179,8 +180,13 @@ def one_linear(width: int, population: int, device: str) -> Mapping[str, Callabl
 
 def _with_stored_noise(es: TorchEggrollES, x: Tensor) -> Callable[[], Any]:
     """Draw once, then evaluate with what was drawn; the optimizer itself stores nothing."""
-    es.held().__enter__()  # for as long as the process lives
-    return partial(es.forward, x, per_member=True)
+    held = ExitStack()
+    held.enter_context(es.held())
+
+    def run(_: ExitStack) -> None:
+        es.forward(x, per_member=True)
+
+    return partial(run, held)  # what is held lasts as long as the call
 
 
 def _discard(call: Callable[[], Any]) -> Callable[[], None]:
