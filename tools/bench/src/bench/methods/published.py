@@ -1,6 +1,7 @@
 """The baselines, each from the package that publishes it."""
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +10,17 @@ from torch import Tensor, nn
 from bench.methods.driver import Driver
 from bench.methods.method import CONSTANT, COSINE, Box, Method, Params, Setting
 from bench.tensors import advance
+
+
+def plain(path: str, **fixed: object) -> Callable[[nn.Module, Params, Setting], Driver]:
+    """Returns what makes the optimizer of a dotted path, its knobs the learning rate and weight decay ``wd``."""
+    module, name = path.rsplit(".", 1)
+
+    def make(model: nn.Module, params: Params, setting: Setting) -> Driver:
+        optimizer: Any = getattr(importlib.import_module(module), name)
+        return Driver(optimizer(model.parameters(), lr=float(params["lr"]), weight_decay=float(params["wd"]), **fixed))
+
+    return make
 
 
 def adamw(model: nn.Module, params: Params, setting: Setting) -> Driver:
@@ -24,25 +36,6 @@ def base_adamw(model: nn.Module, params: Params) -> torch.optim.AdamW:
         betas=(0.9, float(params.get("beta2", 0.999))),
         weight_decay=float(params.get("wd", 0.01)),
     )
-
-
-def sgd(model: nn.Module, params: Params, setting: Setting) -> Driver:
-    """SGD with Nesterov momentum 0.9."""
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=float(params["lr"]), momentum=0.9, nesterov=True, weight_decay=float(params["wd"])
-    )
-    return Driver(optimizer)
-
-
-def lion(model: nn.Module, params: Params, setting: Setting) -> Driver:
-    """lion-pytorch's Lion."""
-    lion_class: Any = importlib.import_module("lion_pytorch").Lion
-    return Driver(lion_class(model.parameters(), lr=float(params["lr"]), weight_decay=float(params["wd"])))
-
-
-def radam(model: nn.Module, params: Params, setting: Setting) -> Driver:
-    """Torch's RAdam."""
-    return Driver(torch.optim.RAdam(model.parameters(), lr=float(params["lr"]), weight_decay=float(params["wd"])))
 
 
 class LookaheadDriver(Driver):
@@ -153,13 +146,6 @@ class SeveralDriver(Driver):
         return sum(Driver(part).state_bytes() for part in self._parts)
 
 
-def soap(model: nn.Module, params: Params, setting: Setting) -> Driver:
-    """SOAP of pytorch-optimizer."""
-    soap_class: Any = importlib.import_module("pytorch_optimizer").SOAP
-    lr, wd = float(params["lr"]), float(params["wd"])
-    return Driver(soap_class(model.parameters(), lr=lr, weight_decay=wd, max_precondition_dim=1024))
-
-
 def ademamix(model: nn.Module, params: Params, setting: Setting) -> Driver:
     """AdEMAMix of pytorch-optimizer, its slow average warmed up over the run as its authors advise."""
     ademamix_class: Any = importlib.import_module("pytorch_optimizer").AdEMAMix
@@ -187,7 +173,7 @@ PUBLISHED = [
         "SGD + Nesterov",
         "torch",
         "gradient",
-        sgd,
+        plain("torch.optim.SGD", momentum=0.9, nesterov=True),
         Box((1e-3, 1.0), {"lr": 0.1, "wd": 0.0, "schedule": COSINE}, {"wd": (0.0, 1e-4, 5e-4)}),
     ),
     Method(
@@ -195,7 +181,7 @@ PUBLISHED = [
         "Lion",
         "lion-pytorch",
         "gradient",
-        lion,
+        plain("lion_pytorch.Lion"),
         Box((1e-5, 1e-2), {"lr": 1e-4, "wd": 0.0, "schedule": COSINE}, {"wd": (0.0, 0.1, 1.0)}),
     ),
     Method(
@@ -203,7 +189,7 @@ PUBLISHED = [
         "RAdam",
         "torch",
         "gradient",
-        radam,
+        plain("torch.optim.RAdam"),
         Box((1e-4, 1e-1), {"lr": 1e-3, "wd": 0.0, "schedule": COSINE}, {"wd": (0.0, 1e-4, 1e-2)}),
     ),
     Method(
@@ -248,7 +234,7 @@ PUBLISHED = [
         "SOAP",
         "pytorch_optimizer",
         "gradient",
-        soap,
+        plain("pytorch_optimizer.SOAP", max_precondition_dim=1024),
         Box((1e-4, 1e-1), {"lr": 3e-3, "wd": 0.01, "schedule": COSINE}, {"wd": (0.0, 0.01, 0.1)}),
     ),
     Method(

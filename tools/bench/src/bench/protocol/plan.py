@@ -93,8 +93,8 @@ def _refuse_missing(methods: Iterable[str]) -> None:
 
 
 @cache
-def _resource(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(resources.files("bench.protocol").joinpath(name).read_text(encoding="utf-8"))
+def _costs() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(resources.files("bench.protocol").joinpath("costs.json").read_text("utf-8"))
     return content
 
 
@@ -106,7 +106,7 @@ def run_seconds(study: Study, entry: str, speed: float) -> float:
 
 def known_cost(profile: str, workload: str, family: Family, entry: str) -> float | None:
     """Returns the CPU seconds of a full run on the machine of ``costs.json``; None where it knows no such workload."""
-    costs: dict[str, dict[str, float]] = _resource("costs.json")["seconds"]
+    costs: dict[str, dict[str, float]] = _costs()["seconds"]
     if workload not in WORKLOADS:
         return None
     budgets = WORKLOADS[workload].budgets
@@ -143,7 +143,7 @@ def cpu_seconds(study: Study, runs: Mapping[str, Load], speed: float) -> float:
 
 def speed_here() -> float:
     """Returns this machine's time for a fixed piece of work over that of the machine of ``costs.json``."""
-    return yardstick() / float(_resource("costs.json")["yardstick"])
+    return yardstick() / float(_costs()["yardstick"])
 
 
 def yardstick() -> float:

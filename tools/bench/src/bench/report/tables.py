@@ -7,47 +7,6 @@ import math
 from bench.report.results import EntryResult, WorkloadResult
 from bench.report.statistics import Paired
 
-COLUMNS = (
-    "profile",
-    "workload",
-    "family",
-    "metric",
-    "better",
-    "entry",
-    "ours",
-    "against",
-    "seeds",
-    "test_mean",
-    "test_sd",
-    "untuned_mean",
-    "difference",
-    "t_low",
-    "t_high",
-    "bootstrap_low",
-    "bootstrap_high",
-    "p_holm",
-    "margin",
-    "detectable",
-    "verdict",
-    "reached",
-    "median_steps_to_target",
-    "diverged",
-    "steps",
-    "samples",
-    "train_cpu_seconds",
-    "wall_seconds",
-    "state_bytes",
-    "evaluations",
-    "env_steps",
-    "tuning_runs",
-    "tuning_cpu_seconds",
-    "good_decades",
-    "least_decisions",
-    "chosen",
-    "flags",
-    "tests",
-)
-
 
 def number(value: float | None, digits: int = 4) -> str:
     """Significant digits, a dash for nothing."""
@@ -148,11 +107,10 @@ def size(count: float) -> str:
 def summary(results: list[WorkloadResult]) -> str:
     """summary.csv: one line per entry and workload."""
     buffer = io.StringIO()
-    writer: csv.DictWriter[str] = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    rows = [_row(result, entry) for result in results for entry in result.entries]
+    writer: csv.DictWriter[str] = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    for result in results:
-        for entry in result.entries:
-            writer.writerow(_row(result, entry))
+    writer.writerows(rows)
     return buffer.getvalue()
 
 
