@@ -122,7 +122,7 @@ class Batch:
 
     @property
     def capturable(self) -> bool:
-        """Whether step and temperature are tensors on the device."""
+        """Tells whether step and temperature are tensors on the device."""
         return bool(self.group["capturable"])
 
     @property
@@ -132,7 +132,7 @@ class Batch:
 
     @property
     def in_place(self) -> bool:
-        """Whether parameters, gradients and moments have the compute dtype, so that nothing needs a cast."""
+        """Tells whether parameters, gradients and moments have the compute dtype, so that nothing needs a cast."""
         dtype = self.thetas[0].dtype
         return dtype == self.compute_dtype and self.ms[0].dtype == dtype and all(g.dtype == dtype for g in self.grads)
 
@@ -142,7 +142,7 @@ class Batch:
 
     @property
     def from_global_stream(self) -> bool:
-        """Whether ξ comes from torch's global stream, which is drawn tensor by tensor."""
+        """Tells whether ξ comes from torch's global stream, which is drawn tensor by tensor."""
         return self.warm and self.group["noise"] == "global"
 
     @cached_property
@@ -175,15 +175,16 @@ class Batch:
 
     def keys(self, seed: int) -> Tensor:
         """Returns the four keys of every tensor at this step, int32 of shape ``(n, 4)``."""
-        keys = self._keys.get(seed)
-        if keys is None and self.capturable:
+        if seed not in self._keys:
+            self._keys[seed] = self.keys_where_counted(seed).to(self.device, non_blocking=True)
+        return self._keys[seed]
+
+    def keys_where_counted(self, seed: int) -> Tensor:
+        """Returns `keys` where the steps are counted: on the device if capturable, else in the host's memory."""
+        if self.capturable:
             steps = torch.stack(self.steps).to(torch.int64)
-            keys = keys_of(seed, steps, _indices_on(self.device, tuple(self.indices)))
-        elif keys is None:
-            keys = keys_of(seed, torch.tensor(self.steps), torch.tensor(self.indices))
-            keys = keys.to(self.device, non_blocking=True)
-        self._keys[seed] = keys
-        return keys
+            return keys_of(seed, steps, _indices_on(self.device, tuple(self.indices)))
+        return keys_of(seed, torch.tensor(self.steps), torch.tensor(self.indices))
 
     @property
     def noise_keys(self) -> Tensor:

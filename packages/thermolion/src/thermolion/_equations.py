@@ -23,14 +23,14 @@ Ahmed Nebli, ThermoLion 0.1.0, https://github.com/ahmednebli/ThermoLion
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-_MINUS = torch.tensor(-1.0)
-_FLOOR = torch.tensor(1e-10)  # below σ²
-_ALWAYS = torch.tensor(math.inf)  # steps that Adam has taken
+FLOOR = 1e-10  # below σ²
+_FLOOR = torch.tensor(FLOOR)
 COLD = 0.01  # at this temperature and below there is no noise
 
 
@@ -93,7 +93,7 @@ def carry_noise_scale(
     torch._foreach_copy_(v_means, carried.unbind())
     if rounded_once:
         return torch.addcmul(_FLOOR, carried, temperatures).sqrt_()  # (8)
-    return (temperatures * carried).clamp_(min=0).add_(1e-10).sqrt_()  # (8)
+    return (temperatures * carried).clamp_(min=0).add_(FLOOR).sqrt_()  # (8)
 
 
 def update(theta: Tensor, g: Tensor, m: Tensor, v: Tensor, noise: Tensor | None, c: Coefficients) -> None:
@@ -123,113 +123,81 @@ def update(theta: Tensor, g: Tensor, m: Tensor, v: Tensor, noise: Tensor | None,
         theta.add_(u, alpha=-c.lr)  # (9)
 
 
-def update_lists(
-    thetas: list[Tensor],
-    grads: list[Tensor],
-    ms: list[Tensor],
-    vs: list[Tensor],
-    noises: list[Tensor] | None,
-    c: Coefficients,
+def move_moments(
+    twice: list[Tensor], grads: list[Tensor], ms: list[Tensor], vs: list[Tensor], c: Coefficients, sign: int
 ) -> None:
-    """Fast path: the same operations in the same order, each on the whole list at once."""
-    torch._foreach_mul_(ms, c.beta1)  # (2)
-    torch._foreach_add_(ms, grads, alpha=1 - c.beta1)  # (2)
-    torch._foreach_mul_(vs, c.beta2)  # (3)
-    torch._foreach_addcmul_(vs, grads, grads, value=1 - c.beta2)  # (3)
-    denominators = torch._foreach_sqrt(vs)
-    torch._foreach_add_(denominators, c.eps)
-    a = torch._foreach_div(ms, denominators)  # (4)
-    q = torch._foreach_abs(a)
-    torch._foreach_tanh_(q)  # (5)
-    signs = torch._foreach_sign(ms)
-    s = torch._foreach_sign(grads)
-    torch._foreach_mul_(s, signs)
-    torch._foreach_clamp_min_(s, 0)
-    torch._foreach_mul_(s, 0.5)
-    torch._foreach_add_(s, 1)
-    torch._foreach_mul_(s, signs)  # (6)
-    u = torch._foreach_mul(q, 2)
-    torch._foreach_mul_(u, a)
-    torch._foreach_neg_(q)
-    torch._foreach_add_(q, 1)  # 1 - q
-    torch._foreach_mul_(s, q)
-    torch._foreach_add_(u, s)  # (7)
-    if noises is not None:
-        torch._foreach_mul_(q, noises)
-        torch._foreach_add_(u, q)  # (8)
-    if isinstance(c.lr, Tensor):
-        torch._foreach_mul_(thetas, 1 - c.lr * c.weight_decay)  # (9)
-        torch._foreach_mul_(u, c.lr)
-        torch._foreach_sub_(thetas, u)  # (9)
-    else:
-        torch._foreach_mul_(thetas, 1 - c.lr * c.weight_decay)  # (9)
-        torch._foreach_add_(thetas, u, alpha=-c.lr)  # (9)
+    """Fast paths: updates the moments and adds twice (4) to ``twice``, on all tensors at once.
+
+    This is an Adam step of rate -2, after so many steps that nothing is left of its bias corrections.
+
+    Args:
+        twice: zeros; all lists hold real tensors of one dtype and run in parallel.
+        grads: the gradients.
+        ms: first moments, updated in place.
+        vs: second moments, updated in place.
+        c: the coefficients.
+        sign: -1 to maximize, else 1.
+    """
+    steps = [always_on(ms[0].device)] * len(ms)
+    torch._fused_adam_(
+        twice, grads, ms, vs, [], steps, lr=-2.0, beta1=c.beta1, beta2=c.beta2, weight_decay=0.0, eps=c.eps,
+        amsgrad=False, maximize=sign < 0,
+    )  # fmt: skip  # (2), (3), (4)
 
 
-def update_block(
-    theta: Tensor,
-    g: Tensor,
-    m: Tensor,
-    v: Tensor,
+@lru_cache(maxsize=16)
+def always_on(device: torch.device) -> Tensor:
+    """Returns infinity on the device: so many steps has Adam taken."""
+    with torch.inference_mode(False):
+        return torch.full((), math.inf, device=device)
+
+
+def move_parameters(
+    thetas: list[Tensor],
+    parts: tuple[list[Tensor], list[Tensor]],
+    row: tuple[Tensor, Tensor, Tensor],
     noise: tuple[Tensor, Tensor] | None,
     c: Coefficients,
     sign: int,
-    spare: Sequence[Tensor],
+    spare: tuple[Tensor, Tensor],
 ) -> None:
-    """Path of blocks: the same step, equal up to rounding, in few passes and without new memory.
+    """Fast paths: computes (5) to (9), equal to `update` up to rounding, in few passes and without new memory.
 
-    (2), (3) and twice (4) are an Adam step of rate -2 from zero, after so many steps that nothing is left of its bias
-    corrections. With t = σ(-2|a|), the logistic function, q = 1 - 2t, and (7) and (8) become
-    u = 2 (a + t (s + noise - 2a)). (9) is a step of gradient descent along u/2, of rate 2η under weight decay λ/2.
+    With w = 1 / (1 + exp(-2|a|)), so that q = 2w - 1, and h = s + σ ξ - 2a, (7) and (8) become
+    u = 2 (s + σ ξ - w h) - 2a. Everything but a is computed in units of 1.5. (9) is a step of gradient descent with
+    momentum, whose buffer holds 2a, of which it takes away a half.
 
     Args:
-        theta: θ, updated in place; all tensors are contiguous, of its shape and dtype, on the CPU.
-        g: the gradient.
-        m: first moment, updated in place.
-        v: second moment, updated in place.
-        noise: ξ and σ, of one element or θ's shape; or None where the temperature is cold.
+        thetas: the parameters, updated in place.
+        parts: views of the first two of ``row``, each in parallel with ``thetas``.
+        row: for all parameters in a row: twice a; the sign of m, overwritten; g.
+        noise: two factors whose product is σ ξ / 1.5, and which fit the row; or None where the temperature is cold.
         c: the coefficients.
         sign: -1 to maximize, else 1.
-        spare: four tensors to overwrite.
+        spare: two tensors to overwrite, like those of ``row``; the second may be g.
     """
-    a, t, s, agree = spare  # a is twice that of (4)
-    adam_direction([a.zero_()], [g], [m], [v], c, sign)  # (2), (3), (4)
-    torch.copysign(a, _MINUS, out=t).sigmoid_()  # (5)
-    torch.sign(m, out=s)
-    torch.sign(g, out=agree).mul_(s)
-    agree = agree.clamp_min_(0) if sign > 0 else agree.clamp_max_(0)
-    s.addcmul_(s, agree, value=0.5 * sign)  # (6)
+    a, s, g = row
+    w, h = spare
+    twice, halves = parts
+    torch.abs(a, out=w).sigmoid_()  # (5)
+    agree = torch.mul(g, s, out=h) if sign > 0 else torch.mul(g, s, out=h).neg_()
+    torch.ops.aten.leaky_relu_backward.grad_input(s, agree, 2 / 3, False, grad_input=s)  # (6): 1 or 2/3 of the sign
     if noise is not None:
-        s.addcmul_(*noise)  # (8)
-    s.sub_(a).mul_(t).add_(a, alpha=0.5)  # (7)
-    descend([theta], [s], c)  # (9)
+        s.view(noise[0].shape).addcmul_(*noise)  # (8)
+    torch.sub(s, a, alpha=2 / 3, out=h)
+    s.addcmul_(w, h, value=-1)  # (7)
+    if isinstance(c.lr, Tensor):
+        torch.sub(s.mul_(3), a, out=s).mul_(c.lr)  # η u
+        torch._foreach_mul_(thetas, 1 - c.lr * c.weight_decay)  # (9)
+        torch._foreach_sub_(thetas, halves)  # (9)
+        return
+    torch._fused_sgd_(
+        thetas, halves, twice, weight_decay=c.weight_decay / 3, momentum=-0.5, lr=2 * c.lr, dampening=-0.5,
+        nesterov=False, maximize=False, is_first_step=False,
+    )  # fmt: skip  # (9)
 
 
 def put_back(tensors: Sequence[Tensor], before: Sequence[Tensor], where: Tensor) -> None:
     """Undoes a step of the elements ``where`` is true, of the shape of every tensor."""
     for tensor, old in zip(tensors, before, strict=True):
         tensor.copy_(torch.where(where, old, tensor))
-
-
-def adam_direction(
-    a: list[Tensor], grads: list[Tensor], ms: list[Tensor], vs: list[Tensor], c: Coefficients, sign: int
-) -> None:
-    """Adds twice (4) to ``a`` and updates the moments by torch's fused kernel; ``sign`` as in `update_block`."""
-    steps = [_ALWAYS] * len(a)
-    torch._fused_adam_(
-        a, grads, ms, vs, [], steps, lr=-2.0, beta1=c.beta1, beta2=c.beta2, weight_decay=0.0, eps=c.eps,
-        amsgrad=False, maximize=sign < 0,
-    )  # fmt: skip  # (2), (3), (4)
-
-
-def descend(thetas: list[Tensor], halves: list[Tensor], c: Coefficients) -> None:
-    """Computes (9) of u = 2 ``halves``, which may be overwritten."""
-    if isinstance(c.lr, Tensor):
-        torch._foreach_mul_(thetas, 1 - c.lr * c.weight_decay)  # (9)
-        torch._foreach_mul_(halves, 2 * c.lr)
-        torch._foreach_sub_(thetas, halves)  # (9)
-        return
-    torch._fused_sgd_(
-        thetas, halves, [], weight_decay=c.weight_decay / 2, momentum=0.0, lr=2 * c.lr, dampening=0.0,
-        nesterov=False, maximize=False, is_first_step=True,
-    )  # fmt: skip  # (9)

@@ -35,6 +35,7 @@ GROUP = 2 * HALF
 MASK = (1 << 64) - 1
 GAMMA = 0x9E3779B97F4A7C15
 FIRST, SECOND, TO_X, TO_Y = 0x21F0AAAD, 0x846CA68B, 0x735A2D97, 0xD35A2D97
+VIEWING = {"cuda"}  # where an operation reads and writes several dtypes without a pass more
 COSINE = (0.9999999532, -0.4999990506, 0.04166357893, -0.001385366693, 2.315317416e-05)
 SINE = (0.9999999957, -0.1666665797, 0.008333050617, -0.0001980904636, 2.605166277e-06)
 
@@ -81,94 +82,92 @@ class Constants(NamedTuple):
     turn: Tensor
     half: Tensor
     minus_two: Tensor
-    cosine: tuple[Tensor, ...]
-    sine: tuple[Tensor, ...]
+    waves: tuple[Tensor, ...]  # (2, 1): the coefficients of cosine and sine
 
 
 @lru_cache(maxsize=16)
 def constants_on(device: torch.device) -> Constants:
     """Returns the constants on this device."""
-
-    def word(value: int) -> Tensor:
-        return torch.full((), signed(value, 32), dtype=torch.int32, device=device)
-
-    def real(value: float) -> Tensor:
-        return torch.full((), value, dtype=torch.float32, device=device)
-
-    shift16, shift15, to_x = (word(value) for value in (16, 15, TO_X))
-    turn, half, minus_two = (real(value) for value in (math.pi * 2.0**-32, 2.0**-32, -2))
-    cosine, sine = (tuple(real(c) for c in polynomial[:-1]) for polynomial in (COSINE, SINE))
-    return Constants(shift16, shift15, to_x, turn, half, minus_two, cosine, sine)
+    shift16, shift15, to_x = (
+        torch.full((), signed(value, 32), dtype=torch.int32, device=device) for value in (16, 15, TO_X)
+    )
+    turn, half, minus_two = (torch.full((), value, device=device) for value in (math.pi * 2.0**-32, 2.0**-32, -2.0))
+    waves = (torch.tensor([[cosine], [sine]]).to(device) for cosine, sine in zip(COSINE, SINE, strict=True))
+    return Constants(shift16, shift15, to_x, turn, half, minus_two, tuple(waves))
 
 
-class Scratch:
-    """Six buffers for a block of pairs, so that a big tensor needs no more memory than a block."""
+class Scratch(NamedTuple):
+    """Buffers for a block of pairs, so that a big tensor needs no more memory than a block."""
 
-    def __init__(self, words: Sequence[Tensor], reals: Sequence[Tensor]) -> None:
-        """Takes three buffers of int32 and three of float32, one-dimensional and equally long."""
-        self.z, self.y, self.spare = words
-        self.radius, self.cosine, self.sine = reals
-        self.phi, self.square = self.z.view(torch.float32), self.y.view(torch.float32)  # once the words are used up
+    z: Tensor  # three of int32 and one of float32, of any one shape (…, pairs)
+    y: Tensor
+    spare: Tensor
+    radius: Tensor
+    waves: Tensor  # float32, (…, 2, pairs)
 
     @classmethod
     def of(cls, pairs: int, device: torch.device) -> "Scratch":
         """Returns new buffers for so many pairs."""
-        words = [torch.empty(pairs, dtype=torch.int32, device=device) for _ in range(3)]
-        return cls(words, [torch.empty(pairs, dtype=torch.float32, device=device) for _ in range(3)])
-
-    def first(self, pairs: int) -> "Scratch":
-        """Returns the buffers' first ``pairs`` places."""
-        words = (self.z, self.y, self.spare)
-        return Scratch([word[:pairs] for word in words], [real[:pairs] for real in self.reals])
-
-    @property
-    def reals(self) -> tuple[Tensor, Tensor, Tensor]:
-        """r, cos φ and sin φ, once `pairs` has filled them."""
-        return self.radius, self.cosine, self.sine
+        z, y, spare = (torch.empty(pairs, dtype=torch.int32, device=device) for _ in range(3))
+        radius, waves = (torch.empty(shape, dtype=torch.float32, device=device) for shape in ((pairs,), (2, pairs)))
+        return cls(z, y, spare, radius, waves)
 
 
-def _fold(word: Tensor, shift: Tensor, spare: Tensor) -> None:
+def _fold(word: Tensor, shift: Tensor, spare: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns ``word ^ word >> shift``, and the buffer that does not hold it."""
+    if word.device.type in VIEWING and shift is constants_on(word.device).shift16:
+        high = word.view(torch.int16)[..., 1::2]  # the shifted word, without an operation
+        return torch.bitwise_xor(word, high, out=spare), word
     torch.bitwise_right_shift(word, shift, out=spare)
-    word.bitwise_xor_(spare)
+    return word.bitwise_xor_(spare), spare
 
 
-def _polynomial(square: Tensor, coefficients: Sequence[Tensor], last: float, out: Tensor) -> Tensor:
-    torch.add(coefficients[-1], square, alpha=last, out=out)
-    for coefficient in coefficients[-2::-1]:
-        torch.addcmul(coefficient, out, square, out=out)
-    return out
+def _product(word: Tensor, factor: Tensor, out: Tensor) -> Tensor:
+    """Returns ``word * factor`` in float32, rounded once from the words' arithmetic; overwrites ``word``."""
+    if word.device.type in VIEWING:
+        return torch.mul(word, factor, out=out)
+    return out.copy_(word).mul_(factor) if factor.is_floating_point() else out.copy_(word.mul_(factor))
 
 
-def pairs(counters: Tensor, keys: Sequence[Tensor], scratch: Scratch) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns r, cos φ and sin φ of these counters, in buffers of ``scratch``; r times each is a standard normal.
+def pairs(
+    counters: Tensor, keys: Sequence[Tensor], scratch: Scratch, scale: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Returns r, (…, pairs), and the cosine and sine of φ, (…, 2, pairs); r times each is a standard normal.
 
     Args:
-        counters: 2654435769 c, wrapped; int32, one-dimensional.
-        keys: k0, k1, k2, k3, each of shape ``()`` or that of ``counters``.
-        scratch: as long as ``counters``.
+        counters: 2654435769 c, wrapped; int32. With the keys it broadcasts to ``(…, pairs)``.
+        keys: k0, k1, k2, k3.
+        scratch: buffers, overwritten; what is returned lies in them.
+        scale: -2 σ², to draw with deviation σ, up to rounding; None draws with 1.
     """
-    z, y, one = scratch.z, scratch.y, constants_on(counters.device)
-    radius, cosine, sine = scratch.reals
-    _mixed(counters, keys, z, scratch.spare, one)  # (11)
+    z, y, spare, radius, waves = scratch
+    one = constants_on(counters.device)
+    z, spare = _mixed(counters, keys, z, spare, one)  # (11)
     torch.add(keys[2], z, alpha=signed(TO_Y, 32), out=y)  # (12)
-    _fold(y, one.shift16, scratch.spare)
+    y, spare = _fold(y, one.shift16, spare)
     torch.add(keys[3], y, alpha=signed(SECOND, 32), out=y)  # (12)
-    sine.copy_(z.mul_(one.to_x))  # (11)
-    torch.abs(sine, out=cosine)
-    torch.add(one.half, cosine, alpha=2.0**-31, out=radius).log_().mul_(one.minus_two).sqrt_()  # (13)
-    torch.copysign(radius, sine, out=radius)  # (13)
-    phi = scratch.phi.copy_(y).mul_(one.turn)
-    square = torch.mul(phi, phi, out=scratch.square)
-    _polynomial(square, one.sine, SINE[-1], sine).mul_(phi)  # (14)
-    _polynomial(square, one.cosine, COSINE[-1], cosine)  # (14)
-    return radius, cosine, sine
+    x = _product(z, one.to_x, spare.view(torch.float32))  # (11)
+    torch.add(one.half, torch.abs(x, out=radius), alpha=2.0**-31, out=radius)
+    if scale is None:
+        radius.log_().mul_(one.minus_two).sqrt_()  # (13)
+    else:
+        torch.xlogy(scale, radius, out=radius).sqrt_()  # (13)
+    torch.copysign(radius, x, out=radius)  # (13)
+    phi = _product(y, one.turn, spare.view(torch.float32))
+    square = torch.mul(phi, phi, out=z.view(torch.float32)).unsqueeze(-2)
+    torch.addcmul(one.waves[3], one.waves[4], square, out=waves)  # (14)
+    for coefficient in one.waves[2::-1]:
+        torch.addcmul(coefficient, waves, square, out=waves)  # (14)
+    waves.select(-2, 1).mul_(phi)  # (14)
+    return radius, waves
 
 
-def _mixed(counters: Tensor, keys: Sequence[Tensor], z: Tensor, spare: Tensor, one: Constants) -> None:
+def _mixed(counters: Tensor, keys: Sequence[Tensor], z: Tensor, spare: Tensor, one: Constants) -> tuple[Tensor, Tensor]:
+    """Returns z of (11), and the buffer that does not hold it."""
     torch.add(counters, keys[0], out=z)  # (11)
-    _fold(z, one.shift16, spare)
+    z, spare = _fold(z, one.shift16, spare)
     torch.add(keys[1], z, alpha=signed(FIRST, 32), out=z)  # (11)
-    _fold(z, one.shift15, spare)
+    return _fold(z, one.shift15, spare)
 
 
 def counters_from(first: int, count: int, device: torch.device) -> Tensor:
@@ -183,10 +182,10 @@ def draw(start: int, count: int, keys: Sequence[Tensor]) -> Tensor:
     first, last = start // GROUP, (start + count - 1) // GROUP + 1
     alone = start == 0 and count <= HALF  # no partner is needed
     numbers = counters_from(first * HALF, count if alone else (last - first) * HALF, keys[0].device)
-    radius, cosine, sine = pairs(numbers, keys, Scratch.of(len(numbers), keys[0].device))
+    radius, waves = pairs(numbers, keys, Scratch.of(len(numbers), keys[0].device))
     if alone:
-        return cosine.mul_(radius)
-    both = torch.stack((cosine.mul_(radius).view(-1, HALF), sine.mul_(radius).view(-1, HALF)), dim=1).view(-1)
+        return waves[0].mul_(radius)
+    both = waves.mul_(radius).view(2, -1, HALF).transpose(0, 1).reshape(-1)
     return both[start - first * GROUP :][:count]
 
 
@@ -194,9 +193,9 @@ def draw_at(elements: Tensor, keys: Sequence[Tensor]) -> Tensor:
     """Returns ξ of the elements with these numbers in logical order, int64 of any shape; float32 of that shape."""
     counters = elements // GROUP * HALF + elements % HALF
     flat = (counters.reshape(-1) * 0x9E3779B9).to(torch.int32)
-    radius, cosine, sine = pairs(flat, keys, Scratch.of(len(flat), elements.device))
+    radius, waves = pairs(flat, keys, Scratch.of(len(flat), elements.device))
     first = (elements % GROUP < HALF).view(-1)
-    return torch.where(first, cosine, sine).mul_(radius).view(elements.shape)
+    return torch.where(first, waves[0], waves[1]).mul_(radius).view(elements.shape)
 
 
 def rounding_bits(start: int, count: int, keys: Sequence[Tensor]) -> Tensor:
@@ -212,5 +211,5 @@ def rounding_at(elements: Tensor, keys: Sequence[Tensor]) -> Tensor:
 
 def _top_bits(counters: Tensor, keys: Sequence[Tensor]) -> Tensor:
     z, spare, one = torch.empty_like(counters), torch.empty_like(counters), constants_on(counters.device)
-    _mixed(counters, keys, z, spare, one)
+    z, _ = _mixed(counters, keys, z, spare, one)
     return z.mul_(one.to_x).bitwise_right_shift_(16).bitwise_and_(0xFFFF)

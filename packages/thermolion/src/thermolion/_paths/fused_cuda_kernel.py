@@ -33,7 +33,7 @@ S0, S1, S2, S3, S4 = map(tl.constexpr, SINE)
 
 @triton.jit
 def probe_kernel(number):
-    """Write a zero, to see whether kernels work here."""
+    """Writes a zero, to see whether kernels work here."""
     tl.store(number, 0.0)
 
 
@@ -59,7 +59,7 @@ def _fold(word, SHIFT: tl.constexpr):
 
 @triton.jit
 def _mix(word):
-    """Return splitmix64's finalizer; the masks make the shifts of signed words logical."""
+    """Returns splitmix64's finalizer; the masks make the shifts of signed words logical."""
     word = (word ^ ((word >> 30) & 0x3FFFFFFFF)) * MIX1
     word = (word ^ ((word >> 27) & 0x1FFFFFFFFF)) * MIX2
     return word ^ ((word >> 31) & 0x1FFFFFFFF)
@@ -67,7 +67,7 @@ def _mix(word):
 
 @triton.jit
 def _hash(seed, count, index):
-    """Return h, which holds k0 and k1, and the word that holds k2 and k3."""
+    """Returns h, which holds k0 and k1, and the word that holds k2 and k3."""
     h = _mix(_mix(_mix(seed + GAMMA) ^ count) + (index + 1) * GAMMA)  # (10)
     return h, _mix(h + GAMMA)
 
@@ -80,7 +80,7 @@ def _mixed(counter, k0, k1):
 
 @triton.jit
 def _count_of(row, words, position, CAPTURABLE: tl.constexpr):
-    """Return the number of the step of one tensor."""
+    """Returns the number of the step of one tensor."""
     count_at = _typed(tl.load(row + 9), "fp32") if CAPTURABLE else words + HEADER + position
     return tl.load(count_at).to(tl.int64)
 
@@ -103,7 +103,7 @@ def _pair(counter, keys):
 
 @triton.jit
 def sum_kernel(table, blocks, partials, DTYPE: tl.constexpr, CAPTURABLE: tl.constexpr, ALIGNED: tl.constexpr):
-    """Write Σ g² over one group of elements, without those whose square is not finite."""
+    """Writes Σ g² over one group of elements, without those whose square is not finite."""
     program = tl.program_id(0)
     row = table + tl.load(blocks + 2 * program) * ROW
     index = tl.load(blocks + 2 * program + 1) + tl.arange(0, 2 * HALF)
@@ -117,7 +117,7 @@ def sum_kernel(table, blocks, partials, DTYPE: tl.constexpr, CAPTURABLE: tl.cons
 def carry_kernel(
     table, words, numbers, partials, sigmas, keys, count, DTYPE: tl.constexpr, CAPTURABLE: tl.constexpr
 ):  # fmt: skip
-    """Carry v̄ of one tensor on, write its σ and its keys; the partial sums are added in order on every replica.
+    """Carries v̄ of one tensor on, write its σ and its keys; the partial sums are added in order on every replica.
 
     Where step and temperature lie on the device, they are advanced here. All that is written is a single number, which
     one thread writes from what it has read itself.
@@ -164,7 +164,7 @@ def _half(
     WARM: tl.constexpr, MAXIMIZE: tl.constexpr, SKIP: tl.constexpr, STOCHASTIC: tl.constexpr,
     DTYPE: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
-    """Step the elements ``index`` of one tensor."""
+    """Steps the elements ``index`` of one tensor."""
     real: tl.constexpr = tl.float64 if DTYPE == "fp64" else tl.float32
     inside = index < tl.load(row)
     theta_at = _typed(tl.load(row + 1), DTYPE, ALIGNED) + index
@@ -211,7 +211,7 @@ def step_kernel(
     WARM: tl.constexpr, MAXIMIZE: tl.constexpr, SKIP: tl.constexpr, STOCHASTIC: tl.constexpr,
     DTYPE: tl.constexpr, STATE: tl.constexpr, CAPTURABLE: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
-    """Step one group of one tensor: the first elements of 1024 pairs, then their partners."""
+    """Steps one group of one tensor: the first elements of 1024 pairs, then their partners."""
     program = tl.program_id(0)
     position = tl.load(blocks + 2 * program)
     start = tl.load(blocks + 2 * program + 1)
