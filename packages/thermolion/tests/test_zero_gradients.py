@@ -1,32 +1,16 @@
 """Elements whose gradient is zero: how far noise moves them, and `skip_zero_grad`, which leaves them alone."""
 
 import math
-import shutil
-from importlib.util import find_spec
 
 import pytest
 import torch
 from thermolion import ThermoLion
 from torch.nn import Parameter
 
-COMPILER = shutil.which("c++") and (shutil.which("ninja") or find_spec("ninja")) and find_spec("setuptools")
-FUSED = pytest.param(
-    {"fused": True},
-    marks=pytest.mark.skipif(not COMPILER, reason="needs a C++ compiler, ninja, setuptools"),
-    id="fused",
-)
-PATHS = [
-    pytest.param({}, id="default"),
-    pytest.param({"foreach": False, "fused": False}, id="reference"),
-    pytest.param({"foreach": True}, id="foreach"),
-    pytest.param({"capturable": True}, id="capturable"),
-    FUSED,
-]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 LARGEST = math.sqrt(-2 * math.log(2**-32))  # |ξ| of (13), whose u is at least 2⁻³²
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("scale", [1.0, 0.01, 0.0])
 def test_noise_moves_a_padding_row_by_no_more_than_the_readme_says(path, scale):
     lr, worst = 1e-3, 0.0
@@ -68,7 +52,6 @@ def run(path, dtype, settings, skip):
 SETTINGS = [{}, {"temp_decay": 1e-3, "weight_decay": 0.5}, {"maximize": True}]
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_skipped_elements_keep_their_bits(path, dtype, settings):
@@ -80,7 +63,6 @@ def test_skipped_elements_keep_their_bits(path, dtype, settings):
             assert (old[0] != new[0])[g != 0].double().mean() > 0.9  # the others move, where the dtype can say so
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_the_other_elements_step_as_without_the_option(path, dtype, settings):
@@ -91,7 +73,6 @@ def test_the_other_elements_step_as_without_the_option(path, dtype, settings):
         assert a.numel() < 500 or not torch.equal(a, b)
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_every_path_skips_the_same(path, settings):
     reference = {"foreach": False, "fused": False}
