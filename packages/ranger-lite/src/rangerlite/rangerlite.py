@@ -36,7 +36,7 @@ class RangerLite(RAdam):
     to φ + α (θ - φ), α = ``lookahead_alpha``, and the parameter continues from there. φ starts as the parameter before
     its first step. A parameter without a gradient is skipped.
 
-    Evaluate and save inside `slow_weights`: between two pull backs the slow weights are the better ones.
+    Evaluate and save inside `slow_weights`: the fast weights depend on where in the cycle of k steps training stopped.
 
     Args:
         params: tensors, (name, tensor) pairs, or dictionaries that define parameter groups.
@@ -205,7 +205,7 @@ class RangerLite(RAdam):
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
-        """Whether a GradScaler leaves unscaling and overflows to ``step``."""
+        """Tells whether a GradScaler leaves unscaling and overflows to ``step``."""
         return all(group["fused"] for group in self.param_groups)
 
     def _refuse_while_swapped(self, what: str) -> None:
