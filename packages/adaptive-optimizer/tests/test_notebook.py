@@ -1,5 +1,7 @@
 import base64
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -44,3 +46,12 @@ def test_without_matplotlib_or_steps_there_is_the_table(monkeypatch):
 
 def test_what_is_shown_is_escaped():
     assert "&lt;b&gt;" in _notebook.as_html("<b>", {}, [])
+
+
+def test_the_plot_module_is_left_to_be_run_as_a_program():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "adaptive_optimizer.plot"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "usage" in done.stderr
+    assert "RuntimeWarning" not in done.stderr

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from adaptive_optimizer.plot import draw
-
 
 def as_html(title: str, values: Mapping[str, object], records: Sequence[Mapping[str, Any]]) -> str:
     """Returns a table of ``values`` under ``title``, and the picture of ``records`` where there are any."""
@@ -23,6 +21,8 @@ def _shown(value: object) -> str:
 def _picture(records: Sequence[Mapping[str, Any]]) -> str:
     if not records or find_spec("matplotlib") is None:
         return ""
+    from adaptive_optimizer.plot import draw  # runs as a program too, and so is not imported with the package
+
     picture = io.BytesIO()
     draw(records, picture)
     encoded = base64.b64encode(picture.getvalue()).decode("ascii")

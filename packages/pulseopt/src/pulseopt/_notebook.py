@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from pulseopt.plot import draw
-
 
 def as_html(title: str, values: Mapping[str, object], columns: Mapping[str, Sequence[object]]) -> str:
     """Returns a table of ``values`` under ``title``, and the picture of the closed episodes in ``columns``."""
@@ -26,6 +24,8 @@ def _picture(columns: Mapping[str, Sequence[object]]) -> str:
     ]
     if not episodes or find_spec("matplotlib") is None:
         return ""
+    from pulseopt.plot import draw  # runs as a program too, and so is not imported with the package
+
     picture = io.BytesIO()
     draw(episodes).savefig(picture, format="png", dpi=80)
     encoded = base64.b64encode(picture.getvalue()).decode("ascii")
