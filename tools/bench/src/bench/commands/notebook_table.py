@@ -1,5 +1,6 @@
 """The live table in a notebook: one output that is replaced as the runs go on."""
 
+import importlib
 import io
 import time
 from typing import Any
@@ -38,15 +39,13 @@ class NotebookTable(LiveTable):
         return page.export_html(inline_styles=True, code_format=PRE)
 
 
-def _display(content: object) -> Any:
-    from IPython import display
+_ipython: Any = importlib.import_module("IPython.display")  # not annotated
 
-    show: Any = display.display
-    return show(content, display_id=True)
+
+def _display(content: object) -> Any:
+    return _ipython.display(content, display_id=True)
 
 
 def _html(content: str) -> object:
-    from IPython import display
-
-    html: Any = display.HTML
-    return html(content)
+    html: object = _ipython.HTML(content)
+    return html

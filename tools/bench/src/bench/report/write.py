@@ -47,7 +47,7 @@ def write(records: list[Record], folder: Path) -> Written:
     html.write_text(render(records, results, drawn, overall), encoding="utf-8")
     csv.write_text(tables.summary(results), encoding="utf-8")
     _write_figures(drawn, overall, folder / "figures")
-    return Written(html, csv, [*advice(results), *sentences(results)])
+    return Written(html, csv, advice(results) or sentences(results))
 
 
 def draw(result: WorkloadResult) -> dict[str, str]:
