@@ -1,28 +1,40 @@
-"""Ray actors make the numbers of one process, to the bit, and a lost one costs its members and nothing else."""
+"""Ray actors make the numbers of one process, to the bit, and a lost one costs its members and nothing else.
+
+Ray itself where it is installed, and a stand-in of it everywhere.
+"""
 
 import os
+import sys
 import warnings
+from pathlib import Path
 
+import pretend_ray
 import pytest
 import rank as job
 import torch
 from torch.nn import functional
 
-ray = pytest.importorskip("ray", reason="needs Ray")
-TESTS = os.path.dirname(__file__)  # noqa: PTH120
 
-
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def _cluster():
+    real = pytest.importorskip("ray", reason="needs Ray")
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
-        ray.init(
+        real.init(
             num_cpus=4, include_dashboard=False, log_to_driver=False,
-            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([TESTS, os.environ.get("PYTHONPATH", "")]),
-                                      "OMP_NUM_THREADS": "1"}},
+            runtime_env={"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}},
         )  # fmt: skip
-        yield
-        ray.shutdown()
+        yield real
+        real.shutdown()
+
+
+@pytest.fixture(params=["stand-in", pytest.param("Ray", marks=pytest.mark.slow)], autouse=True)
+def ray(request, monkeypatch):
+    if request.param == "Ray":
+        return request.getfixturevalue("_cluster")
+    monkeypatch.setitem(sys.modules, "ray", pretend_ray)
+    return pretend_ray
 
 
 @pytest.fixture(autouse=True)
@@ -37,15 +49,10 @@ def made(**more):
     return job.TorchEggrollES(job.mlp(), **job.SETTINGS | {"seed": 3} | more)
 
 
-def by_eval(model):
-    x, y = job.data()
-    return -float(functional.cross_entropy(model(x), y))
-
-
 CALLS = {
     "a loss": lambda o: o.step(*job.data()[:1], functional.cross_entropy, job.data()[1]),
     "own slices": lambda o: o.step(job.data(12)[0], functional.cross_entropy, job.data(12)[1], per_member=True),
-    "a function": lambda o: o.step(eval_fn=by_eval),
+    "a function": lambda o: o.step(eval_fn=job.fitness_of),
 }
 
 
@@ -57,7 +64,8 @@ def test_actors_make_the_steps_of_one_process_to_the_bit(name, actors):
         for _ in range(3):
             assert CALLS[name](members) == CALLS[name](here)
     assert torch.equal(job.weights(here), job.weights(there))
-    assert there.diagnostics.fitness_mean == here.diagnostics.fitness_mean
+    for name in ("fitness_mean", "fitness_std", "engine", "dropped"):
+        assert getattr(there.diagnostics, name) == getattr(here.diagnostics, name)
 
 
 def test_actors_write_and_learn_as_one_process():
@@ -77,7 +85,7 @@ def test_what_a_reward_does_wrong_is_raised_here_and_nothing_moves():
     before = job.weights(es)
     with es.remote_members(2, num_cpus=1) as members:
         with pytest.raises(ValueError, match="one score for each of its 2 texts"):
-            members.step_reward([[1], [2]], lambda ps, ts: [1.0], batched=True, max_new_tokens=2)
+            members.step_reward([[1], [2]], job.too_few, batched=True, max_new_tokens=2)
         assert torch.equal(job.weights(es), before)
         members.step_reward([[1], [2]], job.share_of_evens, max_new_tokens=6)
     here = job.writer()
@@ -85,7 +93,7 @@ def test_what_a_reward_does_wrong_is_raised_here_and_nothing_moves():
     assert torch.equal(job.weights(es), job.weights(here))
 
 
-def test_a_lost_actor_costs_its_members_and_another_takes_its_place():
+def test_a_lost_actor_costs_its_members_and_another_takes_its_place(ray):
     es = made()
     with es.remote_members(3, num_cpus=1) as members:
         CALLS["a loss"](members)
@@ -103,9 +111,12 @@ def test_an_actor_with_other_weights_is_found_out():
     with es.remote_members(2, num_cpus=1) as members:
         CALLS["a loss"](members)
         with torch.no_grad():
-            es.parameters[0].value += 1.0
+            es.parameters[0].value.add_(1.0)
         with pytest.warns(UserWarning, match="differ"), pytest.raises(RuntimeError, match="every actor was lost"):
             CALLS["a loss"](members)
+        assert es.epoch == 1
+        CALLS["a loss"](members)  # by actors that began with the weights as they are
+        assert (es.epoch, es.diagnostics.dropped) == (2, 0)
 
 
 def test_ranks_and_closed_actors_are_refused():

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from ._checks import check_integer
@@ -131,16 +130,18 @@ class RemoteMembers:
         found: list[tuple[range, Any]] = []
         for rank, (call, share) in enumerate(zip(calls, shares, strict=True)):
             try:
-                other, result = self._ray.get(call)
+                other, engine, result = self._ray.get(call)
             except self._ray.exceptions.RayActorError as error:
                 self._replace(rank, f"lost an actor ({str(error).splitlines()[0]})")
                 continue
             if other == own:
                 found.append((share, result))
+                es.evaluator.last = engine if share else es.evaluator.last  # for the diagnostics
             else:
                 self._ray.kill(self._actors[rank])
                 self._replace(rank, "met an actor whose weights differ from this process's")
         if not found:
+            self._refill()
             raise RuntimeError(
                 "every actor was lost in one generation; nothing was written, and others took their place"
             )
@@ -161,10 +162,14 @@ class RemoteMembers:
         assert mean is not None
         told = self._ray.put(table)
         self._ray.get([actor.tell.remote(told) for actor in self._actors if actor is not None])
+        self._refill()
+        return mean
+
+    def _refill(self) -> None:
+        """Starts an actor in every place that lost its own."""
         gone = [rank for rank, actor in enumerate(self._actors) if actor is None]
         for rank, actor in zip(gone, self._begin(len(gone)) if gone else [], strict=True):
             self._actors[rank] = actor
-        return mean
 
 
 class Holder:
@@ -175,13 +180,12 @@ class Holder:
     """
 
     def __init__(self, es: "TorchEggrollES") -> None:
-        torch.set_grad_enabled(False)
         self._es = es
 
     def evaluate(
         self, what: str, specs: Sequence[MemberSpec], rank: int, world: int, due: bool, arguments: Any
-    ) -> tuple[int | None, Any]:
-        """Returns the checksum of the weights, where it is due, and what these members got."""
+    ) -> tuple[int | None, str, Any]:
+        """Returns the checksum of the weights, where it is due, the engine, and what these members got."""
         es = self._es
         strange = [spec for spec in specs if (spec.seed, spec.epoch) != (es.seed, es.epoch)]
         if strange:
@@ -191,7 +195,7 @@ class Holder:
             result = getattr(self, what)(*arguments)
         finally:
             es.ranks = Ranks()
-        return checksum([p.value for p in es.parameters]) if due else None, result
+        return checksum([p.value for p in es.parameters]) if due else None, es.evaluator.last, result
 
     def measured(self, inputs: Any, loss_fn: Any, targets: Any, eval_fn: Any, per_member: bool | str) -> Tensor:
         """Returns the fitness of the members for ``step``."""
