@@ -28,6 +28,7 @@ from .state import StartingPoint
 from .task import Task
 from .tree import concatenated, join, map_tensors, tensors_of
 from .warn import WarnOnce
+from .watch import SET_DATA, writes
 
 _NAMES = ("add", "sub", "mul", "div", "maximum", "minimum", "relu", "tanh", "sigmoid", "exp", "log", "neg", "abs",
           "pow", "sqrt", "rsqrt", "square", "sin", "cos", "erf", "clamp", "where", "__add__", "__radd__", "__sub__",
@@ -58,10 +59,6 @@ _ELEMENTWISE: frozenset[Any] = frozenset(
     ]
 )
 _ELEMENTWISE_WRITES: frozenset[Any] = frozenset(_named(_IN_PLACE))
-_ONTO_ITSELF: frozenset[str] = frozenset(
-    ["__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__",
-     "__iand__", "__ior__", "__ixor__", "__ilshift__", "__irshift__"]
-)  # fmt: skip
 _TURNED: dict[str, str] = {name: name[:-1] for name in ("unsqueeze_", "squeeze_", "t_", "transpose_", "swapaxes_",
                                                          "swapdims_")}  # fmt: skip
 _RESIZED = frozenset(["resize_", "resize_as_", "set_", "as_strided_", "share_memory_", "requires_grad_", "rename_"])
@@ -253,7 +250,7 @@ class Folder(Interceptor):
         if any(t is own for t in targets for own in known):
             raise FoldError(f"{name} writes into a parameter")
         instead = {id(t): self.whole(func, t) for t in known}
-        if func is _SET_DATA:
+        if func == SET_DATA:
             new = instead.get(id(args[1]), args[1])
             self.writes.rebind(args[0], new if is_folded(new) else new.expand(self.members, *new.shape).clone())
             return None
@@ -336,7 +333,6 @@ class Folder(Interceptor):
         return out
 
 
-_SET_DATA: Any = getattr(Tensor.data, "__set__")  # noqa: B009
 _NUMBERS: frozenset[Any] = frozenset(
     _named(("item", "__bool__", "__float__", "__int__", "__index__", "__complex__", "tolist", "numpy", "__array__",
             "equal", "allclose", "is_nonzero", "__contains__", "__repr__", "__format__", "__str__"))
@@ -345,12 +341,7 @@ _NUMBERS: frozenset[Any] = frozenset(
 
 def _writes(func: Any, args: Any, kwargs: Any) -> bool:
     """Says whether an op writes into one of its arguments."""
-    name = op_name(func)
-    if name in _ONTO_ITSELF or func is _SET_DATA:
-        return True
-    if func in _STATISTICS:
-        return bool(_targets(func, args, kwargs))
-    return name.endswith("_") and not name.endswith("__")
+    return bool(_targets(func, args, kwargs)) if func in _STATISTICS else writes(func)
 
 
 def _targets(func: Any, args: Any, kwargs: Any) -> list[Tensor]:

@@ -6,14 +6,16 @@ flags are set as flags: a module that merges or quantises its weights in ``train
 
 from collections import deque
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from .folded import storage_of
 from .randomness import CommonRandomNumbers
+from .watch import Watch
 
 _OPAQUE = (type, FunctionType, MethodType, BuiltinFunctionType, ModuleType, str, bytes, int, float, complex,
            torch.dtype, torch.device, torch.Size, type(None), torch.Generator)  # fmt: skip
@@ -38,6 +40,7 @@ class ModelState:
         self._lists: list[tuple[list[Any] | deque[Any], list[Any]]] = []
         self._sets: list[tuple[set[Any], set[Any]]] = []
         self._waiting: list[Any] = []
+        self._frozen: dict[int, list[Tensor]] = {}  # by storage, until they are written to
         for module in model.modules():
             self._module(module)
         self._waiting.extend(inputs)
@@ -69,6 +72,17 @@ class ModelState:
                     storage.copy_(copy)
                     self._tensors[at] = tensor, storage, copy, _version(storage)
 
+    @property
+    def frozen(self) -> bool:
+        """Whether parameters that are not evolved might be written to."""
+        return bool(self._frozen)
+
+    def before_write(self, tensor: Tensor) -> None:
+        """Keeps a copy of what is about to be written into."""
+        if tensor.layout == torch.strided and not tensor.is_meta:
+            for parameter in self._frozen.pop(storage_of(tensor), []):
+                self._tensor(parameter)
+
     def _module(self, module: nn.Module) -> None:
         self._seen.add(id(module))
         held = module.__dict__
@@ -82,6 +96,10 @@ class ModelState:
             self._waiting.extend(module.buffers(recurse=False))
         if type(module).train is not nn.Module.train or type(module).eval is not nn.Module.eval:
             self._waiting.extend(p for p in module.parameters(recurse=False))  # what train() or eval() may merge into
+            return
+        for p in module.parameters(recurse=False):
+            if id(p) not in self._evolved and p.layout == torch.strided and not p.is_meta:
+                self._frozen.setdefault(storage_of(p), []).append(p)
 
     def _mapping(self, mapping: Any, enter: bool) -> None:
         if not mapping:
@@ -166,7 +184,7 @@ def evaluation(
             module.training = False
         state = ModelState(model, evolved, inputs)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), Watch(state.before_write) if state.frozen else nullcontext():
                 yield state
         finally:
             if not keep:
