@@ -31,15 +31,15 @@ class Statistics:
 
     def __init__(self, beta: float, delta: float, *, larger_is_better: bool) -> None:
         self._constants = (beta, 1 - beta, delta, -1.0 if larger_is_better else 1.0, sqrt(beta), sqrt(1 - beta))
-        self.n = 0
-        self.average = 0.0
-        self.deviation = 0.0
-        self.sd = 0.0
-        self.cv2 = 0.0
+        self.n: int = 0
+        self.average: float = 0.0
+        self.deviation: float = 0.0
+        self.sd: float = 0.0
+        self.cv2: float = 0.0
         self.verdict = 0
-        self.first = 0.0
-        self.latest = 0.0
-        self.mean_abs = 0.0  # moving average of |L|, the newest not yet in it
+        self.first: float = 0.0
+        self.latest: float = 0.0
+        self.mean_abs: float = 0.0  # moving average of |L|, the newest not yet in it
 
     def update(self, value: float) -> None:
         """Takes in one finite value."""
