@@ -22,7 +22,7 @@ from ..noise.perturbation import Delta
 from .folded import CopyOnWrite, FoldError, aligned, hidden, is_folded, mark, rebuilt, storage_of, walk
 from .intercept import METADATA, Interceptor, Perturbed, op_name, perturbed
 from .randomness import CommonRandomNumbers
-from .rules import OPENED, RULES
+from .rules import OPENED, RULES, heads
 from .shared import SharedProducts
 from .state import StartingPoint
 from .task import Task
@@ -187,24 +187,14 @@ class Folder(Interceptor):
         except (RuntimeError, TypeError):  # a memory format, or whatever else counts dimensions
             return self._mapped(func, args, kwargs, {})
 
-    def _attention(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Any:
-        sdpa = functional.scaled_dot_product_attention
-        q, k, v, mask = (self.whole(sdpa, t) for t in (query, key, value, attn_mask))
-        if dropout_p:
-            named = {"attn_mask": mask, "is_causal": is_causal, "scale": scale, "dropout_p": dropout_p}
-            return self._mapped(sdpa, (q, k, v), named | grouping(enable_gqa), {})
-        q, k, v = (t if is_folded(t) else t.expand(self.members, *t.shape) for t in (q, k, v))
-        return mark(attention(q, k, v, mask, not is_folded(mask), is_causal, scale, enable_gqa))
+    def _attention(self, *args: Any, **kwargs: Any) -> Any:
+        h = heads(self, *args, **kwargs)
+        if h.dropout:
+            named = {"attn_mask": h.mask, "is_causal": h.causal, "scale": h.scale, "dropout_p": h.dropout}
+            sdpa = functional.scaled_dot_product_attention
+            return self._mapped(sdpa, h[:3], named | grouping(h.grouped), {})
+        q, k, v = (t if is_folded(t) else t.expand(self.members, *t.shape) for t in h[:3])
+        return mark(attention(q, k, v, h.mask, not is_folded(h.mask), h.causal, h.scale, h.grouped))
 
     def whole(self, func: Any, value: Any) -> Any:
         """Gives every member's parameter formed in full for ``func``, or ``value`` where it is none."""

@@ -5,7 +5,7 @@ A rule reads the arguments of torch's own function; what it does not cover it de
 
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -216,7 +216,20 @@ def split_rule(func: Any) -> Rule:
     return rule
 
 
-def attention_rule(
+class Heads(NamedTuple):
+    """What torch's attention was given, parameters formed in full."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+    dropout: float
+    causal: bool
+    scale: float | None
+    grouped: bool
+
+
+def heads(
     intercept: Interceptor,
     query: Tensor,
     key: Tensor,
@@ -226,13 +239,21 @@ def attention_rule(
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
-) -> Any:
-    """``functional.scaled_dot_product_attention``, whether or not a parameter takes part."""
+) -> Heads:
+    """Reads the arguments of ``functional.scaled_dot_product_attention``."""
     sdpa = functional.scaled_dot_product_attention
     q, k, v, mask = (intercept.whole(sdpa, t) for t in (query, key, value, attn_mask))
-    if dropout_p:
-        return sdpa(q, k, v, mask, dropout_p, is_causal, scale=scale, **grouping(enable_gqa))
-    return Attention.apply(q, k, v, mask, is_causal, scale, enable_gqa)
+    return Heads(q, k, v, mask, dropout_p, is_causal, scale, enable_gqa)
+
+
+def attention_rule(intercept: Interceptor, *args: Any, **kwargs: Any) -> Any:
+    """``functional.scaled_dot_product_attention``, whether or not a parameter takes part."""
+    h = heads(intercept, *args, **kwargs)
+    if h.dropout:
+        return functional.scaled_dot_product_attention(
+            *h[:4], h.dropout, h.causal, scale=h.scale, **grouping(h.grouped)
+        )
+    return Attention.apply(*h[:4], h.causal, h.scale, h.grouped)
 
 
 def _never(_: object) -> bool:
