@@ -251,10 +251,10 @@ def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def gains(rows: list[dict[str, Any]]) -> tuple[float, float, float]:
-    """Returns the mean gain over seeds at their first check on held-out prompts, and its 95 % interval."""
+    """Returns the mean gain on held-out prompts over the shortest run of every seed, and its 95 % interval."""
     from scipy import stats
 
-    each = [row["held_out"][1][1] - row["held_out"][0][1] for row in compared(rows)]
+    each = [row["held_out"][-1][1] - row["held_out"][0][1] for row in compared(rows)]
     interval = stats.ttest_1samp(each, 0.0).confidence_interval(0.95)
     return sum(each) / len(each), float(interval.low), float(interval.high)
 
@@ -272,10 +272,10 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{row['cpu_seconds']:.0f} |"
         )
     mean, low, high = gains(rows)
-    seeds, checks = len(compared(rows)), sorted({row["held_out"][1][0] for row in compared(rows)})
-    after = " or ".join(map(str, checks))
+    seeds, lengths = len(compared(rows)), sorted({row["steps"] for row in compared(rows)})
+    after = " or ".join(map(str, lengths))
     gain = f"{mean:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}"
-    return "\n".join([*lines, "", f"Mean gain of {seeds} seeds at the first check, after {after} generations: {gain}."])
+    return "\n".join([*lines, "", f"Mean gain of {seeds} seeds after {after} generations: {gain}."])
 
 
 def samples(rows: list[dict[str, Any]], count: int = 6) -> str:
