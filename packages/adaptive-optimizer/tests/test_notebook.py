@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from adaptive_optimizer import AdaptiveOptimizer, _notebook
+from adaptive_optimizer import AdaptiveOptimizer, _logs
 
 
 def trained(steps=5):
@@ -38,14 +38,14 @@ def test_the_picture_grows_with_the_run():
 
 def test_without_matplotlib_or_steps_there_is_the_table(monkeypatch):
     assert "<img" not in trained(0)._repr_html_()
-    monkeypatch.setattr(_notebook, "find_spec", lambda name: None)
+    monkeypatch.setattr(_logs, "find_spec", lambda name: None)
     shown = trained()._repr_html_()
     assert "<img" not in shown
     assert "<th>step</th>" in shown
 
 
 def test_what_is_shown_is_escaped():
-    assert "&lt;b&gt;" in _notebook.as_html("<b>", {}, [])
+    assert "&lt;b&gt;" in _logs.as_html("<b>", {}, [])
 
 
 def test_the_plot_module_is_left_to_be_run_as_a_program():

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 import torch
-from pulseopt import AEES, _notebook
+from pulseopt import AEES
+from pulseopt._records import notebook
 
 
 def trained(steps=12, **settings):
@@ -30,14 +31,14 @@ def test_a_notebook_shows_the_state_and_the_episodes():
 
 def test_without_matplotlib_or_episodes_there_is_the_table(monkeypatch):
     assert "<img" not in trained(0)._repr_html_()
-    monkeypatch.setattr(_notebook, "find_spec", lambda name: None)
+    monkeypatch.setattr(notebook, "find_spec", lambda name: None)
     shown = trained()._repr_html_()
     assert "<img" not in shown
     assert "<th>estimates</th>" in shown
 
 
 def test_what_is_shown_is_escaped():
-    assert "&lt;b&gt;" in _notebook.as_html("<b>", {}, {})
+    assert "&lt;b&gt;" in notebook.as_html("<b>", {}, {})
 
 
 def test_the_plot_module_is_left_to_be_run_as_a_program():

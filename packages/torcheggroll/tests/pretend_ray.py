@@ -1,4 +1,4 @@
-"""What `torcheggroll.remote` uses of Ray, in this process: what travels is pickled, a killed actor is silent."""
+"""What `_distributed.remote` uses of Ray, in this process: what travels is pickled, a killed actor is silent."""
 
 import pickle
 from types import SimpleNamespace

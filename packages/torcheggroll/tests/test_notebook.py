@@ -3,7 +3,7 @@ from xml.etree import ElementTree
 
 import torch
 from torcheggroll import TorchEggrollES
-from torcheggroll._notebook import History
+from torcheggroll.diagnostics import History
 
 
 def trained(generations):

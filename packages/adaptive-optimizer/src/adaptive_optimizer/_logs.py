@@ -1,8 +1,12 @@
-"""A bounded record of the steps: one dictionary each, as JSON lines, or to a TensorBoard writer as they happen."""
+"""A bounded record of the steps: one dictionary each, as JSON lines, to a TensorBoard writer, or for a notebook."""
 
+import base64
+import html
+import io
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,3 +66,24 @@ class Logs:
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def as_html(title: str, values: Mapping[str, object], records: Sequence[Mapping[str, Any]]) -> str:
+    """Returns a table of ``values`` under ``title``, and the picture of ``records`` where there are any."""
+    cells = "".join(f"<tr><th>{html.escape(name)}</th><td>{_shown(value)}</td></tr>" for name, value in values.items())
+    return f"<div><strong>{html.escape(title)}</strong><table>{cells}</table>{_picture(records)}</div>"
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else html.escape(str(value))
+
+
+def _picture(records: Sequence[Mapping[str, Any]]) -> str:
+    if not records or find_spec("matplotlib") is None:
+        return ""
+    from adaptive_optimizer.plot import draw  # runs as a program too, and so is not imported with the package
+
+    picture = io.BytesIO()
+    draw(records, picture)
+    encoded = base64.b64encode(picture.getvalue()).decode("ascii")
+    return f'<img alt="signals, learning rate and factors over steps" src="data:image/png;base64,{encoded}">'

@@ -18,8 +18,7 @@ from adaptive_optimizer._checks import check_integer
 from adaptive_optimizer._controller import VERSION, Controller, read_into
 from adaptive_optimizer._delegate import Delegated, checked_optimizer
 from adaptive_optimizer._groups import GroupWriter, knobs_of
-from adaptive_optimizer._logs import Logs, Record, Writer
-from adaptive_optimizer._notebook import as_html
+from adaptive_optimizer._logs import Logs, Record, Writer, as_html
 from adaptive_optimizer._settings import Settings
 from adaptive_optimizer._signals import LossBuffer, read
 from adaptive_optimizer.rules import Rule, RuleSet

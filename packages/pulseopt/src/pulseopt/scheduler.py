@@ -15,9 +15,9 @@ from pulseopt._bandits.rate_search import RateSearch
 from pulseopt._checks import check, check_integer
 from pulseopt._distributed import check_loss, fresh_seed, from_first_rank, is_distributed, read_losses, read_numbers
 from pulseopt._maths.rate_search import anneal
-from pulseopt._notebook import as_html
 from pulseopt._records.checkpoint import check_same
 from pulseopt._records.log import write_scalars
+from pulseopt._records.notebook import as_html
 from pulseopt._step.hooks import ObservedLosses, closure_in, innermost, with_closure
 from pulseopt._step.noise import NoiseSource
 from pulseopt._step.optimizer_step import OptimizerStep

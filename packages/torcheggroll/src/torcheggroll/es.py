@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from ._checks import check, check_integer
 from ._distributed.group import begin, join
+from ._distributed.remote import RemoteMembers
 from ._distributed.state import SharedState
 from ._evaluate.evaluator import Evaluator
 from ._evaluate.loop import one_member
 from ._evaluate.randomness import random_key
 from ._evaluate.task import MemberData, Task, call_model, fitness_task, loss_task, output_task, sliced_parts
-from ._notebook import History
 from ._settings import SAVED, Settings, check_same_parameters, check_settings
-from .diagnostics import Diagnostics, diagnose, regime_warning
+from .diagnostics import Diagnostics, History, diagnose, regime_warning
 from .filters import evolved_parameters
 from .fitness import alike, fitness_table, shape_fitness
 from .generation.adapters import adapters
@@ -37,7 +37,6 @@ from .noise.seeded import (
 )
 from .noise.sigma import Sigma, adapted, spread_of
 from .population import MemberSpec, Population, dense_members, lora_factors, results_by_member
-from .remote import RemoteMembers
 from .update import Updater
 
 if TYPE_CHECKING:

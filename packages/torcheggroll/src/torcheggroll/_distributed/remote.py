@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
-from ._checks import check_integer
-from ._distributed.checksum import checksum
-from ._distributed.ranks import Ranks
-from .generation.rewards import Reward, RewardPool
-from .generation.step import Written, conclude, scored
-from .population import MemberSpec
+from .._checks import check_integer
+from ..generation.rewards import Reward, RewardPool
+from ..generation.step import Written, conclude, scored
+from ..population import MemberSpec
+from .checksum import checksum
+from .ranks import Ranks
 
 if TYPE_CHECKING:
-    from .es import TorchEggrollES
+    from ..es import TorchEggrollES
 
 
 class RemoteMembers:
