@@ -81,8 +81,13 @@ class LastUpdate:
 def _sums(grads: list[Tensor], updates: list[Tensor]) -> Tensor:
     """Returns ⟨g, -u⟩, |g| and |u| of each tensor, as rows.
 
-    Lists have no sum; that of the products is twice the sum of the positive ones minus the sum of their sizes.
+    On the CPU each is one pass over memory. Lists have no sum; that of the products is twice the sum of the positive
+    ones minus the sum of their sizes.
     """
+    if grads[0].device.type == "cpu":
+        rows = [(g.reshape(-1).to(u.dtype), u.reshape(-1)) for g, u in zip(grads, updates, strict=True)]
+        squares = [torch.stack([a.dot(a) for a in column]).sqrt() for column in zip(*rows, strict=True)]
+        return torch.stack([torch.stack([g.dot(u) for g, u in rows]), *squares])
     products = torch._foreach_mul(grads, updates)
     sizes = torch._foreach_norm(products, 1)
     torch._foreach_clamp_min_(products, 0)
