@@ -120,3 +120,12 @@ def test_every_relative_link_leads_somewhere(text):
             heads = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
             anchors = {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
             assert anchor in anchors, f"{link}: no such heading"
+
+
+def test_the_readme_shows_the_examples_of_the_front_page():
+    blocks = [
+        re.findall(r"^```python\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL)
+        for path in (ROOT / "README.md", ROOT / "docs" / "index.md")
+    ]
+    assert len(blocks[0]) == len(PACKAGES)
+    assert blocks[0] == blocks[1]
