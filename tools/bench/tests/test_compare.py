@@ -13,6 +13,8 @@ from bench import compare
 from bench.cli import app
 from bench.commands.new_task import KINDS
 from bench.commands.own_task import profile_of, seconds_of_run, study_of
+from bench.execute.events import Advanced, Done
+from bench.execute.local import LocalExecutor
 from bench.execute.work import work
 from bench.protocol.profiles import profile_for
 from bench.records.models import Run, Selection
@@ -262,6 +264,18 @@ def test_a_fault_of_a_neighbour_is_told_with_its_place(tmp_path):
 def test_a_neighbour_with_a_taken_name_is_refused(tmp_path):
     with pytest.raises(TaskError, match=r"rename typer\.py"):
         load_task(written(tmp_path, "import typer\n" + MINIMAL, typer="x = 1\n"), BUDGET)
+
+
+def test_a_process_starts_beside_a_task_named_as_a_module_of_python(tmp_path):
+    _, job = jobs_of(written(tmp_path, name="csv.py"))
+    executor, ended = LocalExecutor(1), []
+    try:
+        executor.submit(job)
+        while not ended:
+            ended = [event for event in executor.wait(1.0) if not isinstance(event, Advanced)]
+        assert isinstance(ended[0], Done), ended
+    finally:
+        executor.close()
 
 
 def jobs_of(path, seeds=2):

@@ -3,9 +3,11 @@ import io
 import re
 
 import pytest
+from bench.methods.table import METHODS
 from bench.records.models import Run, Selection, Session, Trial
 from bench.report.analysis import analyse, ranks, shared_flags, widely_compared
 from bench.report.claims import judge_all
+from bench.report.pages import PACKAGES
 from bench.report.results import differences_at_equal_cpu
 from bench.report.sentences import sentences
 from bench.report.statistics import paired
@@ -62,7 +64,7 @@ def test_each_of_our_methods_has_a_claim_that_can_fail(records):
     outcomes = {outcome.claim.entry: outcome.result for outcome in judge_all(analyse(records))}
     assert outcomes["adaptive-trend"] == "not measured"
     assert outcomes["torcheggroll-r4"] == "not measured"
-    assert len(outcomes) == 6
+    assert {METHODS[entry].package for entry in outcomes} == {*PACKAGES}
 
 
 def test_misses_are_counted_and_never_dropped(fabricate):
@@ -175,8 +177,9 @@ def replaced(run, workload, **more):
     return run.model_copy(update={"config": config, "key": config.key, "digest": ""}).seal()
 
 
-def outcome_of(entry, records):
-    return next(found for found in judge_all(analyse(records)) if found.claim.entry == entry)
+def outcome_of(entry, records, workload="diamonds"):
+    found = judge_all(analyse(records))
+    return next(o for o in found if o.claim.entry == entry and o.claim.workload == workload)
 
 
 WORSE = (0.70, 0.715, 0.69, 0.70, 0.72)
@@ -202,6 +205,44 @@ def test_an_interval_wider_than_the_margin_shows_no_non_inferiority(fabricate):
     assert outcome_of("rangerlite", records).result == "not shown"
 
 
+def over_the_rate(fabricate, lower, diverged=0):
+    """AEES(find) at three rates, ``lower`` than AdamW at the lowest of them."""
+    seeds, rates = [0, 1, 2, 3, 4], [0.1, 10.0]
+    more = {"rates": rates, "rate_seeds": seeds, "untuned": {"lr": 0.5}}
+    records = on("mnist5k-asym", fabricate, "adamw", EVEN)
+    records += on("mnist5k-asym", fabricate, "aees-find", tuple(test - 0.005 for test in EVEN), **more)
+    for lr, less in ((0.0001, lower), (0.01, 0.0)):
+        for seed, test in enumerate(EVEN):
+            value = None if lr == 0.01 and seed < diverged else 0.8
+            spread = test - less - 0.0001 * seed
+            run = fabricate.run("aees-find", seed, value=value, test=spread, role="rate", params={"lr": lr})
+            records.append(replaced(run, "mnist5k-asym"))
+    return records
+
+
+@pytest.mark.parametrize(
+    ("lower", "diverged", "result"),
+    [(0.01, 0, "shown"), (0.0199, 0, "not shown"), (0.04, 0, "refuted"), (0.01, 1, "refuted")],
+)
+def test_a_claim_over_the_rate_is_judged_at_the_worst_rate(lower, diverged, result, fabricate):
+    outcome = outcome_of("aees-find", over_the_rate(fabricate, lower, diverged), "mnist5k-asym")
+    assert outcome.result == result
+    assert "margin 0.02, at 0.1 times its rate, the worst of 3" in outcome.detail
+
+
+def test_a_claim_over_the_rate_waits_for_every_rate(fabricate):
+    outcome = outcome_of("aees-find", over_the_rate(fabricate, 0.0)[:-1], "mnist5k-asym")
+    assert outcome.result == "not measured"
+
+
+def test_one_workload_under_two_rules_of_search_is_refused(fabricate):
+    newer = fabricate.study("thermolion", selection=fabricate.selection("thermolion", documented=True))
+    with pytest.raises(ValueError, match="mnist5k-noise must be searched under one rule"):
+        analyse([*fabricate.study("adamw"), *newer])
+    elsewhere = on("diamonds", fabricate, "thermolion", BETTER, documented=True)
+    assert len(analyse([*fabricate.study("adamw"), *elsewhere])) == 2
+
+
 @pytest.mark.parametrize("diverging", [1, 5])
 def test_a_claim_of_a_method_that_diverges_more_is_refuted(diverging, fabricate):
     records = [*on("diamonds", fabricate, "adamw", EVEN), *on("diamonds", fabricate, "thermolion", BETTER)]
@@ -220,7 +261,7 @@ def test_a_claim_of_being_faster_needs_less_cpu_time(seconds, result, fabricate)
         for entry, more in (("openai-es", {}), ("torcheggroll-r4", {"cost": cost}))
         for record in fabricate.study(entry, EVEN, fabricate.selection(entry, **chosen), **more)
     ]
-    outcome = outcome_of("torcheggroll-r4", records)
+    outcome = outcome_of("torcheggroll-r4", records, "wide-mnist")
     assert outcome.result == result
     assert f"{seconds / 0.2:.2f} of its CPU seconds; validation after equal CPU seconds" in outcome.detail
 

@@ -79,6 +79,58 @@ def test_stage_2_runs_the_best_quarter_at_full_length_on_five_seeds(study, fabri
     assert not any(selection.widened or selection.edge for selection in selections.values())
 
 
+def worst_where_documented(study):
+    documented = {entry: study.space(entry).recommended() for entry in ENTRIES}
+    return lambda job: -9.0 if job.config.params == documented[job.config.entry] else middle_is_best(job)
+
+
+def in_stage_2(asked, entry):
+    full = max(job.config.budget["steps"] for job in asked[-1])
+    return [
+        job.config.params
+        for jobs in asked[:-1]
+        for job in jobs
+        if job.config.entry == entry and job.config.budget["steps"] == full
+    ]
+
+
+def test_the_documented_setting_enters_stage_2_whatever_stage_1_makes_of_it(study, fabricate):
+    always = replace(study, profile=replace(SMALL, documented=True))
+    asked, selections = play(always, fabricate, worst_where_documented(study))
+    for entry in ENTRIES:
+        assert in_stage_2(asked, entry).count(study.space(entry).recommended()) == 5
+        assert len(in_stage_2(asked, entry)) == (SMALL.kept + 1) * 5
+        assert selections[entry].documented is True
+        assert selections[entry].chosen != study.space(entry).recommended()
+
+
+def test_a_documented_setting_among_the_best_is_not_run_twice(study, fabricate):
+    always = replace(study, profile=replace(SMALL, documented=True))
+    asked, _ = play(always, fabricate, lambda job: -worst_where_documented(study)(job))
+    assert all(len(in_stage_2(asked, entry)) == SMALL.kept * 5 for entry in ENTRIES)
+
+
+def test_workloads_searched_before_the_rule_are_gone_on_with_as_they_were(study, fabricate):
+    before = replace(study, profile=replace(SMALL, documented=True, undocumented=("mnist5k-noise",)))
+    old, new = (play(some, fabricate, worst_where_documented(study)) for some in (study, before))
+    assert [[job.config.key for job in jobs] for jobs in old[0]] == [
+        [job.config.key for job in jobs] for jobs in new[0]
+    ]
+    assert old[1] == new[1]
+    assert new[1]["adamw"].documented is None
+
+
+def test_a_claim_over_the_rate_runs_its_entries_at_every_rate_on_every_final_seed(fabricate):
+    entries = ["adamw", "lion", "aees-adamw", "aees-find"]
+    asked, selections = play(
+        Study(SMALL, WORKLOADS["mnist5k-asym"], "gradient", entries), fabricate, away_from_the_recommendation
+    )
+    at_rates = {(job.config.entry, job.config.seed) for job in asked[-1] if job.role == "rate"}
+    assert at_rates == {(entry, seed) for entry in ("adamw", "aees-find") for seed in SMALL.final_seeds}
+    assert selections["aees-find"].rate_seeds == list(SMALL.final_seeds)
+    assert selections["lion"].rates is selections["aees-adamw"].rates is None
+
+
 def test_a_best_rate_in_the_outer_tenth_widens_that_box_alone(study, fabricate):
     asked, selections = play(study, fabricate, top_is_best_for_sgd)
     assert {job.config.entry for job in asked[1]} == {"sgd"}
@@ -138,8 +190,10 @@ def test_an_ablation_runs_with_the_choice_of_the_whole_method(study, fabricate):
     assert {job.config.seed for job in asked[-1] if job.config.entry == "thermolion-cold"} == {0, 1, 2}
 
 
-def test_the_runs_announced_are_those_asked_for(study, fabricate):
-    asked, _ = play(study, fabricate, away_from_the_recommendation)
+@pytest.mark.parametrize("documented", [False, True])
+def test_the_runs_announced_are_those_asked_for(documented, study, fabricate):
+    study = replace(study, profile=replace(SMALL, documented=documented))
+    asked, _ = play(study, fabricate, worst_where_documented(study))
     short = sum(job.config.budget["steps"] < study.budget.steps for jobs in asked for job in jobs)
     full = sum(len(jobs) for jobs in asked) - short
     expected = study.expected_runs().values()

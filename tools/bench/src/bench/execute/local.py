@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.execute.events import Advanced, Done, Event, Failed, Lost
 from bench.protocol.job import Job
+from bench.workloads.task_file import TaskError, folders_hidden
 
 
 @dataclass
@@ -35,7 +36,8 @@ class LocalExecutor:
     def _start(self) -> Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
-        process.start()
+        with folders_hidden():
+            process.start()
         theirs.close()
         return Worker(process, ours)
 
@@ -98,7 +100,6 @@ def _serve(pipe: "Connection[tuple[str, Any], Job | None]") -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     from bench.execute.work import warm_up, work
-    from bench.workloads.task_file import TaskError
 
     warm_up()
     while True:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bench.methods.method import Method
 from bench.methods.table import METHODS
-from bench.protocol.claims import CLAIMS
+from bench.protocol.claims import CLAIMS, Claim
 from bench.protocol.job import Job
 from bench.protocol.profiles import Profile
 from bench.protocol.search import Setting, Space, ranked, space_of
@@ -86,11 +86,16 @@ class Study:
         """Returns the runs per entry if nobody is widened."""
         profile = self.profile
         tail = len(profile.seeds(self.family))
-        rates = len(profile.rates) * len(profile.rate_seeds) if self._shows_rates else 0
-        long = profile.kept * len(profile.long_seeds) + tail + len(profile.untuned_seeds) + rates
-        searched = Load(profile.points * len(profile.short_seeds), long)
-        following = {entry: tail + (rates if self._method(entry).at_rates else 0) for entry in self.entries}
-        return {entry: searched if entry in self.searched else Load(0, following[entry]) for entry in self.entries}
+        kept = profile.kept + profile.keeps_documented(self.workload.id)
+        search = Load(profile.points * len(profile.short_seeds), kept * len(profile.long_seeds))
+        found: dict[str, Load] = {}
+        for entry in self.entries:
+            long = tail + len(profile.rates) * len(self._rate_seeds(entry))
+            if entry in self.searched:
+                found[entry] = Load(search.short, search.full + long + len(profile.untuned_seeds))
+            else:
+                found[entry] = Load(0, long)
+        return found
 
     def go(self) -> Generator[Need, Runs, None]:
         """Runs the whole protocol."""
@@ -100,10 +105,12 @@ class Study:
         wider = self._beyond(tried)
         yield from self._try(wider, 1, tried)
         if profile.long_seeds:
-            yield from self._try({entry: self._best(trials) for entry, trials in tried.items()}, 2, tried)
+            yield from self._try({entry: self._best(entry, trials) for entry, trials in tried.items()}, 2, tried)
             late = {entry: some for entry, some in self._beyond(tried).items() if entry not in wider}
             yield from self._try(late, 1, tried)
-            yield from self._try({entry: self._best(tried[entry][-len(late[entry]) :]) for entry in late}, 2, tried)
+            yield from self._try(
+                {entry: self._best(entry, tried[entry][-len(late[entry]) :]) for entry in late}, 2, tried
+            )
             wider |= late
         selections = {entry: self._select(entry, trials, entry in wider) for entry, trials in tried.items()}
         for entry in self.entries:
@@ -119,20 +126,32 @@ class Study:
             for entry, some in settings.items():
                 tried[entry] += self._trials(entry, some, stage, runs)
 
-    def _best(self, trials: list[Trial]) -> list[Setting]:
-        """Returns the best quarter of the points that a profile asks for."""
-        return [trial.params for trial in self._ranked(trials)[: self.profile.kept]]
+    def _best(self, entry: str, trials: list[Trial]) -> list[Setting]:
+        """Returns the best quarter of the points that a profile asks for, and point 0 where it always goes on."""
+        order = [trial.params for trial in self._ranked(trials)]
+        kept, rest = order[: self.profile.kept], order[self.profile.kept :]
+        documented = self.space(entry).recommended()
+        return [*kept, documented] if documented in rest and self._keeps_documented else kept
 
     def space(self, entry: str) -> Space:
         """Returns what is searched for an entry."""
         return space_of(self._method(entry), self.workload.rewards, self.workload.lr_factor)
 
     @property
-    def _shows_rates(self) -> bool:
-        return self.workload.robustness and self.family == "gradient" and bool(self.profile.rates)
+    def _keeps_documented(self) -> bool:
+        return self.profile.keeps_documented(self.workload.id)
 
-    def _is_claimed(self, entry: str) -> bool:
-        return any(entry in (claim.entry, claim.against) for claim in CLAIMS if claim.workload == self.workload.id)
+    def _rate_seeds(self, entry: str) -> tuple[int, ...]:
+        """Returns the seeds on which an entry runs at other rates: all final ones for a claim over the rate."""
+        method = self._method(entry)
+        if self.family != "gradient" or not self.profile.rates or (method.ablates and not method.at_rates):
+            return ()
+        if any(claim.kind == "not worse at any rate" for claim in self._claims(entry)):
+            return self.profile.final_seeds
+        return self.profile.rate_seeds if self.workload.robustness else ()
+
+    def _claims(self, entry: str) -> list[Claim]:
+        return [c for c in CLAIMS if c.workload == self.workload.id and entry in (c.entry, c.against)]
 
     def _method(self, entry: str) -> Method:
         return METHODS[entry]
@@ -180,6 +199,7 @@ class Study:
 
     def _select(self, entry: str, trials: list[Trial], widened: bool) -> Selection:
         profile, space, chosen = self.profile, self.space(entry), self._ranked(trials)[0].params
+        rate_seeds = self._rate_seeds(entry)
         return Selection(
             profile=profile.name,
             workload=self.workload.id,
@@ -198,9 +218,10 @@ class Study:
             edge=profile.points > 1 and space.is_edge(chosen, widened),
             protocol=PROTOCOL,
             short_budget=asdict(self.budget.short(SHORT)),
-            rates=list(profile.rates) if self._shows_rates else None,
-            rate_seeds=list(profile.rate_seeds) if self._shows_rates else None,
+            rates=list(profile.rates) if rate_seeds else None,
+            rate_seeds=list(rate_seeds) or None,
             margin=self.workload.margin,
+            documented=self._keeps_documented or None,
         )
 
     def _ablation(self, entry: str, of: Selection) -> Selection:
@@ -208,7 +229,8 @@ class Study:
         chosen = {**of.chosen, **self._method(entry).instead}
         changed: dict[str, object] = {"entry": entry, "chosen": chosen, "untuned": chosen, "digest": ""}
         more: dict[str, object] = {"untuned_seeds": [], "trials": [], "follows": of.entry}
-        rates = {} if self._method(entry).at_rates else {"rates": None, "rate_seeds": None}
+        seeds = self._rate_seeds(entry)
+        rates = {"rates": list(self.profile.rates) if seeds else None, "rate_seeds": list(seeds) or None}
         return of.model_copy(update=changed | more | rates)
 
     def _final_jobs(self, selections: list[Selection]) -> list[Job]:
@@ -222,7 +244,7 @@ class Study:
         for seed in self.profile.seeds(self.family):
             for selection in selections:
                 ask(selection, selection.chosen, seed, "final")
-        for selection in sorted(selections, key=lambda selection: not self._is_claimed(selection.entry)):
+        for selection in sorted(selections, key=lambda selection: not self._claims(selection.entry)):
             for seed in selection.untuned_seeds:
                 ask(selection, selection.untuned, seed, "untuned")
             for factor in selection.rates or []:

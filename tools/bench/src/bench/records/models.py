@@ -163,7 +163,7 @@ class Trial(Frozen):
 class Selection(Sealed):
     """What tuning chose for one entry on one workload, and everything the choice rests on."""
 
-    LATER = frozenset({"protocol", "short_budget", "rates", "rate_seeds", "margin", "follows"})
+    LATER = frozenset({"protocol", "short_budget", "rates", "rate_seeds", "margin", "documented", "follows"})
     kind: Literal["selection"] = "selection"
     profile: str
     workload: str
@@ -186,6 +186,7 @@ class Selection(Sealed):
     rates: list[float] | None = None  # factors on the chosen rate at which it was run as well
     rate_seeds: list[int] | None = None
     margin: float | None = None  # the smallest difference that matters, in the metric's unit
+    documented: bool | None = None  # point 0 entered stage 2 whatever stage 1 made of it; None: by its rank alone
     follows: str | None = None  # an ablation: whose chosen setting it runs with
 
     @property

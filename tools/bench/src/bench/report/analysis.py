@@ -22,7 +22,7 @@ def analyse(records: Iterable[Record]) -> list[WorkloadResult]:
     """Returns results in the order in which tuning ended.
 
     Raises:
-        ValueError: some records are of another protocol; two are never mixed.
+        ValueError: some records are of another protocol, or one workload was searched under two rules.
     """
     records = list(records)
     runs = [record for record in records if isinstance(record, Run)]
@@ -35,6 +35,12 @@ def analyse(records: Iterable[Record]) -> list[WorkloadResult]:
         raise ValueError(
             f"records must be of protocol {PROTOCOL}, got some of {sorted(others)}: read them with its bench"
         )
+    for (_, workload, _), selections in groups.items():
+        if len({selection.documented for selection in selections}) > 1:
+            raise ValueError(
+                f"{workload} must be searched under one rule, got selections with and without the documented setting "
+                "in stage 2: judge it again as a whole, on fresh seeds"
+            )
     results = [_workload(selections, runs) for selections in groups.values()]
     _correct(results)
     return results

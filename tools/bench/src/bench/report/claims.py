@@ -46,6 +46,12 @@ class Match:
     other: EntryResult
     comparison: Paired | None
     diverged: tuple[int, int]
+    at: str = ""  # where the comparison is one of several: which
+
+    @property
+    def margin(self) -> float:
+        """The margin of a claim of being no worse: its own, or the workload's."""
+        return self.result.margin if self.claim.margin is None else self.claim.margin
 
     @property
     def p(self) -> float:
@@ -64,12 +70,31 @@ def match_of(claim: Claim, results: list[WorkloadResult]) -> Match | None:
         one, other = result.entry(claim.entry), result.entry(claim.against)
         if (result.workload, result.family) != (claim.workload, claim.family) or one is None or other is None:
             continue
-        mine, theirs = _judged(claim.kind, one), _judged(claim.kind, other)
-        comparison = paired(differences(mine, theirs, result.sign))
-        diverged = (_diverged(mine), _diverged(theirs))
-        if comparison is not None or diverged[0] > diverged[1]:
-            return Match(claim, result, one, other, comparison, diverged)
+        match = _over_the_rate if claim.kind == "not worse at any rate" else _at_one_setting
+        found = match(claim, result, one, other)
+        if found.comparison is not None or found.diverged[0] > found.diverged[1]:
+            return found
     return None
+
+
+def _at_one_setting(claim: Claim, result: WorkloadResult, one: EntryResult, other: EntryResult) -> Match:
+    mine, theirs = _judged(claim.kind, one), _judged(claim.kind, other)
+    diverged = (_diverged(mine), _diverged(theirs))
+    return Match(claim, result, one, other, paired(differences(mine, theirs, result.sign)), diverged)
+
+
+def _over_the_rate(claim: Claim, result: WorkloadResult, one: EntryResult, other: EntryResult) -> Match:
+    """Returns the match at the rate whose interval reaches lowest; the rival stands at its chosen rate throughout."""
+    chosen = float(one.selection.chosen["lr"])
+    runs = {chosen: one.finals, **{lr: {run.config.seed: run for run in some} for lr, some in one.rates.items()}}
+    if not one.rates or not one.has_all_rates():
+        return Match(claim, result, one, other, None, (0, 0))
+    compared = {lr: paired(differences(some, other.finals, result.sign)) for lr, some in runs.items()}
+    known = {lr: comparison for lr, comparison in compared.items() if comparison is not None}
+    worst = min(known, key=lambda lr: known[lr].t_low, default=chosen)
+    diverged = (sum(map(_diverged, runs.values())), _diverged(other.finals))
+    at = f"at {worst / chosen:.2g} times its rate, the worst of {len(runs)}"
+    return Match(claim, result, one, other, known.get(worst), diverged, at)
 
 
 def _judged(kind: Kind, entry: EntryResult) -> dict[int, Run]:
@@ -116,9 +141,9 @@ def _better(match: Match, found: Paired, adjusted_p: float) -> Judgement:
 
 def _not_worse(match: Match, found: Paired, adjusted_p: float) -> Judgement:
     """Shown: the t interval lies above minus the margin; refuted: it lies below."""
-    if found.t_low > -match.result.margin:
+    if found.t_low > -match.margin:
         return "shown"
-    return "refuted" if found.t_high < -match.result.margin else "not shown"
+    return "refuted" if found.t_high < -match.margin else "not shown"
 
 
 def _not_worse_and_faster(match: Match, found: Paired, adjusted_p: float) -> Judgement:
@@ -132,6 +157,7 @@ RULES: dict[Kind, Callable[[Match, Paired, float], Judgement]] = {
     "better": _better,
     "better at a tenth of the rate": _better,
     "not worse": _not_worse,
+    "not worse at any rate": _not_worse,
     "not worse and faster": _not_worse_and_faster,
 }
 
@@ -139,10 +165,10 @@ RULES: dict[Kind, Callable[[Match, Paired, float], Judgement]] = {
 def _detail(match: Match, adjusted: dict[Claim, float]) -> str:
     parts: list[str] = []
     if match.comparison is not None:
-        end = f"p = {adjusted[match.claim]:.2g} (Holm)" if match.needs_p else f"margin {match.result.margin:g}"
+        end = f"p = {adjusted[match.claim]:.2g} (Holm)" if match.needs_p else f"margin {match.margin:g}"
         parts.append(
             f"{match.result.metric} {interval(match.comparison)} against {match.other.title}, "
-            f"n = {match.comparison.n}, {end}"
+            f"n = {match.comparison.n}, {end}{', ' * bool(match.at)}{match.at}"
         )
     if match.claim.kind == "not worse and faster":
         early = paired(differences_at_equal_cpu(match.one.finals, match.other.finals, match.result.sign))

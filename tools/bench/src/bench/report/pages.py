@@ -216,6 +216,8 @@ def _section(result: WorkloadResult) -> list[str]:
         f"{effort(result)}.",
         "",
     ]
+    if PROFILES[result.profile].documented and not result.entries[0].selection.documented:
+        lines += ["The documented settings entered stage 2 of the search by their rank alone.", ""]
     if any(entry.comparison for entry in result.entries):
         lines += [f"![paired differences](_static/bench/{result.name}-forest.svg)", ""]
         lines += [f"![learning curves, every seed](_static/bench/{result.name}-curves.svg)", ""]

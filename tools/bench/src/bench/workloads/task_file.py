@@ -108,6 +108,18 @@ def _forget_others() -> None:
     _read.clear()
 
 
+@contextmanager
+def folders_hidden() -> Generator[None]:
+    """Takes the folders of tasks from the path while a process starts: torch must not find its modules there."""
+    kept = sys.path.copy()
+    folders = {str(file.path.parent) for file in _read}
+    sys.path[:] = [entry for entry in kept if entry not in folders]
+    try:
+        yield
+    finally:
+        sys.path[:] = kept
+
+
 def _refuse_hidden(path: Path) -> None:
     """Refuses a file that imports a neighbour whose name another module has already taken.
 
