@@ -9,6 +9,8 @@ import pytest
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+PRINTED = re.findall(r"^```python\n(.*?)^```\n+```text\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 
 
 def run(source):
@@ -32,6 +34,15 @@ def test_the_original_loop_prints_loss_rate_and_decay():
     assert losses[0] > losses[-1]
     assert all(1e-4 <= rate <= 1e-2 and rate != 1e-3 for rate in rates)
     assert all(0.001 <= decay <= 0.1 for decay in decays)
+
+
+def test_the_examples_print_what_the_readme_says():
+    assert PRINTED
+    for source, printed in PRINTED:
+        result = run(source)
+        assert NUMBER.sub("", result) == NUMBER.sub("", printed)
+        stated, measured = ([float(number) for number in NUMBER.findall(text)] for text in (printed, result))
+        assert measured == pytest.approx(stated, rel=0.02)  # machines sum in different orders
 
 
 def test_links_are_absolute():
