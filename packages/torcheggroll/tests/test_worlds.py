@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torcheggroll import TorchEggrollES
 from torcheggroll.rl import PolicySearch
+from torcheggroll.rl._cartpole import fused_cpu
 from torcheggroll.rl.worlds import CartPole
 
 
@@ -52,6 +53,33 @@ def test_the_worlds_follow_gymnasiums_cart_and_pole():
                 break
             assert torch.allclose(seen[0], torch.tensor(want, dtype=torch.float64), rtol=1e-6, atol=1e-7)
             assert not truncated
+
+
+def test_the_kernel_and_torch_agree_to_the_bit(monkeypatch):
+    fused, plain = CartPole(1003, max_steps=20), CartPole(1003, max_steps=20)
+    seen = [worlds.reset(seed=3)[0] for worlds in (fused, plain)]
+    assert torch.equal(*seen)
+    fits, ends = fused_cpu.fits, torch.zeros(2)
+    for _ in range(100):
+        action = torch.randint(2, (1003,))
+        a = fused.step(action)
+        monkeypatch.setattr(fused_cpu, "fits", lambda state: False)
+        b = plain.step(action)
+        monkeypatch.setattr(fused_cpu, "fits", fits)
+        assert all(map(torch.equal, a[:4], b[:4]))
+        ends += torch.stack([a[2].sum(), a[3].sum()])
+    assert (ends > 100).all()
+
+
+@pytest.mark.parametrize(
+    "action", [torch.ones(2).long(), torch.ones(3), torch.tensor([0, 2, 1]), torch.tensor([0, -1, 1])]
+)
+def test_actions_that_are_none_are_refused(action):
+    worlds = CartPole(3)
+    before = worlds.reset(seed=0)[0]
+    with pytest.raises(ValueError, match="0 or 1 for each of 3 worlds"):
+        worlds.step(action)
+    assert torch.equal(worlds.state, before)
 
 
 def test_an_episode_begins_where_seed_and_number_say():

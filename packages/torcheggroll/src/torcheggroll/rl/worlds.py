@@ -1,14 +1,4 @@
-"""Worlds that live on the model's device: tensors in, tensors out, thousands side by side in a few ops a step.
-
-The cart and the pole, force F to the right or the left, on which the pole leans with θ:
-
-    u  = (F + m l ω² sin θ)/M                                                        (1)
-    α  = (g sin θ - u cos θ)/(l (4/3 - m cos² θ/M)),  a = u - m l α cos θ/M              (2)
-    x ← x + τ v,  v ← v + τ a,  θ ← θ + τ ω,  ω ← ω + τ α                               (3)  with the values before
-
-Source: Barto, Sutton & Anderson 1983, https://doi.org/10.1109/TSMC.1983.6313077, with the constants of Gymnasium's
-CartPole-v1.
-"""
+"""Worlds that live on the model's device: tensors in, tensors out, thousands side by side in a few ops a step."""
 
 from typing import Any, NamedTuple
 
@@ -16,10 +6,8 @@ import torch
 from torch import Tensor
 
 from .._checks import check_integer
-from ..noise.counter import keys, starts_of, steps, words
-
-_FORCE, _MASS_POLE, _MASS, _HALF, _GRAVITY, _TAU = 10.0, 0.1, 1.1, 0.5, 9.8, 0.02
-_X_LIMIT, _ANGLE_LIMIT, _START = 2.4, 12 * 2 * 3.141592653589793 / 360, 0.05
+from ..noise.counter import steps
+from ._cartpole import fused_cpu, reference
 
 
 class Choices(NamedTuple):
@@ -71,9 +59,9 @@ class CartPole:
         self.device: torch.device = torch.device(device)
         self.max_steps: int = max_steps
         self.state: Tensor = torch.zeros(num_envs, 4, device=self.device)  # x, v, θ, ω
-        self._seeds = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
-        self._episode = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
-        self._steps = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
+        self._episodes = torch.zeros(num_envs, dtype=torch.int64, device=self.device)  # where in its stream each is
+        self._end = torch.full((num_envs,), max_steps, device=self.device)  # the step that cuts each off
+        self._now = 0
 
     def reset(self, *, seed: int | list[int] | None = None, options: Any = None) -> tuple[Tensor, dict[str, Any]]:
         """Begins every world anew and returns ``(worlds, 4)`` observations.
@@ -83,18 +71,18 @@ class CartPole:
             options: has no effect.
         """
         if seed is None:
-            self._episode += 1
+            self._episodes += steps(0, 1, self.device)
         else:
             given = seed if isinstance(seed, list) else list(range(seed, seed + self.num_envs))
             if len(given) != self.num_envs:
                 raise ValueError(
                     f"seed must be one number, or one for each of {self.num_envs} worlds, got {len(given)}"
                 )
-            self._seeds = torch.tensor(given, device=self.device)
-            self._episode.zero_()
-        self.state = self._begin(self._seeds, self._episode)
-        self._steps.zero_()
-        return self.state.clone(), {}
+            self._episodes = reference.streams(torch.tensor(given, device=self.device))
+        self.state = reference.begun(self._episodes, self.state.dtype).t()
+        self._end.fill_(self.max_steps)
+        self._now = 0
+        return self.state.clone(memory_format=torch.contiguous_format), {}
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Moves every world on by τ.
@@ -105,31 +93,28 @@ class CartPole:
         Returns:
             Observations ``(worlds, 4)``, of the next episode where one ended; rewards; whether a world failed, and
             whether it was cut off; an empty dictionary.
+
+        Raises:
+            ValueError: ``action`` does not hold a 0 or a 1 for each world; on a GPU only its shape is looked at.
         """
-        x, v, theta, omega = self.state.unbind(1)
-        force = (action.to(self.state.dtype) * 2 - 1) * _FORCE
-        sin, cos = theta.sin(), theta.cos()
-        u = (force + _MASS_POLE * _HALF * omega * omega * sin) / _MASS  # (1)
-        alpha = (_GRAVITY * sin - u * cos) / (_HALF * (4 / 3 - _MASS_POLE / _MASS * cos * cos))  # (2)
-        a = u - _MASS_POLE * _HALF / _MASS * alpha * cos  # (2)
-        self.state = torch.stack([x + _TAU * v, v + _TAU * a, theta + _TAU * omega, omega + _TAU * alpha], 1)  # (3)
-        self._steps += 1
-        terminated = (self.state[:, 0].abs() > _X_LIMIT) | (self.state[:, 2].abs() > _ANGLE_LIMIT)
-        truncated = (self._steps >= self.max_steps) & ~terminated
-        over = terminated | truncated
-        self._episode += over
-        if self.device.type != "cpu":  # without waiting for the device
-            self.state = torch.where(over.unsqueeze(1), self._begin(self._seeds, self._episode), self.state)
-        elif len(at := over.nonzero()[:, 0]):
-            self.state[at] = self._begin(self._seeds[at], self._episode[at])
-        self._steps.masked_fill_(over, 0)
-        return self.state.clone(), torch.ones_like(x), terminated, truncated, {}
+        action = self._checked(action)
+        self._now += 1
+        path = fused_cpu if fused_cpu.fits(self.state) else reference
+        after = path.step(self.state.t(), action, self._episodes, self._end, self._now, self.max_steps)
+        self.state = after.state.t()
+        rewards = torch.ones(self.num_envs, dtype=self.state.dtype, device=self.device)
+        return after.seen, rewards, after.terminated, after.truncated, {}
+
+    def _checked(self, action: Tensor) -> Tensor:
+        given = torch.as_tensor(action)
+        whole = given.to(self.device, torch.int64)
+        fits = given.shape == (self.num_envs,) and not given.is_floating_point()
+        if not fits or (self.device.type == "cpu" and bool((whole >> 1).any())):  # without waiting for another device
+            raise ValueError(
+                f"action must hold 0 or 1 for each of {self.num_envs} worlds, got {given.dtype} of shape "
+                f"{tuple(given.shape)}; take argmax(-1) of the policy's two outputs"
+            )
+        return whole
 
     def close(self) -> None:
         """Has nothing to close."""
-
-    def _begin(self, seeds: Tensor, episodes: Tensor) -> Tensor:
-        """Returns where episodes of worlds begin, ``(worlds, 4)``, uniform in ±0.05."""
-        key = keys(starts_of(0, 0, 1).to(self.device), seeds + (episodes << 32))
-        bits = words(key, steps(0, 4, self.device)).bitwise_right_shift_(40).bitwise_and_((1 << 24) - 1)
-        return (bits.to(self.state.dtype) + 0.5) * (2 * _START / (1 << 24)) - _START

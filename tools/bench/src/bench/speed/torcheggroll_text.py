@@ -94,7 +94,8 @@ CASES: list[SpeedCase | NumberCase] = [
     ),
     *(
         [NumberCase("steps of 4,096 worlds over Gymnasium's, CartPole", "torcheggroll", times_gymnasium, "times",
-                    (Bar("one world after the other", 20.0, "number at least"),))]
+                    (Bar("one world after the other", 20.0, "number at least"),
+                     Bar("its worlds in NumPy", 1.0, "number at least")))]
         if find_spec("gymnasium") is not None else []
     ),
 ]  # fmt: skip
