@@ -27,20 +27,7 @@ from typer.testing import CliRunner
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "my_task.py"
 BUDGET = {"steps": 4, "batch": 8, "evals": 2}
-MINIMAL = """
-import torch
-from bench.compare import UserTask
-from torch import nn
-
-def part(count, seed):
-    x = torch.randn(count, 3, generator=torch.Generator().manual_seed(seed))
-    return x, x.sum(1, keepdim=True)
-
-def task(seed):
-    return UserTask(
-        nn.Linear(3, 1), train=part(64, 1), validation=part(16, 2), test=part(16, 3), loss=nn.functional.mse_loss
-    )
-"""
+MINIMAL = (EXAMPLE.parent / "minimal_task.py").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
@@ -161,17 +148,21 @@ def task(seed):
 ).replace("nn.Linear(3, 1)", "Net(Settings())", 1)
 
 
-@pytest.mark.parametrize("name", ["my_task.py", "my-task.py", "2nd.py", "random.py", "torch.py", "class.py"])
+@pytest.mark.parametrize(
+    "name", ["my_task.py", "my-task.py", "2nd.py", "random.py", "torch.py", "class.py", "my.task.py"]
+)
 def test_classes_of_a_task_are_dataclasses_and_pickled(name, tmp_path):
     workload, _ = load_task(written(tmp_path, CLASSES, name), BUDGET)
     model = built(workload).model
     assert pickle.loads(pickle.dumps(model)).settings == model.settings
 
 
-def test_a_class_of_a_task_is_unpickled_in_a_spawned_process(tmp_path):
+@pytest.mark.parametrize("name", ["my_task.py", "my-task.py"])
+def test_a_class_of_a_task_is_unpickled_in_a_spawned_process(name, tmp_path):
     path = written(
         tmp_path,
-        CLASSES.replace(
+        name=name,
+        text=CLASSES.replace(
             "def task(seed):",
             """
 class Rows(torch.utils.data.Dataset):
@@ -205,18 +196,18 @@ def swap(old, new):
 BAD = {
     "no function": ("x = 1\n", "must define a function task(seed) that returns a UserTask, found none"),
     "no function of that name": ("task = 3\n", "must define a function task(seed)"),
-    "no argument": (swap("task(seed)", "task()"), "task of my_task.py must take one argument, the seed"),
+    "no argument": (swap("task(seed: int)", "task()"), "task of my_task.py must take one argument, the seed"),
     "no return": (swap("return UserTask", "UserTask"), "must return a UserTask (or an OnlineTask), got None"),
     "another return": (TASK + "def task(seed):\n    return 1, 2\n", "got a tuple: end it with `return UserTask(...)`"),
-    "syntax": (swap("def task(seed):", "def task(seed)"), "my_task.py, line 10: expected ':': def task(seed)"),
-    "indent": (MINIMAL + "  x = 1\n", "my_task.py, line 14: unindent does not match"),
+    "syntax": (swap("UserTask:", "UserTask"), "my_task.py, line 14: expected ':': def task(seed: int) -> UserTask"),
+    "indent": (MINIMAL + "  x = 1\n", "my_task.py, line 19: unindent does not match"),
     "null byte": (MINIMAL + "\0", "my_task.py"),
     "missing module": ("import no_such_module\n", "line 1: ModuleNotFoundError: No module named 'no_such_module'"),
     "error above": ("x = 1\n1 / 0\n" + MINIMAL, "my_task.py, line 2: ZeroDivisionError: division by zero"),
     "exit": ("raise SystemExit('enough')\n", "my_task.py, line 1: SystemExit: enough"),
     "error inside": (
         TASK + "def task(seed):\n    return y\n",
-        "my_task.py, line 11: NameError: name 'y' is not defined",
+        "my_task.py, line 15: NameError: name 'y' is not defined",
     ),
     "no model": (swap("nn.Linear(3, 1)", "None"), "model of my_task.py must be a torch.nn.Module, got None"),
     "frozen model": (swap("nn.Linear(3, 1)", "nn.ReLU()"), "must have parameters that require gradients"),
@@ -298,7 +289,7 @@ def test_an_error_in_the_middle_of_a_run_is_one_line(tmp_path):
     text = MINIMAL.replace("loss=nn.functional.mse_loss", "loss=lambda a, b: failing(a, b)") + FAILING
     _, job = jobs_of(written(tmp_path, text))
     work(job)
-    with pytest.raises(TaskError, match=r"^my_task\.py, line 20: OSError: gone$"):
+    with pytest.raises(TaskError, match=r"^my_task\.py, line 25: OSError: gone$"):
         work(job)
 
 

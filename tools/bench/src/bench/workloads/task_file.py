@@ -6,7 +6,6 @@ An error of the user's code becomes one line with the place in the user's file.
 import ast
 import hashlib
 import inspect
-import keyword
 import sys
 import traceback
 from collections.abc import Callable, Generator
@@ -89,10 +88,10 @@ def read_task(path: Path) -> TaskFile:
 
 
 def _module_name(path: Path) -> str:
-    """Returns the name by which the file could be imported, unless something else has that name."""
+    """Returns the name by which another process can import the file, unless something else has that name."""
     name = path.stem
-    taken = name in sys.modules or name in sys.stdlib_module_names or keyword.iskeyword(name)
-    return name if name.isidentifier() and not taken else "task_" + "".join(c if c.isalnum() else "_" for c in name)
+    taken = name in sys.modules or name in sys.stdlib_module_names or "." in name
+    return "task_" + name.replace(".", "_") if taken else name
 
 
 _read: list[TaskFile] = []
