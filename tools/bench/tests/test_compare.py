@@ -128,7 +128,7 @@ from __future__ import annotations
 import pickle
 from dataclasses import dataclass, field
 """ + MINIMAL.replace(
-    "def task(seed):",
+    "def task(seed: int) -> UserTask:",
     """
 @dataclass
 class Settings:

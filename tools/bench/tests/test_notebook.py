@@ -9,20 +9,7 @@ nbclient = pytest.importorskip("nbclient", reason="needs nbclient and ipykernel"
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("ipykernel")
 
-TASK = """
-import torch
-from bench.compare import UserTask
-from torch import nn
-
-def part(count, seed):
-    x = torch.randn(count, 3, generator=torch.Generator().manual_seed(seed))
-    return x, x.sum(1, keepdim=True)
-
-def task(seed):
-    return UserTask(
-        nn.Linear(3, 1), train=part(64, 1), validation=part(16, 2), test=part(16, 3), loss=nn.functional.mse_loss
-    )
-"""
+TASK = (Path(__file__).parents[1] / "examples" / "minimal_task.py").read_text(encoding="utf-8")
 CELLS = {
     "es": """
 import torch
