@@ -23,6 +23,12 @@ def test_the_readmes_programs_run(capsys):
     assert capsys.readouterr().out.startswith("Episodes run: 20\nLast selected LR multiplier: ")
 
 
+def test_the_example_prints_what_the_readme_says(capsys):
+    source, printed = re.search(r"^```python\n(.*?)^```\n+```text\n(.*?)^```$", README, re.M | re.S).groups()
+    exec(source, {})
+    assert capsys.readouterr().out == printed
+
+
 def numbered(text):
     """Number → equation without its spaces, from lines like ``E ← … (4)``."""
     pairs = re.findall(r"(\S[^\n]*?)\s*\((\d+)\)(?=\s|$)", text)
