@@ -1,11 +1,11 @@
 """Is AdamW under AdaptiveOptimizer robust to a wrong learning rate? Runs what ``robust_rate_protocol.md`` lays down.
 
-    pip install "adaptive-optimizer[plot]" mlxtend gymnasium scipy
+    pip install "adaptive-optimizer[plot]" mlxtend "gymnasium[box2d]" scipy
     python robust_rate.py run records.jsonl WORKLOAD [SECONDS]    continues where the file ends
     python robust_rate.py judge records.jsonl [picture.png]
 
 WORKLOAD is ``mistaken`` (digits, 40 % of five classes labelled as another), ``wrong`` (40 % of all labels random),
-``cartpole`` or ``acrobot``. One line a run, in JSON.
+``cartpole``, ``acrobot`` or ``lunarlander`` (which alone needs box2d). One line a run, in JSON.
 """
 
 import json
@@ -28,7 +28,8 @@ from torch.nn import functional
 from torch.optim import AdamW
 
 FACTORS = {"labels": (0.1, 0.33, 1.0, 3.0, 10.0), "games": (0.33, 1.0)}
-BASE_LR = {"mistaken": 1e-3, "wrong": 1e-3, "cartpole": 1e-3, "acrobot": 1e-2}
+BASE_LR = {"mistaken": 1e-3, "wrong": 1e-3, "cartpole": 1e-3, "acrobot": 1e-2, "lunarlander": 1e-2}
+GAME_IDS = {"cartpole": "CartPole-v1", "acrobot": "Acrobot-v1", "lunarlander": "LunarLander-v3"}
 METHODS: dict[str, dict[str, dict[str, Any]]] = {
     "labels": {
         "AdamW": {},
@@ -155,7 +156,7 @@ class Play:
 def train_on_games(workload: str, rules: dict[str, Any], lr: float, seed: int) -> float:
     """Mean return of the last hundred games after ``UPDATES`` updates; each mean of ended games is a reward."""
     torch.manual_seed(seed)
-    play = Play({"cartpole": "CartPole-v1", "acrobot": "Acrobot-v1"}[workload], seed)
+    play = Play(GAME_IDS[workload], seed)
     size, actions = play.seen.shape[1], play.games.single_action_space.n
     policy = nn.Sequential(nn.Linear(size, 32), nn.Tanh(), nn.Linear(32, int(actions)))
     critic = nn.Sequential(nn.Linear(size, 32), nn.Tanh(), nn.Linear(32, 1))
