@@ -20,7 +20,7 @@ class Batch(NamedTuple):
     m: list[Tensor]  # first moments
     v: list[Tensor]  # second moments
     step: list[Tensor]  # step counts
-    phi: list[Tensor]  # slow weights φ; empty where no pull back is due
+    phi: list[Tensor]  # slow weights φ; empty where no pullback is due
     mu: list[Tensor]  # slow first moments μ; empty unless the momentum is pulled back
 
     @classmethod

@@ -37,7 +37,7 @@ def pull_back(batch: Batch, config: LookaheadConfig, due: Tensor | None = None) 
     Args:
         batch: needs ``theta``, ``phi`` and ``m``, and ``mu`` where the momentum is pulled back.
         config: α and the treatment of the momentum.
-        due: one boolean on the device that decides inside a graph; None where the pull back is known to be due.
+        due: one boolean on the device that decides inside a graph; None where the pullback is known to be due.
     """
     _follow(batch.theta, batch.phi, config.alpha, due)
     if config.momentum == "pullback":

@@ -54,7 +54,7 @@ class RangerLite(RAdam):
             does.
         differentiable: lets autograd differentiate through the step.
         decoupled_weight_decay: decays the parameter, as AdamW does; False adds λ θ to the gradient.
-        lookahead_momentum: what the pull back does to the first moment: "keep" it, "reset" it to zero, or "pullback",
+        lookahead_momentum: what the pullback does to the first moment: "keep" it, "reset" it to zero, or "pullback",
             interpolate it like the parameter, at the cost of one more tensor of state.
 
     Raises:

@@ -1,7 +1,7 @@
 """Steps in torch operations: tensor by tensor, in chunks, on lists, and inside a graph.
 
 All run the same equations. The first three take tensors of one dtype, device and step count t; their ``phi`` is empty
-where no pull back is due.
+where no pullback is due.
 """
 
 # torch's operations on lists are private by name only.

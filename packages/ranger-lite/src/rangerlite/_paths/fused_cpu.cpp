@@ -1,4 +1,4 @@
-// One step of RAdam and Lookahead for many tensors on the CPU: one pass over memory, the pull back inside it.
+// One step of RAdam and Lookahead for many tensors on the CPU: one pass over memory, the pullback inside it.
 //
 // Equations (1) to (12) as numbered in _lookahead.py and _radam.py. Low-precision parameters compute in float32 and are
 // rounded once. Threads come from torch's own pool.
@@ -57,7 +57,7 @@ inline C between(C from, C to, C weight) {  // as torch.lerp: exact at 0 and at 
   return weight < C(0.5) ? from + weight * (to - from) : to - (to - from) * (C(1) - weight);
 }
 
-// MODE: -1 where no pull back is due, else what happens to the momentum.
+// MODE: -1 where no pullback is due, else what happens to the momentum.
 template <typename T, typename C, bool RECTIFIED, int MODE>
 void advance(const Job& job, const Numbers& n, int64_t begin, int64_t end) {
   T* __restrict theta = static_cast<T*>(job.theta);
