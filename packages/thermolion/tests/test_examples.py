@@ -26,6 +26,13 @@ def test_the_ten_line_example_trains():
     assert names["loss"].item() < 0.2
 
 
+def test_the_example_prints_what_the_readme_says(capsys):
+    exec(compile(BLOCKS[0], "README.md", "exec"), {})
+    printed = re.search(r"```text\n(loss .*?)```", README, flags=re.DOTALL)[1]
+    here, there = (re.fullmatch(r"loss (\d\.\d{3})\n", text)[1] for text in (capsys.readouterr().out, printed))
+    assert float(here) == pytest.approx(float(there), abs=0.002)  # machines sum in different orders
+
+
 def test_the_classifier_learns(capsys):
     accuracy = runpy.run_path(str(PACKAGE / "examples" / "classifier.py"))["main"](epochs=3)
     assert accuracy > 0.9
