@@ -122,9 +122,8 @@ PROFILES = {
             undocumented=("diamonds", "wide-mnist"),
             fewer={
                 "diamonds": (*FEWER, *WRAPPERS),
-                **dict.fromkeys(
-                    ("mnist5k-noise", "mnist5k-asym"), tuple(name for name in (*FEWER, *WRAPPERS) if name != "muon")
-                ),
+                "mnist5k-noise": tuple(name for name in (*FEWER, *WRAPPERS) if name != "muon"),
+                "mnist5k-asym": ("adamw", "thermolion", "rangerlite", "aees-find"),
                 "shakespeare": ("adamw", "thermolion", "rangerlite"),
                 **dict.fromkeys(("sentiment", "mnist5k"), FEWER),
                 "minilm": (*FEWER[:2], "thermolion", "rangerlite"),
