@@ -11,11 +11,14 @@ import pytest
 import torch
 from bench import compare
 from bench.cli import app
+from bench.commands import own_task
 from bench.commands.new_task import KINDS
-from bench.commands.own_task import profile_of, seconds_of_run, study_of
+from bench.commands.own_task import profile_of, seconds_of_runs, study_of
 from bench.execute.events import Advanced, Done
 from bench.execute.local import LocalExecutor
 from bench.execute.work import work
+from bench.methods.driver import Driver
+from bench.methods.table import METHODS
 from bench.protocol.profiles import profile_for
 from bench.records.models import Run, Selection
 from bench.records.store import read
@@ -348,6 +351,17 @@ def test_the_users_seeds_keep_the_protocol():
     assert set(profile_of(3, 2).rate_seeds) <= set(profile.final_seeds)
 
 
+class Slow(Driver):
+    """Takes three seconds a step."""
+
+    def __init__(self, take):
+        super().__init__(torch.optim.SGD(torch.nn.Linear(1, 1).parameters()))
+        self.take = take
+
+    def step(self, loss):
+        self.take()
+
+
 def test_a_run_is_estimated_from_its_parts(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(time, "process_time", lambda: clock[0])
@@ -366,7 +380,12 @@ def test_a_run_is_estimated_from_its_parts(monkeypatch):
         return GradientTask(weight, loss, passing(2.0, 0.0), passing(2.0, 0.0), 8)
 
     tiny = replace(load_task(str(EXAMPLE), {"steps": 100, "batch": 8, "evals": 4})[0], build=build)
-    assert seconds_of_run(tiny) == pytest.approx(3 + 100 * 0.5 + (4 + 1) * 2)
+    fixed = 3 + (4 + 1) * 2
+    assert seconds_of_runs(tiny, ["adamw", "lion"]) == pytest.approx(dict.fromkeys(("adamw", "lion"), fixed + 50))
+    slow = replace(METHODS["lion"], make=lambda *_: Slow(passing(3.0, None)))
+    monkeypatch.setitem(METHODS, "lion", slow)
+    monkeypatch.setattr(own_task, "SHORT_STEP", 1.0)
+    assert seconds_of_runs(tiny, ["adamw", "lion"])["lion"] == pytest.approx(fixed + 100 * 3.5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,17 +7,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
-import torch
-
 from bench.commands.run import execute_studies, executor_of
 from bench.commands.session import default_folder
+from bench.execute.train import gradient
 from bench.execute.work import warm_up
+from bench.methods.driver import Driver
+from bench.methods.method import Setting
 from bench.methods.table import METHODS, entries_of
 from bench.names import refuse_unknown
 from bench.protocol.profiles import Profile, profile_for
+from bench.protocol.search import space_of
 from bench.protocol.study import Study
 from bench.records import machine
-from bench.tensors import advance, backward
 from bench.workloads.base import GradientTask, Workload
 from bench.workloads.own_task import load_task
 from bench.workloads.task_file import blaming
@@ -25,6 +26,7 @@ from bench.workloads.task_file import blaming
 RATES = (0.1, 0.3, 3.0, 10.0)
 OURS = ("thermolion", "rangerlite", "aees-adamw", "adaptive-adamw")
 COMPARED = ("adamw", "schedulefree", "lion", "muon", *OURS)  # unless the user chooses
+SHORT_STEP = 0.05  # seconds
 
 
 def compare(
@@ -60,10 +62,10 @@ def study_of(path: Path, budget: dict[str, int], methods: tuple[str, ...], profi
     known = [method.id for method in METHODS.values() if method.family == "gradient" and method.available]
     refuse_unknown("method", methods, ["all", *known])
     workload, digest = load_task(str(path), budget)
-    with blaming(path):
-        seconds = seconds_of_run(workload)
     chosen = None if "all" in methods else set(methods or COMPARED)
     entries = entries_of(workload, "gradient", chosen, ablations=False)
+    with blaming(path):
+        seconds = seconds_of_runs(workload, entries)
     return Study(
         profile,
         workload,
@@ -76,22 +78,34 @@ def study_of(path: Path, budget: dict[str, int], methods: tuple[str, ...], profi
     )
 
 
-def seconds_of_run(workload: Workload) -> float:
-    """CPU seconds that a run of AdamW will take, from about a second of its steps and one evaluation."""
+def seconds_of_runs(workload: Workload, entries: list[str]) -> dict[str, float]:
+    """Returns the CPU seconds of a run of each entry, from some of its steps, one evaluation and one start."""
     warm_up()
     budget = workload.budgets["compare"]["gradient"]
     begin = time.process_time()
     task = cast(GradientTask, workload.build("gradient", budget, 0, "cpu"))
-    optimizer = torch.optim.AdamW(task.model.parameters())
+    built = time.process_time() - begin
+    step = seconds_of_step(workload, "adamw", task, spend=1.0)
+    begin = time.process_time()
+    task.validate()
+    rest = built + (budget.evals + 1) * (time.process_time() - begin)
+    found = {"adamw": rest + budget.steps * step}
+    for entry in entries:
+        if entry not in found and step < SHORT_STEP:  # in a longer one, what methods differ in does not show
+            task = cast(GradientTask, workload.build("gradient", budget, 0, "cpu"))
+            found[entry] = rest + budget.steps * seconds_of_step(workload, entry, task, spend=0.1)
+    return {entry: found.get(entry, found["adamw"]) for entry in entries}
+
+
+def seconds_of_step(workload: Workload, entry: str, task: GradientTask, spend: float) -> float:
+    """Returns the median CPU seconds of a step, from at least four, or as many as take ``spend`` seconds."""
+    budget, method = workload.budgets["compare"]["gradient"], METHODS[entry]
+    setting = space_of(method, workload.rewards, workload.lr_factor).recommended()
+    driver = cast(Driver, method.make(task.model, setting, Setting(budget.steps, 0)))
     marks = [time.process_time()]
     for step in range(budget.steps):
-        optimizer.zero_grad()
-        backward(task.loss(step))
-        advance(optimizer)
+        driver.step(gradient(task, driver, step))
         marks.append(time.process_time())
-        if step >= 3 and marks[-1] - marks[0] > 1:
+        if step >= 3 and marks[-1] - marks[0] > spend:
             break
-    task.validate()
-    evaluation = time.process_time() - marks[-1]
-    taken = [after - before for before, after in pairwise(marks)]
-    return marks[0] - begin + budget.steps * statistics.median(taken) + (budget.evals + 1) * evaluation
+    return statistics.median(after - before for before, after in pairwise(marks))

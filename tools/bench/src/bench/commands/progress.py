@@ -20,14 +20,14 @@ from bench.report.tables import clock
 
 
 class Remaining:
-    """The time left: what is left of the plan, at the pace seen so far."""
+    """The time left: what is left of the plan, at the pace seen since the first run was finished."""
 
     def __init__(self, studies: list[Study], speed: float, workers: int) -> None:
         self._speed, self._workers = speed, workers
         self.total = {self._name(study): cpu_seconds(study, study.expected_runs(), speed) for study in studies}
         self.done = dict.fromkeys(self.total, 0.0)
         self._planned = 0.0
-        self._begin = time.monotonic()
+        self._begin: float | None = None
 
     @staticmethod
     def _name(study: Study) -> str:
@@ -39,7 +39,9 @@ class Remaining:
         planned = share * run_seconds(study, job.config.entry, self._speed)
         name = self._name(study)
         self.done[name] = min(self.total[name], self.done[name] + planned)
-        if made:
+        if made and self._begin is None:  # the first run waited for its process to start
+            self._begin = time.monotonic()
+        elif made:
             self._planned += planned
 
     def share(self) -> float:
@@ -49,7 +51,7 @@ class Remaining:
     def seconds(self) -> float:
         """Wall seconds left; the pace is trusted more the more of it was seen."""
         trust = self._planned / (self._planned + 20)
-        taken = (time.monotonic() - self._begin) * self._workers
+        taken = 0.0 if self._begin is None else (time.monotonic() - self._begin) * self._workers
         pace = trust * (taken / self._planned) + 1 - trust if self._planned else 1.0
         return pace * (sum(self.total.values()) - sum(self.done.values())) / self._workers
 

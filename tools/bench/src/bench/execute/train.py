@@ -66,13 +66,7 @@ def _descend(
     losses: list[torch.Tensor] = []
     task.model.train()
     for step in range(steps):
-        driver.before(step)
-        loss = task.loss(step)
-        driver.zero_grad()
-        backward(loss)
-        reward = task.reward()
-        if reward is not None:
-            driver.rewarded(reward)
+        loss = gradient(task, driver, step)
         losses.append(loss.detach())
         if not math.isfinite(number(losses[-1])):
             progress.diverged = True
@@ -90,6 +84,18 @@ def _descend(
             report((step + 1) / steps, progress.curve.value[-1])
             if progress.diverged:
                 return
+
+
+def gradient(task: GradientTask, driver: Driver, step: int) -> torch.Tensor:
+    """Returns the loss of a step, its gradient taken; all that is left is the driver's step."""
+    driver.before(step)
+    loss = task.loss(step)
+    driver.zero_grad()
+    backward(loss)
+    reward = task.reward()
+    if reward is not None:
+        driver.rewarded(reward)
+    return loss
 
 
 def _evolve(task: PopulationTask, driver: EvolutionDriver, config: Config, progress: Progress, report: Report) -> None:

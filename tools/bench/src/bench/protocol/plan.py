@@ -101,7 +101,7 @@ def _costs() -> dict[str, Any]:
 def run_seconds(study: Study, entry: str, speed: float) -> float:
     """Returns the CPU seconds of a full run on a machine ``speed`` times as slow as the one of ``costs.json``."""
     known = known_cost(study.profile.name, study.workload.id, study.family, entry)
-    return study.run_seconds if known is None else speed * known
+    return study.run_seconds.get(entry, 2.0) if known is None else speed * known
 
 
 def known_cost(profile: str, workload: str, family: Family, entry: str) -> float | None:

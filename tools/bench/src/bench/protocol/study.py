@@ -5,7 +5,7 @@ whether they were found finished in the record file.
 """
 
 from collections.abc import Generator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 from bench.methods.method import Method
@@ -49,7 +49,7 @@ class Study:
     workers: int = 1
     task_path: str = ""
     task_digest: str = ""
-    run_seconds: float = 2.0  # CPU seconds of a run here, asked only where costs.json knows none
+    run_seconds: Mapping[str, float] = field(default_factory=dict[str, float])  # of a task that costs.json knows not
 
     @property
     def name(self) -> str:
