@@ -209,14 +209,14 @@ def over_the_rate(fabricate, lower, diverged=0):
     """AEES(find) at three rates, ``lower`` than AdamW at the lowest of them."""
     seeds, rates = [0, 1, 2, 3, 4], [0.1, 10.0]
     more = {"rates": rates, "rate_seeds": seeds, "untuned": {"lr": 0.5}}
-    records = on("mnist5k-asym", fabricate, "adamw", EVEN)
-    records += on("mnist5k-asym", fabricate, "aees-find", tuple(test - 0.005 for test in EVEN), **more)
+    records = on("mnist5k-noise", fabricate, "adamw", EVEN)
+    records += on("mnist5k-noise", fabricate, "aees-find", tuple(test - 0.005 for test in EVEN), **more)
     for lr, less in ((0.0001, lower), (0.01, 0.0)):
         for seed, test in enumerate(EVEN):
             value = None if lr == 0.01 and seed < diverged else 0.8
             spread = test - less - 0.0001 * seed
             run = fabricate.run("aees-find", seed, value=value, test=spread, role="rate", params={"lr": lr})
-            records.append(replaced(run, "mnist5k-asym"))
+            records.append(replaced(run, "mnist5k-noise"))
     return records
 
 
@@ -225,13 +225,13 @@ def over_the_rate(fabricate, lower, diverged=0):
     [(0.01, 0, "shown"), (0.0199, 0, "not shown"), (0.04, 0, "refuted"), (0.01, 1, "refuted")],
 )
 def test_a_claim_over_the_rate_is_judged_at_the_worst_rate(lower, diverged, result, fabricate):
-    outcome = outcome_of("aees-find", over_the_rate(fabricate, lower, diverged), "mnist5k-asym")
+    outcome = outcome_of("aees-find", over_the_rate(fabricate, lower, diverged), "mnist5k-noise")
     assert outcome.result == result
     assert "margin 0.02, at 0.1 times its rate, the worst of 3" in outcome.detail
 
 
 def test_a_claim_over_the_rate_waits_for_every_rate(fabricate):
-    outcome = outcome_of("aees-find", over_the_rate(fabricate, 0.0)[:-1], "mnist5k-asym")
+    outcome = outcome_of("aees-find", over_the_rate(fabricate, 0.0)[:-1], "mnist5k-noise")
     assert outcome.result == "not measured"
 
 

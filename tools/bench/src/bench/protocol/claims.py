@@ -56,7 +56,7 @@ CLAIMS = (
     Claim(
         "aees-find",
         "adamw",
-        "mnist5k-asym",
+        "mnist5k-noise",
         "not worse at any rate",
         "from a tenth to ten times AdamW's rate its search for the rate ends within 0.02 of the best AdamW's result",
         margin=0.02,
