@@ -323,3 +323,18 @@ def test_losses_observed_for_a_step_to_come_are_saved(tensor):
     assert torch.equal(w, w2)
     assert second.get_logs() == whole.get_logs()
     assert second.get_logs()["episode_end_losses"] == [0.5]
+
+
+def test_an_optimizer_has_one_controller():
+    _, optimizer, first = parts()
+    second = AEES(optimizer, **ARMS)
+    first.attach()
+    with pytest.raises(RuntimeError, match=r"another AEES is attached to this one; call its detach\(\) first"):
+        second.attach()
+    first.detach()
+    assert second.attach() is second
+
+
+def test_what_is_no_optimizer_is_refused():
+    with pytest.raises(TypeError, match=r"must be a torch\.optim\.Optimizer or one that wraps it, got a Linear"):
+        AEES(nn.Linear(2, 2))

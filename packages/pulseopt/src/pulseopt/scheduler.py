@@ -137,6 +137,10 @@ class AEES:
         anneal_share: float = 0.0,
         travel: int | None = None,
     ) -> None:
+        if not hasattr(optimizer, "param_groups"):
+            raise TypeError(
+                f"optimizer must be a torch.optim.Optimizer or one that wraps it, got a {type(optimizer).__name__}"
+            )
         if control_mode != "find":
             _check_choice("control_mode", control_mode, ("adaptive", "random"), " Or 'find', a search for the rate.")
         _check_choice("noise_streams", noise_streams, ("parameter", "shared"))
@@ -382,7 +386,7 @@ class AEES:
             The controller itself.
 
         Raises:
-            RuntimeError: a step is open, or the controller is attached already.
+            RuntimeError: a step is open, or the optimizer has this or another controller attached already.
 
         >>> import torch
         >>> from pulseopt import AEES
@@ -404,6 +408,11 @@ class AEES:
         if self._hooks:
             raise RuntimeError("attach() must be called once; call detach() first")
         inner = innermost(self._optimizer)
+        if any(isinstance(getattr(hook, "__self__", None), AEES) for hook in inner._optimizer_step_pre_hooks.values()):
+            raise RuntimeError(
+                "an optimizer must have one controller, and another AEES is attached to this one; "
+                "call its detach() first"
+            )
         self._hooks = [
             inner.register_step_pre_hook(self._before_step),
             inner.register_step_post_hook(self._after_step),
