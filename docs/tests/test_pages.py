@@ -18,6 +18,8 @@ EQUATION = re.compile(r"\((\d+[a-z]?)\)(?:\s|$)")
 FORMULA = re.compile(r"(\S.*?)\s{2,}\((\d+[a-z]?)\)(?=\s|$)")  # prose has one space before a number
 TRAINERS = {"lightning", "transformers", "accelerate"}
 INCLUDE = re.compile(r"^```\{include\} (\S+)\n:start-after: \"(.*)\"\n:end-before: \"(.*)\"\n```$", re.MULTILINE)
+PRINTED = re.compile(r"^```python\n(?:(?!^```).)*^```\n+```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"-?\d+\.\d+")
 COMPUTES = re.compile(r"#\s*((?:\(\d+[a-z]?\)[,\s]*)+)")
 
 
@@ -53,7 +55,7 @@ def numbered(text: str) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if python_of(page)], ids=lambda page: page.stem)
-def test_every_python_block_runs(page, tmp_path, monkeypatch):
+def test_every_python_block_runs_and_prints_what_the_page_says(page, tmp_path, monkeypatch, capsys):
     program = tmp_path / f"{page.stem}_page.py"
     program.write_text(python_of(page))
     monkeypatch.chdir(tmp_path)
@@ -66,6 +68,12 @@ def test_every_python_block_runs(page, tmp_path, monkeypatch):
         if missing.name not in TRAINERS:
             raise
         pytest.skip(f"needs the trainers group: {missing}")
+    shown = capsys.readouterr().out.splitlines()
+    for line in "".join(PRINTED.findall(page.read_text())).splitlines():
+        same = [other for other in shown if NUMBER.sub("", other) == NUMBER.sub("", line)]
+        assert same, f"nothing prints {line!r}"
+        stated, measured = ([float(number) for number in NUMBER.findall(text)] for text in (line, same[-1]))
+        assert measured == pytest.approx(stated, rel=0.02)  # machines sum in different orders
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -21,3 +21,14 @@ def test_the_examples_run_and_learn():
         exec(compile(block, "README", "exec"), names)
     assert len(names["scores"]) == 32
     assert names["es"].epoch == 201
+
+
+@pytest.mark.skipif(not README.exists(), reason="the README is not beside these tests")
+def test_the_example_prints_what_the_readme_says(capsys):
+    text = README.read_text(encoding="utf-8")
+    source, printed = re.search(r"```python\n(.*?)```\n+```text\n(.*?)```", text, re.S).groups()
+    exec(compile(source, "README", "exec"), {})
+    result, number = capsys.readouterr().out, re.compile(r"-?\d+\.\d+")
+    assert number.sub("", result) == number.sub("", printed)
+    stated, measured = ([float(each) for each in number.findall(text)] for text in (printed, result))
+    assert measured == pytest.approx(stated, abs=0.02)  # machines sum in different orders
