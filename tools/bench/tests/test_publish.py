@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import pytest
-from bench.commands.publish import BEGIN, END, generated, publish, replaced
+from bench.commands.publish import BEGIN, END, claim_pictures, generated, publish, replaced
 from bench.records.store import Store
+from bench.report.analysis import analyse
 from bench.report.pages import PACKAGES
 
 ROOT = Path(__file__).parents[3]
@@ -56,6 +57,16 @@ def test_publishing_shows_the_records_and_leaves_the_rest_alone(workspace):
     assert drawn == {forest.name, curves, "all-profile.svg", *claims}
     assert "not run to the end" in (figures / "claim-torcheggroll.svg").read_text()
     assert (figures / "claim-thermolion.svg").read_text() == forest.read_text()
+
+
+def test_the_picture_of_a_claim_over_the_rate_is_the_curve_over_the_rate(fabricate):
+    results = analyse(
+        [record for entry in ("adamw", "aees-find", "aees-adamw", "aees-random") for record in fabricate.study(entry)]
+    )
+    name = results[0].name
+    drawn = {f"{name}-forest": "forest", f"{name}-rates": "rates"}
+    assert claim_pictures(results, drawn)["claim-pulseopt"] == "forest"  # of the first claim that was measured
+    assert claim_pictures(results, {f"{name}-rates": "rates"})["claim-pulseopt"] == "rates"
 
 
 def test_a_study_cut_short_is_named_and_gives_no_verdict(tmp_path, workspace, fabricate):

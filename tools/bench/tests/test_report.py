@@ -8,7 +8,7 @@ from bench.records.models import Run, Selection, Session, Trial
 from bench.report.analysis import analyse, ranks, shared_flags, widely_compared
 from bench.report.claims import judge_all
 from bench.report.pages import PACKAGES
-from bench.report.results import differences_at_equal_cpu
+from bench.report.results import at_equal_cpu, differences_at_equal_cpu
 from bench.report.sentences import sentences
 from bench.report.statistics import paired
 from bench.report.tables import interval, summary
@@ -93,6 +93,7 @@ def test_the_page_is_complete_in_itself(records, tmp_path):
     assert len(page.encode()) < 2_000_000
     for part in ("ThermoLion", "Learning curves", "What the controllers did", "How it was measured"):
         assert part in page
+    assert page.count("grey: mean of AdamW") == 1
     assert page.count("<svg") >= 4
     assert "nan" not in re.sub(r"<(svg|script|style).*?</\1>", "", page, flags=re.S).lower()
 
@@ -264,6 +265,13 @@ def test_a_claim_of_being_faster_needs_less_cpu_time(seconds, result, fabricate)
     outcome = outcome_of("torcheggroll-r4", records, "wide-mnist")
     assert outcome.result == result
     assert f"{seconds / 0.2:.2f} of its CPU seconds; validation after equal CPU seconds" in outcome.detail
+
+
+def test_the_report_shows_the_difference_at_equal_cpu_seconds(records, tmp_path):
+    (result,) = analyse(records)
+    shown = interval(at_equal_cpu(result, result.entry("thermolion")))
+    assert at_equal_cpu(result, result.entry("adamw")) is None
+    assert f"<td>{shown}</td>" in write(records, tmp_path).html.read_text()
 
 
 def test_equal_cpu_seconds_are_those_of_the_faster_run(fabricate):

@@ -63,7 +63,7 @@ def claim_pictures(results: list[WorkloadResult], drawn: Mapping[str, str]) -> d
     for package, entry in PACKAGES.items():
         claims = [claim for claim in CLAIMS if METHODS[claim.entry].package == package]
         names = [
-            f"{result.name}-{'rates' if claim.kind == 'better at a tenth of the rate' else 'forest'}"
+            f"{result.name}-{'rates' if claim.over_rates else 'forest'}"
             for claim in claims
             for result in results
             if (result.workload, result.family) == (claim.workload, claim.family)

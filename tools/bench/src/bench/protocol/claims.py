@@ -23,6 +23,11 @@ class Claim:
     family: Family = "gradient"
     margin: float | None = None  # of a claim of being no worse; None: the workload's
 
+    @property
+    def over_rates(self) -> bool:
+        """Whether runs at other rates than the chosen one judge it."""
+        return self.kind in ("better at a tenth of the rate", "not worse at any rate")
+
 
 CLAIMS = (
     Claim(

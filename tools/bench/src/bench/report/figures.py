@@ -45,7 +45,8 @@ def learning_curves(result: WorkloadResult) -> str:
         for panel in panels[max(0, len(entries) - columns) : len(entries)]:  # with nothing visible below
             panel.tick_params(labelbottom=True)
         figure.supylabel(f"validation {result.metric}", fontsize=9)
-        figure.supxlabel("generation" if result.family == "es" else "step", fontsize=9)
+        unit = "generation" if result.family == "es" else "step"
+        figure.supxlabel(f"{unit}; grey: mean of {title(result.reference)}", fontsize=9)
         return as_svg(figure)
 
 

@@ -6,9 +6,8 @@ from bench.records.models import Family
 from bench.report.analysis import entries_in, families, is_ablation, is_ours, ranks, shared_flags
 from bench.report.claims import Outcome, judge_all
 from bench.report.flags import MEANING
-from bench.report.results import EntryResult, WorkloadResult, differences_at_equal_cpu
+from bench.report.results import EntryResult, WorkloadResult, at_equal_cpu
 from bench.report.sentences import sentence_of
-from bench.report.statistics import Paired, paired
 from bench.report.tables import average, effort, interval, number, reached, setting, spread, validation
 from bench.workloads.table import WORKLOADS
 
@@ -23,6 +22,13 @@ HEAD = """# Evidence
 
 This page is generated from the records in `docs/records/bench` by `bench publish`; a test holds them equal. How the
 comparison is made, and what each word means: [Benchmarks](benchmarks.md).
+"""
+READING = """## How to read the figures
+
+Paired differences: a dot is one seed, on which both methods start from the same weights and see the same batches; the
+thick line is the bootstrap interval of the mean, the thin one the t interval, the shaded strip the margin. Learning
+curves: one line per seed; the dotted line is the target. Curves over the rate: the mean at the chosen setting with
+other rates; the ring is the chosen one.
 """
 OPEN = "Not run to the end yet under protocol 2, and so without a verdict: "
 
@@ -149,6 +155,8 @@ def evidence(results: list[WorkloadResult]) -> str:
         lines += ["## Time to target", "", "Share of runs that reach the target within τ times the steps of the", ""]
         lines[-2] += " fastest method, all gradient tasks together."
         lines += ["![performance profile](_static/bench/all-profile.svg)", ""]
+    if results:
+        lines += [READING, ""]
     for result in results:
         lines += _section(result)
     used = [flag for flag in MEANING if any(flag in entry.flags for result in results for entry in result.entries)]
@@ -179,14 +187,6 @@ def _robustness(results: list[WorkloadResult]) -> list[str]:
     return lines + [f"![over the rate](_static/bench/{result.name}-rates.svg)\n" for result in shown]
 
 
-def _early(result: WorkloadResult, entry: EntryResult) -> Paired | None:
-    """Returns the difference in validation where each pair has taken as many CPU seconds as its faster run."""
-    against = result.entry(entry.against)
-    if against is None or against is entry:
-        return None
-    return paired(differences_at_equal_cpu(entry.finals, against.finals, result.sign))
-
-
 def _section(result: WorkloadResult) -> list[str]:
     shared = shared_flags(result)
     head = ["method", f"test {result.metric}", "recommended setting", f"difference to {title(result.reference)} [95 %]"]
@@ -202,7 +202,7 @@ def _section(result: WorkloadResult) -> list[str]:
             f"{entry.adjusted_p:.2g}" if entry.comparison else "–",
             _verdict(result, entry) if entry.comparison else "reference",
             validation(entry),
-            interval(_early(result, entry)),
+            interval(at_equal_cpu(result, entry)),
             reached(entry) if result.target is not None else "–",
             number(entry.cost("train_cpu"), 2),
             ", ".join(flag for flag in entry.flags if flag not in shared),

@@ -203,6 +203,14 @@ def differences(one: dict[int, Run], other: dict[int, Run], sign: int) -> list[f
     return found
 
 
+def at_equal_cpu(result: WorkloadResult, entry: EntryResult) -> Paired | None:
+    """Returns the difference in validation to what an entry is compared with, after equal CPU seconds."""
+    against = result.entry(entry.against)
+    if against is None or against is entry:
+        return None
+    return paired(differences_at_equal_cpu(entry.finals, against.finals, result.sign))
+
+
 def value_at_cpu(run: Run, seconds: float) -> float | None:
     """Returns the last validation value that a run had reached by a CPU time of training; None before the first."""
     seen = [value for cpu, value in zip(run.curve.cpu, run.curve.value, strict=True) if cpu <= seconds]

@@ -17,7 +17,7 @@ from bench.report.advice import advice
 from bench.report.analysis import analyse, families, is_ablation, is_ours, ranks, sessions, shared_flags
 from bench.report.claims import judge_all
 from bench.report.flags import MEANING
-from bench.report.results import EntryResult, WorkloadResult
+from bench.report.results import EntryResult, WorkloadResult, at_equal_cpu
 from bench.report.sentences import sentences
 from bench.report.tables import clock
 
@@ -117,6 +117,7 @@ def render(
         date=max(run.machine.time for run in runs)[:10],
         demonstration=any(result.profile not in EVIDENCE for result in results),
         ranks=ranks,
+        at_equal_cpu=at_equal_cpu,
     )
 
 
