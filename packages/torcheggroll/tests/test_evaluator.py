@@ -1,12 +1,16 @@
 """A member has the same bits in any company: chunks of every size give the same weights."""
 
 import copy
+import weakref
+from itertools import accumulate
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 from torcheggroll import TorchEggrollES
+from torcheggroll._evaluate.fold import Fold
+from torcheggroll._evaluate.vmap import Vmap
 
 POPULATION = 12
 
@@ -83,3 +87,45 @@ def test_long_sums_do_not_depend_on_where_a_member_lies_in_memory(rank, per_memb
         for size in (1, 2, 3, 5, 12)
     ]
     assert all(torch.equal(outputs[0], other) for other in outputs[1:])
+
+
+@pytest.mark.parametrize("name", ["fold", "vmap"])
+def test_the_results_of_a_chunk_are_let_go_before_the_next_is_evaluated(name, monkeypatch):
+    engine, seen = {"fold": Fold, "vmap": Vmap}[name], []
+    run = engine.run
+
+    def followed(self, deltas, task):
+        assert [result() for result in seen] == [None] * len(seen), "a result outlives its chunk"
+        out = run(self, deltas, task)
+        seen.append(weakref.ref(out))
+        return out
+
+    es = TorchEggrollES(nn.Linear(5, 3), pop_size=24, seed=0, engine=name, chunk_size=4)
+    x = torch.randn(24, 2, 5)
+    es.forward(x, per_member=True)  # the probe's results are its own
+    monkeypatch.setattr(engine, "run", followed)
+    es.forward(x, per_member=True)
+    assert len(seen) == 6
+
+
+def peak_bytes(call):
+    """Bytes of torch's allocations alive at the worst moment of a call."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        call()
+    events = profile.profiler.kineto_results.events()
+    moments = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    return max(accumulate(size for _, size in moments))
+
+
+@pytest.mark.parametrize("engine", ["fold", "vmap"])
+def test_memory_does_not_grow_with_the_population(engine):
+    def peak(population):
+        model = nn.Sequential(nn.Linear(40, 64), nn.ReLU(), nn.Linear(64, 10))
+        es = TorchEggrollES(model, pop_size=population, seed=0, engine=engine, chunk_size=16)
+        x, y = torch.randn(256, 40), torch.randint(0, 10, (256,))
+        es.step(x, functional.cross_entropy, y)
+        return peak_bytes(lambda: es.step(x, functional.cross_entropy, y))
+
+    small, large = peak(64), peak(1024)
+    assert small > 16 * 256 * 64 * 4, "the activations of a chunk are not among what was counted"
+    assert large - small < 64 * (1024 - 64), "members cost more than their fitness"

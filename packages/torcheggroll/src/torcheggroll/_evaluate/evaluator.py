@@ -4,7 +4,7 @@ An engine is held against the loop before it is used, and again while it runs. W
 goes to the next one; the caller is told once, with the reason.
 """
 
-from collections.abc import Callable, Generator, Hashable, Sequence, Set
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
@@ -46,8 +46,8 @@ class Engine(Protocol):
         """Returns the results of a chunk."""
         ...
 
-    def join(self, chunks: list[Any]) -> Any:
-        """Joins the results of chunks."""
+    def join(self, chunks: Iterable[Any], members: int) -> Any:
+        """Joins the results of chunks, which are made as they are asked for."""
         ...
 
 
@@ -161,7 +161,7 @@ class Evaluator:
             self.last = self._choose(request, faults)
             engine = self._made(self.last, request)
             try:
-                results = self._chunks(engine, request)
+                results = engine.join(self._chunks(engine, request), len(request.members))
                 fault = self._audit(request, results)
             except torch.OutOfMemoryError:
                 raise
@@ -180,17 +180,15 @@ class Evaluator:
             self.warn(f"engine {self.last}", f"torcheggroll evaluates {how}, since {'; '.join(faults.values())}")
         return results
 
-    def _chunks(self, engine: Engine, request: _Request) -> Any:
+    def _chunks(self, engine: Engine, request: _Request) -> Iterator[Any]:
         task, members = request.task, request.members
-        results: list[Any] = []
         at = 0
         while at < len(members):
             chunk = members[at : at + self._chunk(len(members) if at else min(2, len(members)))]
             behind = at + len(chunk)
             request.start.again()
-            results.append(self._run_chunk(engine, request.draw(chunk), task.of(at, behind)))  # no name keeps the draw
+            yield self._run_chunk(engine, request.draw(chunk), task.of(at, behind))  # no name keeps the draw
             at = behind
-        return engine.join(results)
 
     def _made(self, engine: str, request: _Request) -> Engine:
         return _MAKE[engine](self.parameters, self.warn, request.start)
@@ -277,7 +275,7 @@ class Evaluator:
 
         def run(deltas: Sequence[Delta], task: Task) -> Any:
             request.start.again()
-            out = engine.join([engine.run(deltas, task)])
+            out = engine.join([engine.run(deltas, task)], deltas[0].members)
             self._measure(engine, deltas)
             return out
 

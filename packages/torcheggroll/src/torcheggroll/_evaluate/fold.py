@@ -7,7 +7,7 @@ A plain tensor that is written to becomes folded. A result that is no tensor, a 
 members agree on it. Whatever else would mix the members is refused.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import torch
@@ -446,6 +446,6 @@ class Fold:
             return torch.tensor(each, dtype=torch.float64)
         return join(torch.stack, each)
 
-    def join(self, chunks: list[Any]) -> Any:
-        """Joins the results of chunks."""
-        return concatenated(chunks)
+    def join(self, chunks: Iterable[Any], members: int) -> Any:
+        """Joins the results of chunks as they come."""
+        return concatenated(chunks, members)

@@ -1,6 +1,6 @@
 """The loop: one member after the other, on the model itself; it runs anything."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,7 +45,7 @@ class Loop:
                 results.append(task.call([value[i].clone() for value in task.data]))
         return results
 
-    def join(self, chunks: list[list[Any]]) -> Any:
+    def join(self, chunks: Iterable[list[Any]], members: int) -> Any:
         """Joins the results of chunks: stacked where each member gave tensors, else a list."""
         results = [value for chunk in chunks for value in chunk]
         return join(torch.stack, results) if all(tensors_of(result) for result in results) else results

@@ -1,9 +1,8 @@
 """Nested inputs: tuples, lists and dictionaries with tensors among their leaves."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
-import torch
 from torch import Tensor
 
 
@@ -45,6 +44,35 @@ def join(function: Callable[[list[Tensor]], Tensor], trees: list[Any]) -> Any:
     return map_tensors(lambda _: next(joined), trees[0])
 
 
-def concatenated(chunks: list[Any]) -> Any:
-    """Joins what chunks of members gave, members in front."""
-    return join(torch.cat, chunks) if len(chunks) > 1 else chunks[0]
+def concatenated(chunks: Iterable[Any], members: int) -> Any:
+    """Joins what chunks of members give, each copied into its place as it comes.
+
+    A chunk's results must not outlive it: kept between the large tensors of one chunk and the next, they would leave
+    holes in the C library's heap that no later chunk fits into, and memory would grow with the number of chunks.
+
+    Args:
+        chunks: trees of one structure, members in front.
+        members: of all chunks.
+    """
+    out: Any = None
+    whole: list[Tensor] = []
+    at = 0
+    for chunk in chunks:
+        leaves = tensors_of(chunk)
+        if not at:
+            if all(len(leaf) == members for leaf in leaves):
+                return chunk
+            out = map_tensors(lambda t: t.new_empty(members, *t.shape[1:]), chunk)
+            whole = tensors_of(out)
+        at = _written(whole, leaves, at)
+        del chunk, leaves  # the next chunk is made while the names are still bound
+    return out
+
+
+def _written(whole: list[Tensor], leaves: list[Tensor], at: int) -> int:
+    """Copies the results of a chunk to where its first member belongs, and returns the next member's place."""
+    if [(t.shape[1:], t.dtype) for t in leaves] != [(t.shape[1:], t.dtype) for t in whole]:
+        raise RuntimeError("the members' outputs differ in structure; return the same structure for every member")
+    for target, leaf in zip(whole, leaves, strict=True):
+        target[at : at + len(leaf)] = leaf
+    return at + len(leaves[0])

@@ -1,6 +1,6 @@
 """All members at once under ``torch.func.vmap``, each perturbed op by its rule."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -56,6 +56,6 @@ class Vmap:
         data = [value.clone() for value in task.data]
         return torch.func.vmap(one, in_dims=(0, 0), randomness="same")(tensors, data)
 
-    def join(self, chunks: list[Any]) -> Any:
-        """Joins the results of chunks."""
-        return concatenated(chunks)
+    def join(self, chunks: Iterable[Any], members: int) -> Any:
+        """Joins the results of chunks as they come."""
+        return concatenated(chunks, members)
