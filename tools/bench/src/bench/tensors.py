@@ -46,7 +46,7 @@ def number(value: Any) -> float:
 
 @contextmanager
 def seeded(seed: int) -> Generator[None]:
-    """Runs the body with torch's CPU stream at ``seed`` and give the stream back as it was."""
+    """Runs the body with torch's CPU stream at ``seed`` and gives the stream back as it was."""
     with _torch.random.fork_rng(devices=[]):
         _torch.manual_seed(seed)
         yield

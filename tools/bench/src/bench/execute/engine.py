@@ -1,4 +1,4 @@
-"""Run studies to their end: hand jobs to the executor, write each finished run at once, repeat nothing."""
+"""Runs studies to their end: hands jobs to the executor, writes each finished run at once, repeats nothing."""
 
 from collections import deque
 from collections.abc import Generator, Iterable

@@ -1,4 +1,4 @@
-"""Make matplotlib's SVG small: a tenth of a point is enough, and a style that many elements share is told once."""
+"""Makes matplotlib's SVG small: a tenth of a point is enough, and a style that many elements share is told once."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""Write report.html, summary.csv and the figures as files."""
+"""Writes report.html, summary.csv and the figures as files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ def quantise(weight: Tensor) -> Tensor:
 
 
 class StraightThrough(torch.autograd.Function):
-    """Quantises forwards, pass the gradient on unchanged backwards."""
+    """Quantises forwards, passes the gradient on unchanged backwards."""
 
     @staticmethod
     def forward(ctx: object, weight: Tensor) -> Tensor:
