@@ -63,7 +63,7 @@ def test_recurrent_layers_run_one_member_at_a_time(label):
 @pytest.mark.parametrize("engine", ["vmap", "fold"])
 def test_an_op_without_a_rule_is_materialised_with_one_warning_that_names_it(engine):
     es, x = strategy(NoRule, engine), torch.randn(5, 8, dtype=torch.float64)
-    with pytest.warns(UserWarning, match="no factored rule for einsum, which uses 'weight'") as caught:
+    with pytest.warns(UserWarning, match="no factored rule for tensordot, which uses 'weight'") as caught:
         got = es.forward(x)
     assert len(caught) == 1
     assert relative(got, torch.stack([m(x) for m in dense_members(es)]).detach()) < 1e-12

@@ -13,10 +13,11 @@ from .noise.distributions import DISTRIBUTIONS
 SAVED = (
     "pop_size", "sigma", "rank", "antithetic", "normalize_fitness", "fitness", "scale", "noise", "noise_reuse",
     "group_size", "weight_decay", "max_update_norm", "seed", "sigma_shares", "sigma_limit", "adapt_sigma",
-    "small_matrices", "module_state",
+    "small_matrices", "stacked_matrices", "module_state",
 )  # fmt: skip
 SCALES = ("hyperscale", "paper", "unbiased")
 SMALL_MATRICES = ("dense", "factored")
+STACKED_MATRICES = ("separate", "flattened")
 MODULE_STATES = ("restore", "centre")
 
 
@@ -39,6 +40,7 @@ class Settings(NamedTuple):
     max_update_norm: float | None
     adapt_sigma: bool
     small_matrices: str
+    stacked_matrices: str
     module_state: str
 
 
@@ -73,6 +75,7 @@ def _check_choices(s: Settings) -> None:
     for name, value, known in (
         ("scale", s.scale, SCALES),
         ("small_matrices", s.small_matrices, SMALL_MATRICES),
+        ("stacked_matrices", s.stacked_matrices, STACKED_MATRICES),
         ("module_state", s.module_state, MODULE_STATES),
         ("engine", s.engine, ENGINES),
         ("noise", s.noise, tuple(DISTRIBUTIONS)),

@@ -98,6 +98,8 @@ class TorchEggrollES:
         adapt_sigma: lower σ where pairs show more curvature than slope, and raise it again, never above ``sigma``.
         small_matrices: ``"dense"`` noise for matrices whose factors take as many numbers, r (m + n) ≥ m n, or
             ``"factored"``, as 0.3.0 did.
+        stacked_matrices: a weight ``(E, m, n)`` outside convolutions, as experts have, gets factors for each of its
+            ``"separate"`` matrices; ``"flattened"`` takes it as one matrix, E by m n, as 0.3.0 did.
         module_state: ``"restore"`` leaves buffers and attributes that a forward changes as they were; ``"centre"`` ends
             a step with one forward of the new centre on the step's inputs, and keeps the state that it leaves.
 
@@ -152,6 +154,7 @@ class TorchEggrollES:
         audit_every: int = 100,
         adapt_sigma: bool = False,
         small_matrices: str = "dense",
+        stacked_matrices: str = "separate",
         module_state: str = "restore",
     ) -> None:
         self.model = model
@@ -166,7 +169,8 @@ class TorchEggrollES:
         self.parameters = evolved_parameters(model, param_filter)
         self.sigma, self.sigma_shares = spread_of(sigma, self.parameters)
         self.sigma_limit, self.adapt_sigma = self.sigma, adapt_sigma
-        self.small_matrices, self.module_state = small_matrices, module_state
+        self.small_matrices, self.stacked_matrices = small_matrices, stacked_matrices
+        self.module_state = module_state
         self.param_names = [p.name for p in self.parameters]
         self.param_shapes = [tuple(p.value.shape) for p in self.parameters]
         self.param_dtypes = [p.value.dtype for p in self.parameters]
@@ -642,8 +646,8 @@ class TorchEggrollES:
             seed, epoch = spec.seed, spec.epoch
             sigma = self.sigma if self.sigma_schedule is None else float(self.sigma_schedule(epoch))
         number = epoch // self.noise_reuse if self.noise_reuse else 0
-        shares, small_dense = self.sigma_shares, self.small_matrices == "dense"
-        return Draw(seed, number, sigma, self.rank, self.noise, self.antithetic, shares, small_dense)
+        shapes = self.small_matrices == "dense", self.stacked_matrices == "separate"
+        return Draw(seed, number, sigma, self.rank, self.noise, self.antithetic, self.sigma_shares, *shapes)
 
     def _dense(self, members: list[int]) -> dict[str, Tensor]:
         return dense_members(self.model, self.parameters, self.perturbations(members))
@@ -694,8 +698,9 @@ class TorchEggrollES:
         epoch, weights = state["epoch"], state["base_params"]
         check_same_parameters({p.name: p.value for p in self.parameters}, weights)
         check("lr", state.get("lr", 0.0), "[0, inf)")
-        older = {"sigma_shares": (1.0,) * len(self.parameters), "small_matrices": "factored"}  # before they were saved
-        self._take({**older, **{name: state[name] for name in SAVED if name in state}})
+        older = {"small_matrices": "factored", "stacked_matrices": "flattened"}  # before they were saved
+        shares = (1.0,) * len(self.parameters)
+        self._take({"sigma_shares": shares, **older, **{name: state[name] for name in SAVED if name in state}})
         with torch.no_grad():
             for p in self.parameters:
                 p.value.copy_(weights[p.name])

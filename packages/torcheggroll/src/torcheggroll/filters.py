@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]
 
 ParameterFilter = Callable[[nn.Parameter, str], bool]
 
@@ -15,6 +16,7 @@ class NamedParameter(NamedTuple):
 
     name: str
     value: nn.Parameter
+    stacked: bool = False  # holds matrices (E, m, n), as the weights of experts do
 
 
 def evolved_parameters(model: nn.Module, param_filter: ParameterFilter | None) -> list[NamedParameter]:
@@ -24,16 +26,27 @@ def evolved_parameters(model: nn.Module, param_filter: ParameterFilter | None) -
         ValueError: nothing is selected, or something can not be perturbed.
     """
     chosen = [
-        NamedParameter(name, p)
+        NamedParameter(name, p, holds_matrices(model, name, p))
         for name, p in model.named_parameters()
         if p.requires_grad and (param_filter is None or param_filter(p, name))
     ]
     if not chosen:
         raise ValueError("TorchEggrollES: no parameters selected for ES.")
-    for name, p in chosen:
-        if not p.is_floating_point() or p.layout != torch.strided:
-            raise ValueError(f"evolved parameters must be dense real floating-point tensors, got {name!r}: {p.dtype}")
+    for name, value, _ in chosen:
+        if not value.is_floating_point() or value.layout != torch.strided:
+            raise ValueError(
+                f"evolved parameters must be dense real floating-point tensors, got {name!r}: {value.dtype}"
+            )
     return chosen
+
+
+def holds_matrices(model: nn.Module, name: str, parameter: nn.Parameter) -> bool:
+    """Says whether a parameter holds matrices ``(E, m, n)``; what lies in a convolution is a filter."""
+    if parameter.dim() != 3 or len(parameter) == 1:
+        return False
+    path = name.split(".")[:-1]
+    owners = [model.get_submodule(".".join(path[:depth])) for depth in range(len(path) + 1)]
+    return not any(isinstance(owner, _ConvNd) for owner in owners)
 
 
 def target_modules(names: str | Iterable[str], *, bias: bool = False) -> ParameterFilter:

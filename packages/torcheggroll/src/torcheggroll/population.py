@@ -137,7 +137,7 @@ def lora_factors(model: nn.Module, parameters: Sequence[NamedParameter], deltas:
         module = model.get_submodule(path)
         left, right, dense = delta
         name = f"{_PREFIX}{path}." if path else _PREFIX
-        if left is None or right is None or leaf != "weight":
+        if left is None or right is None or left.dim() > 2 or leaf != "weight":  # PEFT has no layout for a stack
             change = dense if left is None or right is None else (left.mT @ right).view(parameter.value.shape)
             assert change is not None
             out[_PREFIX + parameter.name] = (parameter.value.detach() + change).to(parameter.value.dtype)

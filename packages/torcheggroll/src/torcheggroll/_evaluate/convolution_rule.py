@@ -34,7 +34,7 @@ def convolution_rule(base: Callable[..., Tensor], dims: int) -> Rule:
             return NotImplemented
         found, shift = intercept.find(weight), intercept.find(bias)
         delta = found.delta if found else _NONE
-        if delta.dense is not None and weight.shape[0] != 1:
+        if (delta.dense is not None and weight.shape[0] != 1) or (found is not None and found.stacked):
             return NotImplemented
         delta = _row(delta, weight.dim())
         settings = {"stride": stride, "padding": padding, "dilation": dilation}

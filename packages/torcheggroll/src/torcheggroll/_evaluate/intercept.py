@@ -34,8 +34,26 @@ class Perturbed(NamedTuple):
         assert dense is not None
         return (self.value.to(dense.dtype) + dense).to(self.value.dtype)
 
+    @property
+    def stacked(self) -> bool:
+        """Says whether the parameter ``(E, m, n)`` has factors for each of its matrices."""
+        return stacked(self.delta.left, self.delta.right, self.value.shape)
+
+    def at(self, index: int) -> "Perturbed":
+        """Returns one of the first dimension's entries: a matrix of a stack, or a row."""
+        left, right, dense = self.delta
+        value = self.value.detach()[index]
+        if left is not None and right is not None:
+            if self.stacked:
+                return Perturbed(self.name, value, Delta(left.select(-3, index), right.select(-3, index), None))
+            dense = formed(left[..., index : index + 1], right, value.shape)
+        else:
+            assert dense is not None
+            dense = dense.select(dense.dim() - self.value.dim(), index)
+        return Perturbed(self.name, value, Delta(None, None, dense))
+
     def transposed(self, value: Tensor) -> "Perturbed":
-        """Returns the transposed matrix: (A Bᵀ)ᵀ = B Aᵀ."""
+        """Returns the transposed matrix, or each of a stack: (A Bᵀ)ᵀ = B Aᵀ."""
         left, right, dense = self.delta
         return Perturbed(self.name, value, Delta(right, left, None if dense is None else dense.transpose(-1, -2)))
 
@@ -59,10 +77,16 @@ def perturbed(parameters: Sequence[NamedParameter], deltas: Sequence[Delta]) -> 
     return [Perturbed(p.name, p.value, delta) for p, delta in zip(parameters, deltas, strict=True)]
 
 
+def stacked(left: Tensor | None, right: Tensor | None, size: torch.Size) -> bool:
+    """Says whether factors are those of each matrix of a stack, and not of one matrix for the whole parameter."""
+    return left is not None and right is not None and left.shape[-1] * right.shape[-1] < size.numel()
+
+
 def formed(left: Tensor, right: Tensor, size: torch.Size) -> Tensor:
     """Multiplies the factors out, with the members in front where the factors have them."""
     wide = torch.promote_types(left.dtype, torch.float32)
-    return (left.transpose(-1, -2).to(wide) @ right.to(wide)).reshape(*left.shape[:-2], *size)
+    lead = left.shape[: -3 if stacked(left, right, size) else -2]
+    return (left.transpose(-1, -2).to(wide) @ right.to(wide)).reshape(*lead, *size)
 
 
 Rule = Callable[..., Any]

@@ -20,6 +20,9 @@ from .._ops.per_member import Attention, Call
 from ..noise.perturbation import Delta
 from .convolution_rule import convolution_rule
 from .intercept import Interceptor, Perturbed, Rule, formed
+from .stack_rules import STACK_RULES, first_of
+from .stack_rules import matmul_rule as stack_matmul_rule
+from .stack_rules import transpose_rule as stack_transpose_rule
 
 _NONE = Delta(None, None, None)
 _GET = "__get__"  # what torch hands over when an attribute is read
@@ -287,16 +290,16 @@ RULES: dict[Any, Rule] = {
     **OPENED,
     torch.addmm: addmm_rule,
     Tensor.addmm: addmm_rule,
-    **dict.fromkeys(
-        [torch.matmul, torch.mm, torch.mv, Tensor.matmul, Tensor.mm, Tensor.mv, Tensor.__matmul__], matmul_rule
-    ),
+    **dict.fromkeys([torch.mm, torch.mv, Tensor.mm, Tensor.mv], matmul_rule),
+    **dict.fromkeys([torch.matmul, Tensor.matmul, Tensor.__matmul__], first_of(matmul_rule, stack_matmul_rule)),
     Tensor.__rmatmul__: rmatmul_rule,
     **dict.fromkeys(
-        [torch.t, torch.transpose, Tensor.t, Tensor.transpose, getattr(Tensor.T, _GET), getattr(Tensor.mT, _GET)],
-        transpose_rule,
+        [torch.transpose, Tensor.transpose, getattr(Tensor.mT, _GET)], first_of(transpose_rule, stack_transpose_rule)
     ),
+    **dict.fromkeys([torch.t, Tensor.t, getattr(Tensor.T, _GET)], transpose_rule),
     **dict.fromkeys([torch.detach, Tensor.detach, getattr(Tensor.data, _GET), Tensor.contiguous], same_rule),
     **dict.fromkeys([torch.chunk, Tensor.chunk], split_rule(torch.chunk)),
     **dict.fromkeys([torch.split, getattr(Tensor, "split")], split_rule(torch.split)),  # noqa: B009
+    **STACK_RULES,
 }
 ALWAYS: dict[Any, Rule] = {functional.scaled_dot_product_attention: attention_rule}

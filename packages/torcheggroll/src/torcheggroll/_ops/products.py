@@ -123,4 +123,4 @@ def full(size: torch.Size | tuple[int, ...], left: Tensor | None, right: Tensor 
         assert dense is not None
         return dense
     wide = torch.promote_types(left.dtype, torch.float32)
-    return torch.bmm(left.transpose(1, 2).to(wide), right.to(wide)).view(len(left), *size)
+    return (left.mT.to(wide) @ right.to(wide)).view(len(left), *size)

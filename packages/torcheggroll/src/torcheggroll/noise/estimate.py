@@ -92,8 +92,11 @@ def _added(total: Tensor | None, shape: Shape, z: Tensor, f: Tensor) -> Tensor:
         found = (f @ z).view(shape.size)  # (1)
         return found if total is None else total.add_(found)
     A, B = shape.split(z)
-    left, right = A.reshape(-1, shape.rows).t(), B.reshape(-1, shape.columns)
     if total is None:
         total = torch.zeros(shape.size, dtype=z.dtype, device=z.device)
+    if shape.stacked:
+        left, right = (factor.transpose(0, 1).flatten(1, 2) for factor in (A, B))
+        return total.baddbmm_(left.mT, right)  # (1)  of each matrix
+    left, right = A.reshape(-1, shape.rows).t(), B.reshape(-1, shape.columns)
     total.view(shape.rows, shape.columns).addmm_(left, right)  # (1)
     return total

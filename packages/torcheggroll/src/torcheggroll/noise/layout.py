@@ -23,29 +23,42 @@ class Shape(NamedTuple):
     size: tuple[int, ...]
     rank: int  # 0: dense
     matrix: bool = False  # dense, but used as the product of a factor and the identity
+    stacked: bool = False  # a stack of matrices, of which each has factors of its own
+
+    @property
+    def stack(self) -> tuple[int, ...]:
+        """The dimensions in front of the matrices: ``(E,)``, or none where the parameter counts as one matrix."""
+        return self.size[:1] if self.stacked else ()
 
     @property
     def rows(self) -> int:
-        """The number of rows, m, of the matrix that this parameter counts as."""
-        return self.size[0]
+        """The number of rows, m, of the matrix that this parameter counts as, or of each."""
+        return self.size[1 if self.stacked else 0]
 
     @property
     def columns(self) -> int:
-        """The number of columns, n, of the matrix that this parameter counts as."""
-        return prod(self.size[1:])
+        """The number of columns, n, of the matrix that this parameter counts as, or of each."""
+        return prod(self.size[2 if self.stacked else 1 :])
+
+    @property
+    def numbers_left(self) -> int:
+        """How many random numbers A takes, of every matrix."""
+        return prod(self.stack) * self.rank * self.rows
 
     @property
     def numbers(self) -> int:
         """How many random numbers one pair takes."""
-        return lines(self.rank * self.rows) + self.rank * self.columns if self.rank else prod(self.size)
+        right = prod(self.stack) * self.rank * self.columns
+        return lines(self.numbers_left) + right if self.rank else prod(self.size)
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Reads Aᵀ ``(K, r, m)`` and Bᵀ ``(K, r, n)`` from the numbers of each pair."""
-        left, right = z[:, : self.rank * self.rows], z[:, lines(self.rank * self.rows) : self.numbers]
-        return left.reshape(len(z), self.rank, self.rows), right.reshape(len(z), self.rank, self.columns)
+        """Reads Aᵀ ``(K, r, m)`` and Bᵀ ``(K, r, n)`` from the numbers of each pair; ``(K, E, r, …)`` of a stack."""
+        left, right = z[:, : self.numbers_left], z[:, lines(self.numbers_left) : self.numbers]
+        lead = len(z), *self.stack, self.rank
+        return left.reshape(*lead, self.rows), right.reshape(*lead, self.columns)
 
 
-def perturbed_shape(size: tuple[int, ...], rank: int, small_dense: bool = False) -> Shape:
+def perturbed_shape(size: tuple[int, ...], rank: int, small_dense: bool = False, stacked: bool = False) -> Shape:
     """Decides the rank of a parameter: matrices are factored, everything else is dense.
 
     Args:
@@ -53,12 +66,14 @@ def perturbed_shape(size: tuple[int, ...], rank: int, small_dense: bool = False)
         rank: r, clipped to the smaller side.
         small_dense: leave matrices dense whose factors would take as many numbers, r (m + n) ≥ m n: they would tell
             less of the gradient for no fewer numbers.
+        stacked: a parameter ``(E, m, n)`` is E matrices; else it counts as one, first dimension by all others.
     """
     if len(size) < 2 or (len(size) > 2 and size[0] == 1) or 0 in size:
         return Shape(size, 0)
-    m, n = size[0], prod(size[1:])
+    one = Shape(size, 0, stacked=stacked)
+    m, n = one.rows, one.columns
     rank = min(rank, m, n)
-    return Shape(size, 0, True) if small_dense and rank * (m + n) >= m * n else Shape(size, rank)
+    return one._replace(matrix=True) if small_dense and rank * (m + n) >= m * n else one._replace(rank=rank)
 
 
 def lines(count: int, per_word: int = 1) -> int:
@@ -102,7 +117,7 @@ def layout(shapes: tuple[Shape, ...], parameters: tuple[int, ...], per_word: int
         columns.append((left, left + shape.numbers))
         width = lines(shape.numbers)
         if shape.rank:
-            first = lines(shape.rank * shape.rows)
+            first = lines(shape.numbers_left)
             parts += [Part(j, 0, left, first, True), Part(j, first, left + first, width - first, False)]
         elif width:
             parts.append(Part(j, 0, left, width, dense))

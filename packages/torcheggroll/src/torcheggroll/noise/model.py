@@ -29,6 +29,7 @@ class Draw(NamedTuple):
     antithetic: bool
     shares: tuple[float, ...] | None = None  # of σ, one per parameter; None for all of it
     small_dense: bool = False  # whether matrices as small as their factors are dense
+    stacks: bool = False  # whether each matrix of a stack has factors of its own
 
 
 class ModelNoise:
@@ -40,15 +41,20 @@ class ModelNoise:
 
     def __init__(self, parameters: Sequence[NamedParameter]) -> None:
         self._parameters: list[NamedParameter] = list(parameters)
-        self._shapes: dict[tuple[int, bool], list[Shape]] = {}  # of the last rank
+        self._shapes: dict[tuple[int, bool, bool], list[Shape]] = {}  # of the last rank
         self._cache: dict[tuple[int, ...], list[Delta]] | None = None
         self._cached: Draw | None = None
 
-    def shapes(self, rank: int, small_dense: bool = False) -> list[Shape]:
+    def shapes(self, draw: Draw) -> list[Shape]:
         """Says how each parameter is perturbed."""
-        how = rank, small_dense
+        how = draw.rank, draw.small_dense, draw.stacks
         if how not in self._shapes:
-            self._shapes = {how: [perturbed_shape(tuple(p.value.shape), *how) for p in self._parameters]}
+            self._shapes = {
+                how: [
+                    perturbed_shape(tuple(p.value.shape), draw.rank, draw.small_dense, draw.stacks and p.stacked)
+                    for p in self._parameters
+                ]
+            }
         return self._shapes[how]
 
     def sigmas(self, draw: Draw) -> list[float]:
@@ -71,8 +77,7 @@ class ModelNoise:
         dtypes = [factor_dtype(p.value.dtype) for p in self._parameters]
         chosen = Members(members, draw.antithetic, self._parameters[0].value.device)
         noise = Noise(draw.seed, draw.distribution)
-        shapes = self.shapes(draw.rank, draw.small_dense)
-        return noise.deltas(draw.number, chosen, shapes, self.sigmas(draw), dtypes)
+        return noise.deltas(draw.number, chosen, self.shapes(draw), self.sigmas(draw), dtypes)
 
     def ascent(self, draw: Draw, weights: Tensor, scale: str, members: int) -> Iterator[Tensor]:
         """Yields ΔW of each parameter in order, formed when it is asked for, a few at a time.
@@ -87,7 +92,7 @@ class ModelNoise:
         dtypes = [precise_dtype(p.value.dtype) for p in self._parameters]
         factors = [scale_of(scale, sigma, members) / members for sigma in self.sigmas(draw)]
         weights = send(weights, self._parameters[0].value.device)
-        return ascents(noise, draw.number, self.shapes(draw.rank, draw.small_dense), weights, factors, dtypes)
+        return ascents(noise, draw.number, self.shapes(draw), weights, factors, dtypes)
 
     @contextmanager
     def cached(self) -> Generator[None, None, None]:

@@ -4,7 +4,8 @@
     e = z                                                                    (2)  parameters that are no matrix
     member 2k uses +E of pair k, member 2k + 1 uses -E                       (3)  antithetic; else member i uses +Eᵢ
 
-A parameter with more than two dimensions counts as the matrix (first, all others); r never exceeds the smaller side.
+A parameter (E, m, n) that holds matrices, as experts do, has a pair (A, B) for each of them. Any other with more than
+two dimensions counts as the matrix (first, all others). r never exceeds the smaller side.
 
 Source: Sarkar et al. 2025 (EGGROLL), section 4.1, https://arxiv.org/abs/2511.16652
 """
@@ -26,8 +27,8 @@ from .layout import Layout, Shape, layout
 class Delta(NamedTuple):
     """The perturbations of one parameter, one per member, σ and sign included: ``leftᵀ @ right``, or ``dense``."""
 
-    left: Tensor | None  # (members, r, m): Aᵀ times ±σ/√r
-    right: Tensor | None  # (members, r, n): Bᵀ
+    left: Tensor | None  # (members, r, m), or (members, E, r, m) of a stack: Aᵀ times ±σ/√r
+    right: Tensor | None  # (members, r, n), or (members, E, r, n): Bᵀ
     dense: Tensor | None  # (members, *size): ±σ z
 
     @property
@@ -136,15 +137,15 @@ def _delta(shape: Shape, z: Tensor) -> Delta:
     if shape.rank:
         return Delta(*shape.split(z), None)  # (1)
     if shape.matrix:
-        return _with_identity(z.reshape(len(z), shape.rows, shape.columns))
+        return _with_identity(z.reshape(len(z), *shape.stack, shape.rows, shape.columns))
     return Delta(None, None, z.reshape(len(z), *shape.size))  # (2)
 
 
 def _with_identity(z: Tensor) -> Delta:
-    """Writes dense perturbations ``(K, m, n)`` as factors, of which the smaller is the identity: I z or z I."""
-    members, m, n = z.shape
-    unit = torch.eye(min(m, n), dtype=z.dtype, device=z.device).expand(members, -1, -1)
-    return Delta(unit, z, None) if m <= n else Delta(z.transpose(1, 2).contiguous(), unit, None)
+    """Writes dense perturbations ``(K, …, m, n)`` as factors, of which the smaller is the identity: I z or z I."""
+    *lead, m, n = z.shape
+    unit = torch.eye(min(m, n), dtype=z.dtype, device=z.device).expand(*lead, -1, -1)
+    return Delta(unit, z, None) if m <= n else Delta(z.mT.contiguous(), unit, None)
 
 
 @lru_cache(maxsize=8)

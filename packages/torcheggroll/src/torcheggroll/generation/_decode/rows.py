@@ -18,11 +18,11 @@ from torch.nn import functional
 
 from ..._evaluate.folded import FoldError
 from ..._evaluate.intercept import METADATA, Interceptor, Perturbed, op_name
-from ..._evaluate.rules import RULES
+from ..._evaluate.rules import RULES, matmul_rule
+from ..._evaluate.stack_rules import STACK_RULES
 from ..._evaluate.warn import WarnOnce
 from ..._ops.linear import linear
 from ..._ops.per_member import Call
-from ...noise.perturbation import Delta
 
 
 class Along(NamedTuple):
@@ -194,7 +194,7 @@ class Rows(Interceptor):
         """Knows the matrix of one expert from now on, made once."""
         key = id(known.value), e
         if key not in self._experts:
-            self._experts[key] = expert(known, e)
+            self._experts[key] = known.at(e)
         return self.remember(self._experts[key])
 
     def _mixed(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
@@ -444,7 +444,7 @@ _IN_PLACE: frozenset[Any] = frozenset(
 
 
 def _expert_rule(intercept: Any, input: Tensor, index: Any) -> Any:
-    """``w[e]`` of a parameter for all experts: the matrix or the bias of one, its perturbation in full."""
+    """``w[e]`` of a parameter for all experts: the matrix or the bias of one."""
     known = intercept.find(input)
     if (
         known is None
@@ -453,19 +453,6 @@ def _expert_rule(intercept: Any, input: Tensor, index: Any) -> Any:
     ):
         return NotImplemented
     return intercept.remember_expert(known, int(index))
-
-
-def expert(known: Perturbed, e: int) -> Perturbed:
-    """Returns one expert's matrix or bias, and its perturbation."""
-    left, right, dense = known.delta
-    value = known.value.detach()[e]
-    if left is not None and right is not None:
-        row = left[..., e].unsqueeze(-2) @ right
-        dense = row.reshape(*row.shape[:-2], *value.shape)
-    else:
-        assert dense is not None
-        dense = dense[:, e]
-    return Perturbed(known.name, value, Delta(None, None, dense))
 
 
 def _dense_linear_rule(intercept: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
@@ -480,7 +467,7 @@ def _dense_product_rule(intercept: Any, input: Tensor, other: Tensor) -> Any:
     """``x @ w`` by a matrix whose perturbation is dense."""
     found = intercept.find(other)
     if found is None or found.delta.dense is None or other.dim() != 2:
-        return RULES[torch.matmul](intercept, input, other)
+        return matmul_rule(intercept, input, other)
     return _with_dense(intercept, input, input @ other, found.delta.dense)
 
 
@@ -496,7 +483,7 @@ def _with_dense(intercept: Any, input: Tensor, out: Tensor, dense: Tensor) -> Te
 
 _PRODUCTS: tuple[Any, ...] = (torch.matmul, Tensor.matmul, Tensor.__matmul__)
 _RULES: dict[Any, Any] = {
-    **RULES,
+    **{func: rule for func, rule in RULES.items() if func not in STACK_RULES},  # they lose sight of rows
     functional.linear: _dense_linear_rule,
     Tensor.__getitem__: _expert_rule,
     **dict.fromkeys(_PRODUCTS, _dense_product_rule),
