@@ -113,6 +113,13 @@ def test_the_first_minutes_are_those_of_the_record():
     assert page.split("<!-- minutes -->")[1].split("<!-- /minutes -->")[0].strip().splitlines() == table
 
 
+def test_the_judgement_of_the_guard_is_that_of_the_records():
+    study = runpy.run_path(str(ROOT / "packages" / "adaptive-optimizer" / "examples" / "robust_rate.py"))
+    rows = study["judge"](study["records"](ROOT / "docs" / "records" / "adaptive_robust_rate.jsonl"))
+    assert {row["n"] for row in rows} == {20}
+    assert study["table"](rows) in (ROOT / "docs" / "packages" / "adaptive-optimizer.md").read_text()
+
+
 TEXTS = sorted({*PAGES, *ROOT.glob("*.md"), *ROOT.glob("packages/*/*.md"), *ROOT.glob("tools/*/*.md")})
 
 

@@ -277,6 +277,7 @@ def draw(lines: list[dict[str, Any]], path: Path) -> None:
             )
         axes.set_xscale("log")
         axes.set_xlabel("learning rate")
+        axes.set_ylabel("accuracy" if family(workload)[0] == "labels" else "mean return of 100 games")
         axes.set_title(workload)
         axes.grid(alpha=0.3)
         axes.legend()
