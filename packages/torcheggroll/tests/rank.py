@@ -43,6 +43,23 @@ def mlp(width=10):
     return nn.Sequential(nn.Linear(6, width), nn.Tanh(), nn.Linear(width, 3))
 
 
+class Experts(nn.Module):
+    """Four experts in one weight each, behind a router."""
+
+    def __init__(self):
+        super().__init__()
+        self.route, self.head = nn.Linear(6, 4), nn.Linear(10, 3)
+        self.up = nn.Parameter(torch.randn(4, 6, 10) / 3)
+
+    def forward(self, x):
+        return self.head(torch.einsum("te,teh->th", self.route(x).softmax(-1), torch.einsum("ti,eih->teh", x, self.up)))
+
+
+def experts():
+    torch.manual_seed(0)
+    return Experts()
+
+
 def data(*lead):
     generator = torch.Generator().manual_seed(9)
     return torch.randn(*lead, 12, 6, generator=generator), torch.randint(0, 3, (*lead, 12), generator=generator)
@@ -85,6 +102,7 @@ RUNS = {
     "questions": (by_question, {"fitness": "question"}),
     "seven alone": (by_loss, {"pop_size": 7, "antithetic": False}),
     "one pair": (by_loss, {"pop_size": 2}),
+    "experts": (by_loss, {"model": experts}),
 }
 
 
@@ -128,7 +146,8 @@ def texts(folder, rank, world):
 
 
 def run(call, settings, steps=3, **more):
-    es = TorchEggrollES(mlp(), **SETTINGS | {"seed": 3} | settings | more)
+    given = {"model": mlp} | SETTINGS | {"seed": 3} | settings | more
+    es = TorchEggrollES(given.pop("model")(), **given)
     for _ in range(steps):
         call(es)
     return es
