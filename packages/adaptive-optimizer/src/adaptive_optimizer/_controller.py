@@ -45,10 +45,8 @@ class Controller:
         rules = rule_set.rules
         b, delta = settings.loss_beta, settings.min_rel_improve
         self.settings = settings
-        self.statistics: dict[str, Statistics] = {
-            "loss": Statistics(b, delta, larger_is_better=False),
-            "reward": RewardStatistics(b, delta),
-        }
+        self.losses = Statistics(b, delta, larger_is_better=False)
+        self.rewards = RewardStatistics(b, delta)
         self.lr = lr_factors(rules["lr"], settings)
         self.reward = reward_factors(rules["reward"])
         self.wd = wd_factors(rules["wd"])
@@ -66,7 +64,7 @@ class Controller:
                 for knob, horizon in self.horizons.items()
                 if stream in horizon.targets
             ]
-            for stream in self.statistics
+            for stream in ("loss", "reward")
         }
         self._clocked = [factor for factor in self.lr if factor.name in CLOCKED]
         self._named = self._name_factors()
@@ -101,7 +99,7 @@ class Controller:
         if not isfinite(value):
             self._take_nonfinite(stream, value)
             return
-        statistics = self.statistics[stream]
+        statistics = self.losses if stream == "loss" else self.rewards
         statistics.update(value)
         signal = self._signal(statistics)
         for factor in self._moved[stream]:
@@ -122,7 +120,7 @@ class Controller:
     def follow_clock(self) -> None:
         """Brings the factors that depend on the number of steps alone to the step about to be made."""
         for factor in self._clocked:
-            factor.update(self._signal(self.statistics["loss"]))
+            factor.update(self._signal(self.losses))
 
     def count_step(self) -> None:
         """Counts a step that was made with the factors as they are."""
@@ -159,8 +157,8 @@ class Controller:
     def state_dict(self) -> dict[str, Any]:
         """Returns all that changes, in plain numbers and dictionaries."""
         return {
-            "losses": self.statistics["loss"].state_dict(),
-            "rewards": self.statistics["reward"].state_dict(),
+            "losses": self.losses.state_dict(),
+            "rewards": self.rewards.state_dict(),
             "factors": {key: factor.value for key, factor in self._named.items()},
             "horizons": {knob: [h.factor, h.previous_factor] for knob, h in self.horizons.items()},
             "counters": dict(zip(COUNTERS, (self.step, *self.nonfinite.values(), self._warned), strict=True)),
@@ -169,8 +167,8 @@ class Controller:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues from ``state``; a factor that it does not hold keeps its value."""
-        self.statistics["loss"].load_state_dict(state["losses"])
-        self.statistics["reward"].load_state_dict(state["rewards"])
+        self.losses.load_state_dict(state["losses"])
+        self.rewards.load_state_dict(state["rewards"])
         for key, factor in self._named.items():
             factor.put(state["factors"].get(key, factor.value))
         for knob, horizon in self.horizons.items():
@@ -185,8 +183,8 @@ class Controller:
     def snapshot(self) -> Snapshot:
         """Returns what ``state_dict`` does, by position instead of by name, which is faster."""
         return (
-            self.statistics["loss"].state_dict(),
-            self.statistics["reward"].state_dict(),
+            self.losses.state_dict(),
+            self.rewards.state_dict(),
             [factor.value for factor in self._named.values()],
             [(horizon.factor, horizon.previous_factor) for horizon in self.horizons.values()],
             (self.step, *self.nonfinite.values(), self._warned),
@@ -249,7 +247,7 @@ class Controller:
         horizon = self.horizons.get("momentum")
         if horizon is None or self._warned or horizon.targets["loss"].name != "inverse":
             return
-        if self.statistics["loss"].average <= 0 or self.statistics["loss"].first <= 0:
+        if self.losses.average <= 0 or self.losses.first <= 0:
             self._warned = True
             warnings.warn(
                 "momentum_rule='inverse' needs positive losses and holds the momentum while their average, or the "
