@@ -6,8 +6,13 @@ import pkgutil
 
 import pulseopt
 import pytest
-from pulseopt import AEES, AdaptiveModeAdamW, AdaptiveModeSGD
+from pulseopt import AEES
 
+ENTRIES = [
+    AEES.find_rate,
+    AEES.attach,
+    *(entry for name in pulseopt.__all__ if callable(entry := getattr(pulseopt, name))),
+]
 NAMES = [info.name for info in pkgutil.walk_packages(pulseopt.__path__, "pulseopt.")]
 
 
@@ -21,6 +26,6 @@ def test_examples_run(name):
     assert result.failed == 0
 
 
-@pytest.mark.parametrize("entry", [AEES, AEES.find_rate, AEES.attach, AdaptiveModeAdamW, AdaptiveModeSGD])
+@pytest.mark.parametrize("entry", ENTRIES)
 def test_each_public_entry_point_has_an_example(entry):
     assert doctest.DocTestFinder(recurse=False).find(entry)[0].examples

@@ -35,7 +35,7 @@ EPSILON_MODES = ("absolute", "relative")
 
 @dataclass
 class OpenEpisode:
-    """A running episode: what was chosen, and the losses and lengths of its steps so far."""
+    """A running episode: its candidate, and the losses and update norms of its steps so far."""
 
     index: int
     mode_id: int
@@ -48,17 +48,17 @@ class OpenEpisode:
 
 
 class BaseEpisodeManager:
-    """The life of an episode, which every manager shares; subclasses choose candidates and let controllers learn.
+    """The episode's course, common to all managers; subclasses choose candidates and update controllers.
 
     Args:
         reward_fn: scores a closed episode.
-        episode_length: steps of an episode, at least 1.
+        episode_length: steps per episode, at least 1.
         ema_alpha: α of equation (4), in (0, 1].
-        eps: kept from release 0.1.0, where it has no effect either; above 0.
-        reward_baseline: ``"episode"``: each episode's average begins at its own first loss. ``"ema"``: at the
-            average that the episode before ended with.
-        columns: the log's columns for what was chosen, before and after those of the summary.
-        log_limit: episodes that the log keeps; None keeps all.
+        eps: kept from release 0.1.0; has no effect; above 0.
+        reward_baseline: where the moving average of an episode starts: ``"episode"``: at its first loss; ``"ema"``: at
+            the last average of the previous episode.
+        columns: the log's columns for the choice, before and after those of the summary.
+        log_limit: number of episodes kept in the log; None keeps all.
 
     Raises:
         ValueError: an argument lies outside its range.
@@ -98,10 +98,16 @@ class BaseEpisodeManager:
         """Hands the reward to the controllers and returns what was chosen, for the log."""
 
     def on_step_start(self, global_step: int) -> CandidateConfig:
-        """Returns the candidate of this step; an episode's first step chooses it.
+        """Returns the candidate of this step; the first step of an episode chooses it.
+
+        Args:
+            global_step: number of the step, at least 0.
+
+        Returns:
+            The candidate to run the step with.
 
         Raises:
-            TypeError: ``global_step`` is no integer.
+            TypeError: ``global_step`` is not an integer.
             ValueError: ``global_step`` is negative, or a controller chose an arm that does not exist.
         """
         if type(global_step) is not int:  # the check of every step that is none costs more than the step's own work
@@ -116,7 +122,11 @@ class BaseEpisodeManager:
         return self._episode.candidate
 
     def on_step_end(self, loss: float, update_norm: float | None = None) -> None:
-        """Records a step; an episode's last step closes and scores it.
+        """Records a step; the last step of an episode closes and scores it.
+
+        Args:
+            loss: loss of the step, finite.
+            update_norm: norm of the update, where it was measured.
 
         Raises:
             RuntimeError: no episode is open.
@@ -175,7 +185,11 @@ class BaseEpisodeManager:
         return self._log.columns()
 
     def save_logs(self, path: str | Path) -> None:
-        """Writes the closed episodes as JSON lines, one object an episode."""
+        """Writes the closed episodes as JSON lines, one object per episode.
+
+        Args:
+            path: the file to write.
+        """
         self._log.save(path)
 
     @property
@@ -215,7 +229,10 @@ class BaseEpisodeManager:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resumes from what `state_dict` returned.
+        """Resumes from a checkpoint.
+
+        Args:
+            state_dict: the result of `state_dict`.
 
         Raises:
             ValueError: it was saved under other settings; nothing has been changed.
@@ -282,14 +299,25 @@ class EpisodeManager(BaseEpisodeManager):
         modes: the candidates, at least one; arm i is ``modes[i]``.
         controller: chooses the arm of each episode.
         reward_fn: scores a closed episode.
-        episode_length: steps of an episode, at least 1.
+        episode_length: steps per episode, at least 1.
         ema_alpha: weight of the newest loss in the moving average, in (0, 1].
-        eps: kept from release 0.1.0, where it has no effect either; above 0.
-        reward_baseline: ``"episode"`` or ``"ema"``, where an episode's moving average begins.
-        log_limit: episodes that the log keeps; None keeps all.
+        eps: kept from release 0.1.0; has no effect; above 0.
+        reward_baseline: where the moving average of an episode starts: ``"episode"``: at its first loss; ``"ema"``: at
+            the last average of the previous episode.
+        log_limit: number of episodes kept in the log; None keeps all.
 
     Raises:
         ValueError: an argument lies outside its range.
+
+    >>> from pulseopt import CandidateConfig, EpisodeManager, RandomController, RelativeImprovementReward
+    >>> modes = [CandidateConfig("slow", lr_multiplier=0.5), CandidateConfig("fast", lr_multiplier=2.0)]
+    >>> controller = RandomController(len(modes), random_seed=0)
+    >>> manager = EpisodeManager(modes, controller, RelativeImprovementReward(), episode_length=2)
+    >>> for step, loss in enumerate((4.0, 3.0, 3.0, 1.0)):
+    ...     candidate = manager.on_step_start(step)
+    ...     manager.on_step_end(loss)
+    >>> manager.get_logs()["selected_mode_names"]
+    ['fast', 'fast']
     """
 
     def __init__(
@@ -350,23 +378,35 @@ class StructuredEpisodeManager(BaseEpisodeManager):
         noise_controller: chooses the deviation; None where there is one, and in joint mode. In conditional mode with
             several factors a list, one controller for each factor.
         reward_fn: scores a closed episode.
-        episode_length: steps of an episode, at least 1.
+        episode_length: steps per episode, at least 1.
         structured_control_mode: ``"independent"``, ``"conditional"`` or ``"joint"``.
-        context_mode: ``"none"``, ``"trend"`` or ``"trend_phase"``: what controllers are told before they choose.
+        context_mode: ``"none"``, ``"trend"`` or ``"trend_phase"``: the context that controllers receive before they
+            choose.
         total_training_steps: steps of the run, for the phase.
-        context_trend_window: how many episodes the trend looks back on, at least 1.
-        context_trend_epsilon: the change of loss from one episode to the next that still counts as stable, at least 0.
+        context_trend_window: number of episodes that define the trend, at least 1.
+        context_trend_epsilon: the largest change of loss between episodes that counts as stable, at least 0.
         ema_alpha: weight of the newest loss in the moving average, in (0, 1].
-        eps: kept from release 0.1.0, where it has no effect either; above 0.
+        eps: kept from release 0.1.0; has no effect; above 0.
         context_trend_epsilon_mode: ``"absolute"``: epsilon is in units of the loss; ``"relative"``: in units of the
-            window's mean absolute loss.
-        reward_baseline: ``"episode"`` or ``"ema"``, where an episode's moving average begins.
-        log_limit: episodes that the log keeps; None keeps all.
-        travel: episodes after which the factors move by the best of them, equation (27); None: they stay.
+            mean absolute loss of the window.
+        reward_baseline: where the moving average of an episode starts: ``"episode"``: at its first loss; ``"ema"``: at
+            the last average of the previous episode.
+        log_limit: number of episodes kept in the log; None keeps all.
+        travel: number of episodes after which all factors are multiplied by the best of them, equation (27); None:
+            factors are constant.
 
     Raises:
         TypeError: the controllers do not fit the axes.
         ValueError: an argument lies outside its range.
+
+    >>> from pulseopt import RandomController, RelativeImprovementReward, StructuredEpisodeManager
+    >>> controller = RandomController(2, random_seed=0)
+    >>> manager = StructuredEpisodeManager([0.5, 2.0], [0.0], controller, None, RelativeImprovementReward(), 2)
+    >>> for step, loss in enumerate((4.0, 3.0, 3.0, 1.0)):
+    ...     candidate = manager.on_step_start(step)
+    ...     manager.on_step_end(loss)
+    >>> manager.get_logs()["selected_lr_values"]
+    [2.0, 2.0]
     """
 
     def __init__(
@@ -419,11 +459,15 @@ class StructuredEpisodeManager(BaseEpisodeManager):
 
     @property
     def rate_multiplier(self) -> float:
-        """The base of travelling factors; 1 for factors that stay."""
+        """The product of the factors by which ``travel`` has moved the candidates; 1 without it."""
         return self._axes.base
 
     def arm_names(self, controller: str) -> list[str]:
-        """Returns the arms of one of `controllers`: ``"lr0.5"``, ``"n0.01"``, or both for a pair."""
+        """Returns the names of a controller's arms: ``"lr0.5"``, ``"n0.01"``, or both for a pair.
+
+        Args:
+            controller: a key of `controllers`.
+        """
         return self._axes.arm_names(controller)
 
     def estimates(self) -> str:

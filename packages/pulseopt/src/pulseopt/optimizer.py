@@ -1,4 +1,4 @@
-"""AdamW and SGD that run with a candidate set by hand; `AEES` does the same around any optimizer, and chooses."""
+"""AdamW and SGD whose candidate you set yourself; `AEES` chooses candidates, around any optimizer."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -32,10 +32,10 @@ _EXTRA = (
 
 
 class AdaptiveMode(Optimizer):
-    """What the two optimizers share: a mode to set, noise streams, a checkpoint of both.
+    """The base of the two optimizers: a mode, noise streams, and a checkpoint of both.
 
-    A subclass lists its settings and their intervals in ``INTERVALS``, and calls `_set_up` once the optimizer is
-    built; settings of added groups are checked as well.
+    A subclass lists its settings and their intervals in ``INTERVALS``, and calls `_set_up` after the constructor of its
+    optimizer; settings of added groups are checked too.
     """
 
     INTERVALS: ClassVar[dict[str, str]]
@@ -53,7 +53,10 @@ class AdaptiveMode(Optimizer):
         self.set_mode(mode)
 
     def set_mode(self, mode: CandidateConfig | None) -> None:
-        """Runs the steps to come with this candidate; None is the optimizer alone.
+        """Sets the candidate of the following steps.
+
+        Args:
+            mode: the candidate; None for the optimizer alone.
 
         Raises:
             TypeError: ``mode`` is not a candidate.
@@ -62,10 +65,15 @@ class AdaptiveMode(Optimizer):
         self._mode = CandidateConfig("base") if mode is None else mode
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Steps once with the mode's rate and noise, and returns the closure's loss.
+        """Steps once with the rate and the noise of the mode.
 
-        Rates and gradients are their own again when it returns or raises. With a closure, noise is added to the
-        gradients that each of its calls leaves.
+        Rates and gradients are restored afterwards, also if the step raises.
+
+        Args:
+            closure: evaluates the model again and returns the loss; noise is added to the gradients of each call.
+
+        Returns:
+            The loss of the closure, or None without one.
         """
         closure = self._run.begin(self._mode, closure)
         try:
@@ -77,7 +85,10 @@ class AdaptiveMode(Optimizer):
         return loss
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Adds a group; what it overrides is checked like the defaults.
+        """Adds a parameter group; its settings are checked like the defaults.
+
+        Args:
+            param_group: ``"params"``, and the settings that differ from the defaults.
 
         Raises:
             ValueError: a setting lies outside its interval; no group has been added.
@@ -90,16 +101,16 @@ class AdaptiveMode(Optimizer):
         super().add_param_group(param_group)
 
     def compute_update_norm(self) -> float | None:
-        """Returns how far the last step moved the parameters (L2, over all of them); None before the first step.
+        """Returns the L2 norm of the last update over all parameters, or None before the first step.
 
-        The step itself waits for nothing; this call reads the device once.
+        The step itself does not wait for the device; this call reads it once.
         """
         return None if self._moved is None else self._moved.read()
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the optimizer's state with the mode, the rates and decays, the noise streams and the update norm.
 
-        Several names for one thing are release 0.1.0's.
+        Some values have two keys, as in release 0.1.0.
         """
         mode = asdict(self._mode)
         rates = [float(group["lr"]) for group in self.param_groups]
@@ -109,7 +120,10 @@ class AdaptiveMode(Optimizer):
         return {**super().state_dict(), **dict(zip(_EXTRA, (*extra, *streams), strict=True))}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resumes from a saved state: this package's, release 0.1.0's, or a plain optimizer's.
+        """Resumes from a saved state.
+
+        Args:
+            state_dict: that of this class, of release 0.1.0, or of the plain optimizer.
 
         Raises:
             ValueError: groups or the lists for them do not match; nothing has been changed.
@@ -162,12 +176,12 @@ class AdaptiveModeAdamW(AdaptiveMode, torch.optim.AdamW):
         betas: the two decays of the moments, each in [0, 1).
         eps: added to the denominator, above 0 and finite.
         amsgrad: keep the largest second moment.
-        mode: what to run with; None changes nothing.
-        noise_seed: of the noise; None takes fresh entropy, which the state records.
-        track_update_norm: measure each step's length, for `compute_update_norm`; costs one copy of the parameters.
+        mode: the candidate to run with; None changes nothing.
+        noise_seed: seed of the noise; None draws fresh entropy, which the state records.
+        track_update_norm: measure the norm of each update, for `compute_update_norm`; costs one copy of the parameters.
 
     Raises:
-        TypeError: an argument is of the wrong kind.
+        TypeError: an argument is of the wrong type.
         ValueError: a setting lies outside its interval, in the defaults or in a group.
 
     Source: Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
@@ -222,14 +236,14 @@ class AdaptiveModeSGD(AdaptiveMode, torch.optim.SGD):
         lr: learning rate, above 0 and finite; a tensor stays one.
         momentum: at least 0 and finite.
         weight_decay: at least 0 and finite, added to the gradient.
-        dampening: of the momentum, at least 0 and finite.
-        nesterov: look ahead; needs momentum and no dampening.
-        mode: what to run with; None changes nothing.
-        noise_seed: of the noise; None takes fresh entropy, which the state records.
-        track_update_norm: measure each step's length, for `compute_update_norm`; costs one copy of the parameters.
+        dampening: dampening of the momentum, at least 0 and finite.
+        nesterov: use Nesterov momentum; needs momentum and no dampening.
+        mode: the candidate to run with; None changes nothing.
+        noise_seed: seed of the noise; None draws fresh entropy, which the state records.
+        track_update_norm: measure the norm of each update, for `compute_update_norm`; costs one copy of the parameters.
 
     Raises:
-        TypeError: an argument is of the wrong kind.
+        TypeError: an argument is of the wrong type.
         ValueError: a setting lies outside its interval, in the defaults or in a group.
 
     >>> import torch

@@ -1,7 +1,7 @@
-"""Draws saved logs: ``python -m pulseopt.plot logs.jsonl out.png`` (extra ``plot``).
+"""Plots saved logs: ``python -m pulseopt.plot logs.jsonl out.png`` (extra ``plot``).
 
-Three panels: the episodes' rewards, the candidates over the steps, how often each was chosen. Two for a search for the
-learning rate: the mean alignment of its episodes, and the factor.
+Three panels show the rewards of the episodes, the candidates over the steps, and how often each was chosen. For a
+search for the learning rate, two panels show the mean alignment of its episodes and the factor.
 """
 
 # matplotlib's types are partly unknown.
@@ -19,8 +19,14 @@ from pulseopt._maths.rate_search import TARGET
 def read_logs(path: str | Path) -> list[dict[str, Any]]:
     """Returns the episodes that `AEES.save_logs` wrote.
 
+    Args:
+        path: a file of JSON lines.
+
+    Returns:
+        One dictionary for each episode.
+
     Raises:
-        ValueError: the file holds no episode, or a line that is none.
+        ValueError: the file holds no episode, or a line that is not an episode.
     """
     episodes: list[dict[str, Any]] = []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
@@ -34,7 +40,11 @@ def read_logs(path: str | Path) -> list[dict[str, Any]]:
 
 
 def draw(episodes: list[dict[str, Any]]) -> Any:
-    """Returns a matplotlib figure of the panels."""
+    """Returns a matplotlib figure of the panels.
+
+    Args:
+        episodes: the result of `read_logs`.
+    """
     from matplotlib.figure import Figure  # an extra, needed here only
 
     if "search_phases" in episodes[0]:

@@ -1,4 +1,4 @@
-"""What an episode is worth: higher is better."""
+"""Rewards: one number for a closed episode, higher is better."""
 
 import math
 import warnings
@@ -13,20 +13,39 @@ from pulseopt.types import EpisodeSummary
 
 
 class BaseReward(Protocol):
-    """Anything that scores a closed episode."""
+    """Anything that scores a closed episode; `AEES` takes one as ``reward``.
+
+    >>> import torch
+    >>> from pulseopt import AEES
+    >>> class LastLoss:
+    ...     def compute(self, summary):
+    ...         return -summary.loss_end
+    ...
+    ...     def get_last_details(self):
+    ...         return None
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    >>> aees = AEES(optimizer, lr_candidates=[0.5, 1.0], reward=LastLoss(), seed=0)
+    """
 
     def compute(self, summary: EpisodeSummary) -> float:
-        """Returns the episode's reward, a finite number; higher is better."""
+        """Returns the reward of an episode.
+
+        Args:
+            summary: the closed episode; its losses are finite.
+
+        Returns:
+            A finite number; higher is better.
+        """
         ...
 
     def get_last_details(self) -> dict[str, float] | None:
-        """Returns the parts of the reward computed last, or None before the first."""
+        """Returns the parts of the last reward computed, or None."""
         ...
 
 
 @dataclass(frozen=True)
 class RewardDetails:
-    """A reward in parts."""
+    """The parts of a reward: b and v of equation (7), the penalty λ v, and the result before and after clipping."""
 
     reward_base: float
     reward_instability: float
@@ -74,6 +93,12 @@ class _LossReward:
     def compute(self, summary: EpisodeSummary) -> float:
         """Returns the reward of a closed episode.
 
+        Args:
+            summary: the closed episode.
+
+        Returns:
+            The clipped reward; higher is better.
+
         Raises:
             ValueError: the summary holds no finite losses, or the reward is not defined for their averages.
         """
@@ -106,12 +131,22 @@ class _LossReward:
 
 
 class NormalizedLossImprovementReward(_LossReward):
-    """The logarithm of the improvement, for losses above zero.
+    """The logarithm of the improvement, for losses above zero: equations (5) to (7).
 
-    Equations (5) to (7) of `pulseopt._maths.improvement`; arguments as in the base class.
+    Args:
+        reward_epsilon: ε, added to denominators and inside logarithms; above 0.
+        reward_instability_lambda: λ, weight of the instability; at least 0.
+        reward_clip_min: the lowest reward.
+        reward_clip_max: the highest reward, at least ``reward_clip_min``.
 
     Raises:
-        ValueError: an average is not above ``-reward_epsilon``.
+        ValueError: an argument lies outside its range; from `compute`, an average is not above ``-reward_epsilon``.
+
+    >>> from pulseopt import EpisodeSummary, NormalizedLossImprovementReward
+    >>> losses = {"ema_loss_start": 2.0, "ema_loss_end": 1.0, "step_losses": (2.0, 1.0)}
+    >>> summary = EpisodeSummary(0, 0, "base", 0, 1, 2, loss_start=2.0, loss_end=1.0, ema_abs_loss_delta=1.0, **losses)
+    >>> round(NormalizedLossImprovementReward(reward_instability_lambda=0.0).compute(summary), 3)
+    0.693
     """
 
     def _parts(self, summary: EpisodeSummary, start: float, end: float) -> tuple[float, float]:
@@ -123,10 +158,24 @@ class NormalizedLossImprovementReward(_LossReward):
 
 
 class RelativeImprovementReward(_LossReward):
-    """The improvement in units of the loss itself, for any finite losses.
+    """The improvement in units of the loss itself, for any finite losses: equations (7) to (10).
 
-    Equations (7) to (10) of `pulseopt._maths.improvement`. A loss multiplied by a constant earns the same rewards, so
-    ``reward_epsilon`` has no effect; arguments as in the base class.
+    Multiplying all losses by a constant leaves the rewards unchanged.
+
+    Args:
+        reward_epsilon: has no effect here; above 0.
+        reward_instability_lambda: λ, weight of the instability; at least 0.
+        reward_clip_min: the lowest reward.
+        reward_clip_max: the highest reward, at least ``reward_clip_min``.
+
+    Raises:
+        ValueError: an argument lies outside its range.
+
+    >>> from pulseopt import EpisodeSummary, RelativeImprovementReward
+    >>> losses = {"ema_loss_start": 2.0, "ema_loss_end": 1.0, "step_losses": (2.0, 1.0)}
+    >>> summary = EpisodeSummary(0, 0, "base", 0, 1, 2, loss_start=2.0, loss_end=1.0, ema_abs_loss_delta=1.0, **losses)
+    >>> RelativeImprovementReward(reward_instability_lambda=0.0).compute(summary)
+    0.5
     """
 
     def _parts(self, summary: EpisodeSummary, start: float, end: float) -> tuple[float, float]:
@@ -136,7 +185,7 @@ class RelativeImprovementReward(_LossReward):
 class LogOrRelativeReward(NormalizedLossImprovementReward):
     """The logarithm of the improvement where it is defined, the relative improvement elsewhere.
 
-    Warns once, at the first episode whose averages are not above zero. Arguments as in the base class.
+    It warns once, at the first episode whose averages are not above zero. Arguments are those of the base class.
     """
 
     _warned = False
@@ -155,9 +204,9 @@ class LogOrRelativeReward(NormalizedLossImprovementReward):
 
 
 class StandardisedImprovementReward(_LossReward):
-    """The relative improvement against those of the newest episodes: equation (26) of `pulseopt._maths.improvement`.
+    """The relative improvement, standardised by those of the newest episodes: equation (26).
 
-    Neither the scale of the loss nor its usual slope matters; arguments as in the base class, of which
+    Neither the scale of the loss nor its usual slope matters. Arguments are those of the base class;
     ``reward_epsilon`` and ``reward_instability_lambda`` have no effect.
     """
 

@@ -33,55 +33,58 @@ __all__ = ["AEES", "TREND_CONTEXT_BUCKETS", "TREND_PHASE_CONTEXT_BUCKETS"]
 
 
 class AEES:
-    """Bandit control of a learning-rate factor and a gradient-noise level, one choice an episode.
+    """Bandit control of a learning-rate factor and a gradient-noise level, with one choice per episode.
 
-    Either the wrapper owns the step (`step_start`, backward, `step_end`), or a trainer does and the wrapper hooks into
-    the optimizer (`attach`, `observe`).
+    In a loop of your own, call `step_start`, the backward pass and `step_end`. Where a trainer steps the optimizer,
+    `attach` to the optimizer and pass losses to `observe`.
 
     Args:
-        optimizer: the one to control. Its learning rates are multiplied for the time of its step.
-        lr_candidates: factors, each above 0, finite and there once.
-        noise_candidates: standard deviations of gradient noise, each at least 0, finite and there once.
-        episode_length: steps of an episode, at least 1.
-        lr_scheduler: stepped after each step that was taken, on the optimizer's own rates.
-        control_mode: ``"adaptive"``, ``"random"`` as a baseline, or ``"find"``: no arms, but a search for the
-            learning rate by the alignment of each gradient with the update before it; see `find_rate`.
+        optimizer: the optimizer to control. Its learning rates are multiplied while its step runs.
+        lr_candidates: factors, each above 0, finite and distinct.
+        noise_candidates: standard deviations of gradient noise, each at least 0, finite and distinct.
+        episode_length: steps per episode, at least 1.
+        lr_scheduler: a scheduler, stepped on the optimizer's own rates after each step taken.
+        control_mode: ``"adaptive"``; ``"random"``, a baseline; or ``"find"``: no arms, but a search for the learning
+            rate by the alignment of each gradient with the previous update; see `find_rate`.
         structured_control_mode: ``"independent"``: a controller for each axis. ``"conditional"``: one for the noise
             under each factor. ``"joint"``: one over all pairs.
-        context_mode: ``"none"``, ``"trend"`` or ``"trend_phase"``: whether controllers learn each context apart.
-        context_trend_window: how many episodes the trend looks back on, at least 1.
-        context_trend_epsilon: the change from one episode to the next that counts as stable, at least 0.
+        context_mode: ``"none"``, ``"trend"`` or ``"trend_phase"``: whether controllers learn each context separately.
+        context_trend_window: number of episodes that define the trend, at least 1.
+        context_trend_epsilon: the largest change between episodes that counts as stable, at least 0.
         total_training_steps: steps of the run; ``"trend_phase"``, ``"find"`` and ``anneal_share`` need it.
-        reward_instability_lambda: λ, weight of the loss's variance in the reward, at least 0.
+        reward_instability_lambda: λ, weight of the variance of the loss in the reward, at least 0.
         reward_epsilon: ε of the reward, above 0.
         reward_clip_min: the lowest reward.
         reward_clip_max: the highest reward.
         ema_alpha: weight of the newest loss in the moving average, in (0, 1].
-        seed: of the controllers and the noise; None takes fresh entropy, which the state records.
-        track_update_norm: measure how far each step moves the parameters, for the log: one copy of the parameters
-            and one more read of the device in each step.
+        seed: seed of the controllers and the noise; None draws fresh entropy, which the state records.
+        track_update_norm: measure the norm of each update, for the log; costs one copy of the parameters and one more
+            read of the device per step.
         on_nonfinite: ``"raise"``, or ``"skip"``: a step with a non-finite loss is neither taken nor scored.
         reward: ``"log"``, ``"relative"``, ``"standardised"``, ``"alignment"`` or any `BaseReward`; ``"log"`` scores
             episodes with losses at or below zero like ``"relative"``, and warns once.
         reward_baseline: ``"episode"``, or ``"ema"`` to carry the moving average across episodes.
         context_trend_epsilon_mode: ``"absolute"``, or ``"relative"`` to the loss.
         exploration_coef: c of the upper confidence bound, at least 0; rewards are about 1 at most.
-        discount: what an episode later is left of a reward in the controllers' memory, in (0, 1].
-        log_limit: episodes that the log keeps; None keeps all.
-        writer: anything with ``add_scalar(tag, value, step)``, told of every closed episode; not saved.
-        sync_ranks: under `torch.distributed`, average the loss over the ranks and take the first rank's choices.
-        process_group: the ranks to agree with; None is all of them.
-        noise_on_zeros: whether entries whose gradient is 0 take noise too, such as padding rows of an embedding.
-        noise_streams: ``"parameter"``: a stream for each, release 0.1.0's. ``"shared"``: one for all on a device,
-            drawn from in a few launches for any number of tensors.
-        read_losses: ``"step"``, or ``"episode"``: losses stay on the device until the episode ends, and no step in
-            between waits for it; a non-finite one is then noticed at the end, after its step has been taken.
-        anneal_share: the last share of the run over which the rate falls linearly to zero, in [0, 1].
-        travel: episodes after which the factors move by the best of them; None: they stay.
+        discount: γ, the weight of a reward after one more episode, in (0, 1].
+        log_limit: number of episodes kept in the log; None keeps all.
+        writer: anything with ``add_scalar(tag, value, step)``; receives every closed episode, is not saved.
+        sync_ranks: under `torch.distributed`, average the loss over the ranks and take the choices of the first rank.
+        process_group: the ranks to agree with; None for all.
+        noise_on_zeros: whether entries whose gradient is 0 get noise too, such as padding rows of an embedding.
+        noise_streams: ``"parameter"``: a random stream for each, as in release 0.1.0. ``"shared"``: one stream per
+            device, drawn in a few launches for any number of tensors.
+        read_losses: ``"step"``, or ``"episode"``: losses stay on the device until the episode ends, and no step before
+            that waits for it; a non-finite loss is then detected at the end, after its step was taken.
+        anneal_share: share of the run, at its end, over which the rate falls linearly to zero, in [0, 1].
+        travel: number of episodes after which all factors are multiplied by the best of them; None: factors are
+            constant.
 
     Raises:
-        TypeError: an argument is of the wrong kind.
+        TypeError: an argument is of the wrong type.
         ValueError: an argument lies outside its range.
+
+    Source: Garivier & Moulines 2008 (the bandit), https://arxiv.org/abs/0805.3415
 
     >>> import torch
     >>> from pulseopt import AEES
@@ -233,18 +236,21 @@ class AEES:
     ) -> Self:
         """Returns a controller that searches for the learning rate, holds it, and anneals it at the end.
 
-        The search begins at a tenth of the optimizer's rate, moves every 5 steps, and ends after two episodes in which
-        gradients no longer point along the update before them, at the latest after 30 % of the run; equations (19) to
-        (24) of `pulseopt._maths.rate_search`. While it searches it keeps one copy of the parameters.
+        The search starts at a tenth of the optimizer's rate and moves every 5 steps. It ends after two episodes in
+        which negative gradients no longer point along the previous update, at the latest after 30 % of the run;
+        equations (19) to (24) of `pulseopt._maths.rate_search`. The search keeps one copy of the parameters.
 
         Args:
-            optimizer: the one to control; the factor is relative to its rate.
+            optimizer: the optimizer to control; the factor is relative to its rate.
             total_training_steps: steps of the run.
-            anneal_share: the last share of the run over which the rate falls linearly to zero, in [0, 1].
+            anneal_share: share of the run, at its end, over which the rate falls linearly to zero, in [0, 1].
             settings: further keyword arguments of `AEES`.
 
+        Returns:
+            A controller in mode ``"find"``.
+
         Raises:
-            TypeError: an argument is of the wrong kind.
+            TypeError: an argument is of the wrong type.
             ValueError: an argument lies outside its range.
 
         >>> import torch
@@ -266,7 +272,7 @@ class AEES:
 
     @property
     def rate_multiplier(self) -> float:
-        """The factor that a search has come to, or the base of travelling factors; 1 without either."""
+        """The factor found by a search, or the product of the factors by which ``travel`` moved; 1 without either."""
         return self._manager.rate_multiplier
 
     @property
@@ -281,7 +287,7 @@ class AEES:
 
     @property
     def episode_manager(self) -> StructuredEpisodeManager | RateSearchManager:
-        """The manager, to look at."""
+        """The episode manager, for inspection."""
         return self._manager
 
     @property
@@ -292,9 +298,15 @@ class AEES:
     def step_start(self, global_step: int) -> CandidateConfig:
         """Opens a step and returns its candidate.
 
+        Args:
+            global_step: number of the step, at least 0.
+
+        Returns:
+            The candidate that `step_end` will run with.
+
         Raises:
-            RuntimeError: a step is open, or a trainer owns the steps.
-            TypeError: ``global_step`` is no integer.
+            RuntimeError: a step is open, or the controller is attached.
+            TypeError: ``global_step`` is not an integer.
             ValueError: ``global_step`` is negative.
         """
         self._refuse_attached("step_start")
@@ -313,20 +325,20 @@ class AEES:
     ) -> None:
         """Steps the optimizer with the candidate, then the scheduler, and scores the loss.
 
-        Where it raises before or within the optimizer's step, nothing has changed and the step is still open: call it
-        again, or `step_skip`, or go on with the next `step_start`.
+        If it raises before or inside the optimizer's step, nothing has changed and the step is still open: call it
+        again, call `step_skip`, or continue with the next `step_start`.
 
         Args:
-            loss: this step's, one number, not multiplied by the scaler.
-            scaler: the GradScaler that the backward went through. Gradients are unscaled before noise is added; a step
-                that the scaler skips is neither scored nor seen by the scheduler. ``scaler.update()`` stays yours.
-            metrics: what a scheduler like ReduceLROnPlateau is stepped with; without it, it is not stepped.
-            closure: handed to the optimizer's step; noise is added after each of its calls.
+            loss: the unscaled loss of this step, one number.
+            scaler: the GradScaler of the backward pass. Gradients are unscaled before noise is added; a step that the
+                scaler skips is not scored, and the scheduler is not stepped. Call ``scaler.update()`` yourself.
+            metrics: the metric for a scheduler like ReduceLROnPlateau, which is not stepped without one.
+            closure: passed to the optimizer's step; noise is added after each of its calls.
 
         Raises:
-            RuntimeError: no step is open, or a trainer owns the steps, or gradients are still scaled.
-            TypeError: ``loss`` is no number.
-            ValueError: ``loss`` holds several or is not finite, or arguments do not go together.
+            RuntimeError: no step is open, the controller is attached, or gradients are still scaled.
+            TypeError: ``loss`` is not a number.
+            ValueError: ``loss`` holds several numbers or is not finite, or the arguments contradict each other.
         """
         self._refuse_attached("step_end")
         candidate = self._candidate
@@ -354,10 +366,10 @@ class AEES:
                 self._schedule.take(metrics)
 
     def step_skip(self) -> None:
-        """Closes the open step: no optimizer step, no scheduler step, no score.
+        """Closes the open step without stepping the optimizer or the scheduler, and without scoring it.
 
         Raises:
-            RuntimeError: no step is open, or a trainer owns the steps.
+            RuntimeError: no step is open, or the controller is attached.
         """
         self._refuse_attached("step_skip")
         if not self._open:
@@ -432,10 +444,14 @@ class AEES:
 
         Several losses before one step, as with gradient accumulation, are averaged.
 
+        Args:
+            loss: one number.
+
         Raises:
             RuntimeError: the controller is not attached.
-            TypeError: ``loss`` is no number.
-            ValueError: ``loss`` holds several, or is not finite and on_nonfinite is ``"raise"``; it scores no step.
+            TypeError: ``loss`` is not a number.
+            ValueError: ``loss`` holds several numbers, or is not finite and ``on_nonfinite`` is ``"raise"``; no step is
+                scored with it.
         """
         if not self._hooks:
             raise RuntimeError("observe() must follow attach(); in your own loop pass the loss to step_end()")
@@ -457,13 +473,17 @@ class AEES:
         return self._manager.get_logs()
 
     def save_logs(self, path: str | Path) -> None:
-        """Writes the closed episodes as JSON lines, one object an episode; ``python -m pulseopt.plot`` draws them."""
+        """Writes the closed episodes as JSON lines, one object per episode; ``python -m pulseopt.plot`` plots them.
+
+        Args:
+            path: the file to write.
+        """
         self._manager.save_logs(path)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the controllers, the open episode, the noise streams and the log, as plain values and tensors.
 
-        The optimizer and the scheduler are not in it; save them beside it. ``torch.load(weights_only=True)`` reads it.
+        Save the states of the optimizer and the scheduler beside it. ``torch.load(weights_only=True)`` reads it.
         """
         return {
             "version": 1,
@@ -481,10 +501,13 @@ class AEES:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resumes from what `state_dict` returned, in the middle of an episode or of a step.
+        """Resumes from a checkpoint, also in the middle of an episode or of a step.
+
+        Args:
+            state_dict: the result of `state_dict`.
 
         Raises:
-            ValueError: it was saved under other settings (the seed aside); nothing has been changed.
+            ValueError: it was saved under other settings (other than the seed); nothing has been changed.
         """
         check_same(self, {"version": 1, "control_mode": self._control_mode}, state_dict)
         candidate = state_dict["candidate"]
@@ -512,7 +535,7 @@ class AEES:
             self.attach()
 
     def __repr__(self) -> str:
-        """Shows the current candidate and what the controllers think of each arm."""
+        """Shows the current candidate and the controllers' estimate of each arm."""
         now = self._manager.open_candidate
         candidate = f"candidate={now.name}" if now else "no open episode"
         return f"{type(self).__name__}({type(self._optimizer).__name__}, {candidate}, {self._manager.estimates()})"

@@ -1,4 +1,4 @@
-"""A moving average that is fed one value at a time."""
+"""A moving average, updated one value at a time."""
 
 import math
 
@@ -16,6 +16,11 @@ class EMATracker:
 
     Raises:
         ValueError: an argument lies outside its range.
+
+    >>> from pulseopt.tracking import EMATracker
+    >>> tracker = EMATracker(alpha=0.5)
+    >>> [tracker.update(loss) for loss in (4.0, 2.0)]
+    [4.0, 3.0]
     """
 
     def __init__(self, alpha: float, initial_value: float | None = None, eps: float = 1e-12) -> None:
@@ -42,6 +47,12 @@ class EMATracker:
 
     def update(self, value: float) -> float:
         """Adds one value and returns the average.
+
+        Args:
+            value: the new value, finite.
+
+        Returns:
+            The average after it.
 
         Raises:
             ValueError: ``value`` is not finite; the average stays as it was.

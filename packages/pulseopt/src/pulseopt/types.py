@@ -16,6 +16,10 @@ class CandidateConfig:
 
     Raises:
         ValueError: a field lies outside its range.
+
+    >>> from pulseopt import CandidateConfig
+    >>> CandidateConfig("half", lr_multiplier=0.5)
+    CandidateConfig(name='half', lr_multiplier=0.5, noise_std=0.0)
     """
 
     name: str
@@ -48,8 +52,22 @@ class CandidateConfig:
 class StructuredSelection:
     """The pair of candidates that one episode runs with, and the context it was chosen in.
 
-    ``context_bucket_id``, ``context_bucket_name`` (releases 0.1) and ``context_bucket`` (releases 0.2 and 0.3) are
-    three names of one thing; the first one given fills the others.
+    Args:
+        lr_index: position of the factor among ``lr_candidates``.
+        noise_index: position of the deviation among ``noise_candidates``.
+        lr_value: the factor on the learning rate.
+        noise_value: the standard deviation of gradient noise, in the gradient's unit.
+        combined_name: name of the pair in logs.
+        context_bucket_id: the context, or None without contexts.
+        context_bucket_name: another name of ``context_bucket_id``, as in release 0.1.
+        context_trend: ``"improving"``, ``"stable"`` or ``"worsening"``.
+        context_phase: ``"early"``, ``"middle"`` or ``"late"``.
+        context_bucket: another name of ``context_bucket_id``, as in releases 0.2 and 0.3. Whichever of the three names
+            is given fills the others.
+
+    >>> from pulseopt import StructuredSelection
+    >>> StructuredSelection(0, 0, 0.5, 0.0, "lr0p5_n0", context_bucket="stable").context_bucket_id
+    'stable'
     """
 
     lr_index: int
@@ -73,11 +91,30 @@ class StructuredSelection:
 
 @dataclass(frozen=True)
 class EpisodeSummary:
-    """A closed episode: what it ran with, its losses, and, once scored, its reward in parts.
+    """A closed episode: its candidate, its losses, and, once scored, its reward in parts.
 
-    Losses and their averages are in units of the loss; rewards are pure numbers, higher is better.
-    ``ema_abs_loss_delta`` is the mean absolute change from one loss to the next; ``mean_alignment``, where it was
-    measured, Q of equation (20), in [-1, 1].
+    Losses and their averages are in units of the loss; rewards have no unit, and higher is better.
+
+    Args:
+        episode_index: number of the episode, from 0.
+        mode_id: the arm played.
+        mode_name: name of the candidate.
+        start_step, end_step: the first and the last step.
+        steps: how many steps were recorded.
+        loss_start, loss_end: the first and the last loss.
+        ema_abs_loss_delta: mean absolute change from one loss to the next.
+        ema_loss_start, ema_loss_end: the moving average at the start and at the end, equation (4).
+        step_losses: the loss of every step.
+        reward: the reward; None before the episode is scored.
+        mean_update_norm: mean norm of the updates, where it was measured.
+        reward_base, reward_instability: b and v of equation (7).
+        reward_penalty: λ v of equation (7).
+        reward_final_unclipped, reward_final_clipped: the reward before and after clipping.
+        mean_alignment: Q of equation (20), in [-1, 1], where it was measured.
+
+    >>> from pulseopt import EpisodeSummary
+    >>> EpisodeSummary(0, 0, "base", 0, 1, 2, loss_start=2.0, loss_end=1.0, ema_abs_loss_delta=1.0).reward is None
+    True
     """
 
     episode_index: int

@@ -1,4 +1,4 @@
-"""What every controller here knows: how many arms there are, and how to refuse what is none."""
+"""The interface of a controller, and the checks that all controllers share."""
 
 import math
 from typing import Any, Protocol
@@ -8,10 +8,27 @@ from pulseopt._records.checkpoint import check_same
 
 
 class BaseController(Protocol):
-    """Anything that plays arms numbered from 0.
+    """Anything that chooses among arms numbered from 0; `EpisodeManager` takes one.
 
-    A controller with a method ``set_context(bucket)`` is told the context before each choice; one with
-    ``state_dict`` and ``load_state_dict`` can be checkpointed inside a manager.
+    A method ``set_context(bucket)``, if there is one, receives the context before each choice. With ``state_dict`` and
+    ``load_state_dict`` a controller can be checkpointed inside a manager.
+
+    >>> class Alternating:
+    ...     def __init__(self):
+    ...         self.played = 0
+    ...
+    ...     def select_mode(self):
+    ...         return self.played % 2
+    ...
+    ...     def update(self, mode_id, reward):
+    ...         self.played += 1
+    ...
+    ...     def get_state(self):
+    ...         return {"played": self.played}
+    >>> controller = Alternating()
+    >>> controller.update(controller.select_mode(), reward=0.1)
+    >>> controller.select_mode()
+    1
     """
 
     def select_mode(self) -> int:
@@ -19,16 +36,28 @@ class BaseController(Protocol):
         ...
 
     def update(self, mode_id: int, reward: float) -> None:
-        """Records the reward that an arm has earned."""
+        """Records a reward.
+
+        Args:
+            mode_id: the arm that earned it.
+            reward: finite; higher is better.
+        """
         ...
 
     def get_state(self) -> dict[str, object]:
-        """Returns the statistics, for people to look at."""
+        """Returns the statistics, for inspection."""
         ...
 
 
 class Arms:
-    """Arms numbered from 0."""
+    """Arms numbered from 0.
+
+    Args:
+        n_arms: number of arms, at least 1.
+
+    Raises:
+        ValueError: ``n_arms`` is below 1.
+    """
 
     n_arms: int
 

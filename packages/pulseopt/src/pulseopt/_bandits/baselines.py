@@ -8,14 +8,19 @@ from pulseopt._records.checkpoint import decode, encode
 
 
 class RandomController(Arms):
-    """Every arm with the same probability, whatever it has earned.
+    """Chooses every arm with the same probability, whatever the rewards.
 
     Args:
-        n_arms: how many arms, at least 1.
-        random_seed: None takes fresh entropy.
+        n_arms: number of arms, at least 1.
+        random_seed: seed of the choices; None draws fresh entropy.
 
     Raises:
         ValueError: ``n_arms`` is below 1.
+
+    >>> from pulseopt import RandomController
+    >>> controller = RandomController(n_arms=3, random_seed=0)
+    >>> [controller.select_mode() for _ in range(4)]
+    [1, 1, 0, 1]
     """
 
     def __init__(self, n_arms: int, random_seed: int | None = None) -> None:
@@ -29,6 +34,10 @@ class RandomController(Arms):
 
     def update(self, mode_id: int, reward: float) -> None:
         """Checks the arm and the reward, and learns nothing from them.
+
+        Args:
+            mode_id: the arm, in [0, n_arms).
+            reward: finite; higher is better.
 
         Raises:
             ValueError: ``mode_id`` is no arm, or ``reward`` is not finite.
@@ -44,7 +53,10 @@ class RandomController(Arms):
         return {**self.get_state(), "random_state": encode(self._rng)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resumes from what `state_dict` returned.
+        """Resumes from a checkpoint.
+
+        Args:
+            state_dict: the result of `state_dict`.
 
         Raises:
             ValueError: it had another number of arms; nothing has been changed.
@@ -55,14 +67,18 @@ class RandomController(Arms):
 
 
 class FixedModeController(Arms):
-    """Always the same arm.
+    """Chooses always the same arm.
 
     Args:
-        n_arms: how many arms, at least 1.
+        n_arms: number of arms, at least 1.
         fixed_mode_id: the arm, in [0, n_arms).
 
     Raises:
         ValueError: an argument lies outside its range.
+
+    >>> from pulseopt.controller import FixedModeController
+    >>> FixedModeController(n_arms=3, fixed_mode_id=2).select_mode()
+    2
     """
 
     def __init__(self, n_arms: int, fixed_mode_id: int) -> None:
@@ -78,6 +94,10 @@ class FixedModeController(Arms):
     def update(self, mode_id: int, reward: float) -> None:
         """Checks the arm and the reward, and learns nothing from them.
 
+        Args:
+            mode_id: the arm, in [0, n_arms).
+            reward: finite; higher is better.
+
         Raises:
             ValueError: ``mode_id`` is no arm, or ``reward`` is not finite.
         """
@@ -92,9 +112,12 @@ class FixedModeController(Arms):
         return self.get_state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Checks that the saved controller played the same arm.
+        """Checks that a saved controller plays the same arm.
+
+        Args:
+            state_dict: the result of `state_dict`.
 
         Raises:
-            ValueError: it did not.
+            ValueError: it does not.
         """
         self._check_settings(state_dict, ("n_arms", "fixed_mode_id"))

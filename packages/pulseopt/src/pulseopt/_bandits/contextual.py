@@ -7,17 +7,24 @@ from pulseopt._bandits.ucb import DiscountedUCBController
 
 
 class BucketedContextualController(Arms):
-    """One discounted UCB controller for every context, and one over all of them that new contexts start from.
+    """One discounted UCB controller for each context, and one over all contexts that new ones start from.
 
     Args:
-        n_arms: how many arms, at least 1.
-        bucket_names: the contexts, at least one, no two the same.
+        n_arms: number of arms, at least 1.
+        bucket_names: the contexts, at least one, all distinct.
         exploration_coef, discount, warmup_rounds, eps: as in `DiscountedUCBController`.
-        random_seed: of the controller over all contexts; bucket number i is seeded with ``random_seed + 1000 + i``.
-        prior_from_global: whether a context visited for the first time starts from the statistics over all of them.
+        random_seed: seed of the controller over all contexts; context i gets ``random_seed + 1000 + i``.
+        prior_from_global: whether a new context starts from the statistics over all contexts.
 
     Raises:
         ValueError: an argument lies outside its range.
+
+    >>> from pulseopt import BucketedContextualController
+    >>> controller = BucketedContextualController(n_arms=2, bucket_names=["improving", "worsening"], random_seed=0)
+    >>> controller.set_context("improving")
+    >>> controller.update(controller.select_mode(), reward=0.5)
+    >>> controller.get_state()["bucket_visit_counts"]
+    {'improving': 1, 'worsening': 0}
     """
 
     def __init__(
@@ -47,7 +54,10 @@ class BucketedContextualController(Arms):
         self._chosen: dict[str, set[int]] = {name: set() for name in self.bucket_names}
 
     def set_context(self, bucket_id: str) -> None:
-        """Selects the context in which to choose and to learn from now on.
+        """Sets the context of the following choices and updates.
+
+        Args:
+            bucket_id: one of ``bucket_names``.
 
         Raises:
             ValueError: there is no such context.
@@ -62,7 +72,7 @@ class BucketedContextualController(Arms):
         self._active = bucket_id
 
     def select_mode(self) -> int:
-        """Returns the arm that the context's own controller plays next.
+        """Returns the next arm, chosen by the controller of the context.
 
         Raises:
             RuntimeError: no context has been set.
@@ -73,7 +83,11 @@ class BucketedContextualController(Arms):
         return arm
 
     def update(self, mode_id: int, reward: float) -> None:
-        """Updates the context's controller and the one over all contexts.
+        """Updates the controller of the context and the one over all contexts.
+
+        Args:
+            mode_id: the arm played, in [0, n_arms).
+            reward: finite; higher is better.
 
         Raises:
             RuntimeError: no context has been set.
@@ -116,10 +130,13 @@ class BucketedContextualController(Arms):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resumes from what `state_dict` returned.
+        """Resumes from a checkpoint.
+
+        Args:
+            state_dict: the result of `state_dict`.
 
         Raises:
-            ValueError: it was built with other settings; nothing has been changed.
+            ValueError: it was saved under other settings; nothing has been changed.
         """
         self._check_settings(state_dict, ("n_arms", "bucket_names", "prior_from_global"))
         buckets = {name: self._new_bucket(name) for name in state_dict["buckets"]}

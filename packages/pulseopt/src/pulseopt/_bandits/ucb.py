@@ -13,17 +13,25 @@ class DiscountedUCBController(Arms):
     """Discounted UCB, equations (1) to (3) of `pulseopt._maths.ucb`.
 
     Args:
-        n_arms: how many arms, at least 1.
-        exploration_coef: c, at least 0; rewards are expected in units of about 1.
+        n_arms: number of arms, at least 1.
+        exploration_coef: c, at least 0; rewards should have a magnitude of about 1.
         discount: γ, in (0, 1].
         warmup_rounds: plays of every arm before the bound decides, at least 0.
         eps: the smallest count to divide by, above 0.
-        random_seed: decides among equals; None takes fresh entropy.
+        random_seed: seed for breaking ties; None draws fresh entropy.
 
     Raises:
         ValueError: an argument lies outside its range.
 
     Source: Garivier & Moulines 2008, https://arxiv.org/abs/0805.3415
+
+    >>> from pulseopt import DiscountedUCBController
+    >>> controller = DiscountedUCBController(n_arms=2, exploration_coef=0.1, random_seed=0)
+    >>> for _ in range(20):
+    ...     arm = controller.select_mode()
+    ...     controller.update(arm, reward=(0.0, 1.0)[arm])
+    >>> controller.best_arm()
+    1
     """
 
     _SETTINGS = ("n_arms", "exploration_coef", "discount", "warmup_rounds", "eps")
@@ -68,7 +76,11 @@ class DiscountedUCBController(Arms):
         return self._rng.choice(arms)  # a single arm draws too: the promised sequence of random numbers
 
     def update(self, mode_id: int, reward: float) -> None:
-        """Discounts all arms, then add the reward to the one that was played.
+        """Discounts all arms, then adds the reward to the one played.
+
+        Args:
+            mode_id: the arm played, in [0, n_arms).
+            reward: finite; higher is better.
 
         Raises:
             ValueError: ``mode_id`` is no arm, or ``reward`` is not finite.
@@ -85,14 +97,18 @@ class DiscountedUCBController(Arms):
         return max(range(self.n_arms), key=lambda arm: (self._warmup_counts[arm] > 0, means[arm]))
 
     def shift(self, places: int) -> None:
-        """Gives arm k the statistics of arm k + ``places``; arms that come in new have none."""
+        """Gives arm k the statistics of arm k + ``places``; new arms have none.
+
+        Args:
+            places: how far the arms move; negative in the other direction.
+        """
         kept = [k + places if 0 <= k + places < self.n_arms else None for k in range(self.n_arms)]
         self._counts = [0.0 if k is None else self._counts[k] for k in kept]
         self._reward_sums = [0.0 if k is None else self._reward_sums[k] for k in kept]
         self._warmup_counts = [0 if k is None else self._warmup_counts[k] for k in kept]
 
     def get_state(self) -> dict[str, object]:
-        """Returns settings and statistics, for people to look at; `state_dict` is for checkpoints."""
+        """Returns settings and statistics, for inspection; `state_dict` is for checkpoints."""
         return {
             "n_arms": self.n_arms,
             "exploration_coef": self.exploration_coef,
@@ -106,7 +122,10 @@ class DiscountedUCBController(Arms):
         }
 
     def copy_state_from(self, state: dict[str, Any]) -> None:
-        """Copies the statistics, and nothing else, from what `get_state` returned.
+        """Copies the statistics, and nothing else.
+
+        Args:
+            state: the result of `get_state` of a controller with as many arms.
 
         Raises:
             ValueError: the statistics are of another number of arms; nothing has been changed.
@@ -129,10 +148,13 @@ class DiscountedUCBController(Arms):
         return {**self.get_state(), "eps": self.eps, "random_seed": self.random_seed, "random_state": rng}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resumes from what `state_dict` returned.
+        """Resumes from a checkpoint.
+
+        Args:
+            state_dict: the result of `state_dict`.
 
         Raises:
-            ValueError: it was built with other settings; nothing has been changed.
+            ValueError: it was saved under other settings; nothing has been changed.
         """
         self._check_settings(state_dict, self._SETTINGS)
         rng = decode(state_dict["random_state"])

@@ -15,13 +15,15 @@ from pulseopt.scheduler import AEES
 class AEESCallback(Callback):
     """Runs one of the trainer's optimizers under an `AEES` controller, with automatic or manual optimization.
 
-    The controller hooks into the optimizer when training starts; schedulers stay the trainer's and keep their curve,
-    steps that an overflow skips are not scored, and the trainer's checkpoints hold the controller's state. A step's
-    loss is what went backward since the last step of any optimizer, so with several optimizers each hears its own,
-    whatever ``training_step`` returns; optimizers that step one after another without a backward in between share it.
+    The controller attaches to the optimizer when training starts. Schedulers are still stepped by the trainer and keep
+    their curve, steps skipped after an overflow are not scored, and checkpoints of the trainer hold the controller's
+    state. The loss of a step is the sum of the losses of all backward passes since the last step of any optimizer. So
+    each of several optimizers receives its own losses, whatever ``training_step`` returns; optimizers that step without
+    a backward pass in between share them.
 
     Args:
-        optimizer_index: which of ``configure_optimizers``'s optimizers; one callback for each is fine.
+        optimizer_index: position of the optimizer in the result of ``configure_optimizers``; add one callback for each
+            optimizer to control.
         settings: the keyword arguments of `AEES`.
 
     Attributes:
@@ -58,11 +60,11 @@ class AEESCallback(Callback):
         self._ended = False
 
     def on_before_zero_grad(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        """Forgets the loss of a step that an overflow has skipped."""
+        """Drops the loss of a step that was skipped after an overflow."""
         self._backward = None
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Adds a loss; with accumulation Lightning divides it, so that the micro-batches' sum is the step's."""
+        """Adds a loss; under accumulation Lightning divides it, so the micro-batches sum to the loss of the step."""
         self._feed()
         part = loss.detach()
         scaler = getattr(trainer.precision_plugin, "scaler", None)
@@ -71,7 +73,7 @@ class AEESCallback(Callback):
         self._backward = part if self._backward is None else self._backward + part
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        """Keeps the loss, if the step is this optimizer's."""
+        """Keeps the loss if this optimizer is the one that steps."""
         self._feed()
         if self._backward is not None:
             self._last, self._backward = self._backward, None
@@ -81,11 +83,11 @@ class AEESCallback(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Feeds the loss of the batch's last step."""
+        """Feeds the loss of the last step of the batch."""
         self._feed()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Closes the last episode and leaves the optimizer as it was; a checkpoint still holds the open episode."""
+        """Closes the last episode and detaches; a later checkpoint still holds the open episode."""
         if self.aees is not None:
             self.aees.detach()
             self._loaded = self.aees.state_dict()
@@ -93,7 +95,7 @@ class AEESCallback(Callback):
             self.aees.finalize()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leaves the optimizer as it was."""
+        """Detaches from the optimizer."""
         if self.aees is not None:
             self.aees.detach()
 
@@ -102,7 +104,7 @@ class AEESCallback(Callback):
         return {"aees": self._loaded if self.aees is None or self._ended else self.aees.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keeps the state for when training starts."""
+        """Keeps the state until training starts."""
         self._loaded = state_dict["aees"]
 
     def _feed(self) -> None:

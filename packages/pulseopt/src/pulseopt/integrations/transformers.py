@@ -27,15 +27,15 @@ _FILE = "pulseopt.pt"
 
 
 class AEESTrainerMixin(_Base):
-    """Runs the trainer's optimizer under an `AEES` controller; stands before ``Trainer`` among the bases.
+    """Runs the trainer's optimizer under an `AEES` controller; list it before ``Trainer`` among the bases.
 
-    Schedulers stay the trainer's and keep their curve, steps that an overflow skips are not scored, and checkpoints
-    hold the controller's state in a file of their own.
+    Schedulers are still stepped by the trainer and keep their curve, steps skipped after an overflow are not scored,
+    and checkpoints hold the controller's state in a separate file.
 
     Args:
         aees_settings: the keyword arguments of `AEES`.
-        args: the trainer's own.
-        kwargs: the trainer's own.
+        args: positional arguments of the trainer.
+        kwargs: keyword arguments of the trainer.
 
     Attributes:
         aees: the controller; None until the optimizer has been created.
@@ -48,7 +48,7 @@ class AEESTrainerMixin(_Base):
         super().__init__(*args, **kwargs)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
-        """Creates the trainer's optimizer and attaches to it."""
+        """Creates the trainer's optimizer, attaches to it, and returns it."""
         optimizer: Any = super().create_optimizer(*args, **kwargs)
         if self.aees is not None and self.aees.optimizer is not optimizer:
             self.aees.detach()
@@ -58,9 +58,9 @@ class AEESTrainerMixin(_Base):
         return optimizer
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Runs a micro-batch, and feeds the step's loss after the last one.
+        """Runs a micro-batch and returns its loss; after the last one, feeds the loss of the step.
 
-        The trainer divides the micro-batches' losses, so that their sum is the step's.
+        The trainer divides the losses of micro-batches, so that they sum to the loss of the step.
         """
         loss = super().training_step(*args, **kwargs)
         part = loss.detach()
@@ -71,7 +71,7 @@ class AEESTrainerMixin(_Base):
         return loss
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Trains, then closes the last episode."""
+        """Trains, closes the last episode, and returns the trainer's output."""
         output = super().train(*args, **kwargs)
         if self.aees is not None:
             self.aees.finalize()
