@@ -45,5 +45,6 @@ def test_each_public_entry_point_has_an_example():
     found = examples_of(optimizer).keys() | examples_of(rules).keys()
     assert {
         "adaptive_optimizer.adaptive_optimizer.AdaptiveOptimizer",
+        "adaptive_optimizer.rules.Signal",
         "adaptive_optimizer.rules.register_rule",
     } <= found

@@ -1,4 +1,4 @@
-"""``AdaptiveOptimizer``: any optimizer, its knobs steered by losses and rewards."""
+"""``AdaptiveOptimizer``: adapts the settings of any optimizer to losses and rewards."""
 
 # A delegated attribute cannot be told apart from the attribute it stands in for, except by type checkers.
 # pyright: reportIncompatibleVariableOverride=false
@@ -27,13 +27,13 @@ RuleOrName = str | Rule | None
 
 
 class AdaptiveOptimizer(Optimizer):
-    """Steers another optimizer's knobs by losses and rewards, outside autograd.
+    """Adapts the learning rate and other knobs of an optimizer to losses and rewards.
 
-    Parameter groups hold adapted values inside ``step`` only. Outside it they hold base values, which are the user's
-    and the scheduler's; ``lr``, ``wd`` and so on read the adapted values of the step to come, once a loss or a reward
-    has come for it, and of the last step before that. With no rule it is the wrapped optimizer, to the bit.
+    Parameter groups hold adapted values only while ``step`` runs. Outside it they hold the base values, set by the user
+    or a scheduler. ``lr``, ``wd`` and so on return the adapted values of the next step once a loss or a reward was
+    passed for it, and those of the last step otherwise. Without a rule it equals the wrapped optimizer, to the bit.
 
-    ``param_groups``, ``state``, ``defaults`` and hooks are the wrapped optimizer's own. Hooks receive that optimizer
+    ``param_groups``, ``state``, ``defaults`` and hooks are those of the wrapped optimizer. Hooks receive that optimizer
     and see adapted values.
 
     >>> import torch
@@ -50,39 +50,44 @@ class AdaptiveOptimizer(Optimizer):
     (0.103936, 0.1)
 
     Args:
-        optimizer: the optimizer to steer; of torch, bitsandbytes, torchao, Transformers or anyone else.
+        optimizer: the optimizer to wrap; from torch, bitsandbytes, torchao, Transformers or elsewhere.
         lr_rule: "trend", "variance", "cosine", "cosine_restart", several joined by "+", or a callable (see ``rules``).
         momentum_rule: "relative", "inverse" or "normalized".
         betas_rule: a pair, the first "relative", the second "variance".
         alpha_rule: "stable", for RMSprop's smoothing constant.
         wd_rule: "trend".
-        reward_rule: "scaling", "trend", "variance", or several joined by "+"; steers the lr, "trend" the momentum too.
+        reward_rule: "scaling", "trend", "variance", "progress", or several joined by "+"; moves the lr, and "trend" the
+            momentum too.
         cycle_length: steps of the first cosine cycle.
-        cycle_mult: how many times longer each cycle is than the one before.
-        cycle_floor: the factor that a cosine ends with.
+        cycle_mult: ratio of the lengths of consecutive cycles.
+        cycle_floor: the final factor of a cosine.
         loss_beta: b of equation (1), for losses and rewards.
         min_rel_improve: δ of equation (4).
-        noise_weight: λ, how much cv² counts.
+        noise_weight: λ, the weight of cv².
         lr_factor_bounds: interval of the factor on the base lr; it contains 1.
         min_lr: lower bound of the lr itself.
         max_lr: upper bound of the lr itself.
-        reward_center: c of ``scaling``; None follows the rewards.
-        reward_span: s of ``scaling``; None follows the rewards.
+        reward_center: c of ``scaling``; None estimates it from the rewards.
+        reward_span: s of ``scaling``; None estimates it from the rewards.
         beta_warmup: steps before betas move.
         compensate_lr: keep the size of heavy-ball steps (SGD, RMSprop) while momentum moves.
-        accumulate: losses to average before one counts, as with gradient accumulation.
-        on_nonfinite: what a loss that is not finite does: "backoff" halves the lr factor, "ignore" counts it, "raise".
-        average_ranks: take losses and rewards as the mean over ranks where ``torch.distributed`` is initialized.
-        guard: bring the factor on the lr back to half of its last good value when losses or rewards get worse by more
-            than their noise, equations (23) to (26); works with any rule, and without one.
-        loss_delay: 1 lets each loss count one step later, read without a wait for its device; a checkpoint waits.
-        strict: refuse a rule for a knob that the optimizer lacks; False leaves such a rule without effect.
-        log_limit: steps that ``get_logs`` remembers.
-        writer: a ``torch.utils.tensorboard.SummaryWriter`` to write each step to.
+        accumulate: number of losses averaged into one, as with gradient accumulation.
+        on_nonfinite: effect of a non-finite loss: "backoff" halves the lr factor, "ignore" only counts it, "raise".
+        average_ranks: average losses and rewards over the ranks where ``torch.distributed`` is initialized.
+        guard: return the factor on the lr to half of its last good value when losses or rewards get worse by more than
+            their noise, equations (23) to (26); works with any rule, and without one.
+        loss_delay: 1 lets each loss count one step later, so that reading it does not wait for the device; saving a
+            checkpoint waits.
+        strict: refuse a rule for a knob that the optimizer lacks; False ignores such a rule.
+        log_limit: number of steps kept for ``get_logs``.
+        writer: a ``torch.utils.tensorboard.SummaryWriter`` that receives each step.
 
     Raises:
-        TypeError: ``optimizer`` is no optimizer, or an argument has the wrong kind.
+        TypeError: ``optimizer`` is not an optimizer, or an argument is of the wrong type.
         ValueError: a rule is unknown or named twice, a number is outside its interval, or no group has a rule's knob.
+
+    Source: the rules' names are those of https://github.com/theoryjames1-glitch/AdaptiveOptimizer, the equations this
+        package's.
     """
 
     _step_supports_amp_scaling = False  # GradScaler unscales and decides; also around a fused optimizer
@@ -181,15 +186,15 @@ class AdaptiveOptimizer(Optimizer):
     def step_loss(self, loss: float | Tensor) -> None:
         """Adapts to a loss; call it once a step, before ``step``.
 
-        A loss whose gradients ``zero_grad`` has reset before a step was made (GradScaler skips steps) is withdrawn as
-        soon as the next one comes.
+        A loss whose gradients were reset by ``zero_grad`` before a step was made (GradScaler skips steps) is withdrawn
+        at the next call.
 
         Args:
-            loss: one number, of shape () or (1,); unscaled, from this rank. Its graph is left alone.
+            loss: one number, of shape () or (1,), unscaled, of this rank. Its graph is not changed.
 
         Raises:
-            TypeError: ``loss`` is no real number.
-            ValueError: it has another shape; or it is not finite and ``on_nonfinite="raise"``.
+            TypeError: ``loss`` is not a real number.
+            ValueError: it has another shape, or is not finite while ``on_nonfinite="raise"``.
         """
         value = self._losses.read(loss)
         if self._losses.gradients_reset:
@@ -199,29 +204,32 @@ class AdaptiveOptimizer(Optimizer):
         self._feed_loss(self._losses.add(value))
 
     def step_reward(self, reward: float | Tensor) -> None:
-        """Adapts to a reward, larger being better; call it whenever there is one.
+        """Adapts to a reward; call it whenever there is one.
 
         Args:
-            reward: one number, of shape () or (1,), from this rank.
+            reward: one number, of shape () or (1,), of this rank; higher is better.
 
         Raises:
-            TypeError: ``reward`` is no real number.
-            ValueError: it has another shape; or it is not finite and ``on_nonfinite="raise"``.
+            TypeError: ``reward`` is not a real number.
+            ValueError: it has another shape, or is not finite while ``on_nonfinite="raise"``.
         """
         value = read("reward", reward, average_ranks=self._settings.average_ranks)
         self._feed("reward", value)
         self._reward = value
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Lets the wrapped optimizer make its step with adapted values.
+        """Steps the wrapped optimizer with adapted values.
 
-        Without a new loss the factors hold, and cosines go on. Where no ``step_loss`` came since the last step, the
-        loss that ``closure`` returned counts as one, for the next step. ``closure`` runs with base values in the
-        groups; a loss that it feeds acts on this step. A step whose base lr is 0 in every group, as
-        ``torch.distributed.checkpoint`` takes one to make state, adapts nothing and does not count.
+        Without a new loss the factors stay, and cosines proceed. A step whose base lr is 0 in every group, such as
+        ``torch.distributed.checkpoint`` makes to initialise state, adapts nothing and is not counted.
+
+        Args:
+            closure: evaluates the model again and returns the loss. It runs with base values in the groups; a loss
+                that it passes to ``step_loss`` acts on this step. If ``step_loss`` was not called since the last step,
+                the loss it returns counts for the next one.
 
         Returns:
-            What the wrapped optimizer's ``step`` returned.
+            The result of the wrapped optimizer's ``step``.
         """
         if self._groups.no_rate():
             return self._base.step() if closure is None else self._base.step(closure)
@@ -242,25 +250,37 @@ class AdaptiveOptimizer(Optimizer):
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Resets the gradients, as the wrapped optimizer does it."""
+        """Resets the gradients through the wrapped optimizer.
+
+        Args:
+            set_to_none: set them to None instead of zero.
+        """
         self._losses.reset_gradients()
         self._base.zero_grad(set_to_none=set_to_none)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Adds a group to the wrapped optimizer; what its rules move is checked first."""
+        """Adds a group to the wrapped optimizer; the values that rules move are checked first.
+
+        Args:
+            param_group: ``"params"``, and the settings that differ from the defaults.
+
+        Raises:
+            TypeError: a rule moves a value that the group holds as a tensor.
+            ValueError: the wrapped optimizer refuses the group.
+        """
         self._groups.check({**self.defaults, **param_group})
         self._base.add_param_group(param_group)
 
     def train(self) -> None:
-        """Tells a schedule-free optimizer that training goes on; others are left alone."""
+        """Switches a schedule-free optimizer to training; has no effect on others."""
         getattr(self._base, "train", lambda: None)()
 
     def eval(self) -> None:
-        """Tells a schedule-free optimizer that an evaluation follows; others are left alone."""
+        """Switches a schedule-free optimizer to evaluation; has no effect on others."""
         getattr(self._base, "eval", lambda: None)()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the wrapped optimizer's state, and under "adaptive" the controller's.
+        """Returns the state of the wrapped optimizer, and under "adaptive" that of the controller.
 
         Without a rule it is the wrapped optimizer's state_dict, key for key.
         """
@@ -277,12 +297,13 @@ class AdaptiveOptimizer(Optimizer):
         return {**state, "adaptive": deepcopy(adaptive)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continues from ``state_dict``; from a bare one of the wrapped optimizer's class with a fresh controller.
+        """Continues from a checkpoint; rules and settings stay those of this object.
 
-        Rules and settings stay those of this object.
+        Args:
+            state_dict: of an ``AdaptiveOptimizer``; or of the wrapped optimizer alone, which starts a fresh controller.
 
         Raises:
-            ValueError: the state of the controller is not one that this release reads; nothing has changed.
+            ValueError: this release cannot read the state of the controller; nothing has changed.
         """
         adaptive: dict[str, Any] = deepcopy(state_dict.get("adaptive", {}))
         fresh = Controller(self._rules, self._settings)
@@ -301,7 +322,7 @@ class AdaptiveOptimizer(Optimizer):
 
     @property
     def wd(self) -> float:
-        """Weights decay of group 0; None where it has none."""
+        """Weight decay of group 0; None where it has none."""
         return self.wds[0]
 
     @property
@@ -311,7 +332,7 @@ class AdaptiveOptimizer(Optimizer):
 
     @property
     def betas(self) -> tuple[float, ...] | None:
-        """Betas of group 0, where they are betas."""
+        """Betas of group 0; None where the optimizer has none."""
         return self.all_betas[0]
 
     @property
@@ -326,7 +347,7 @@ class AdaptiveOptimizer(Optimizer):
 
     @property
     def wds(self) -> list[float]:
-        """Weights decay of each group."""
+        """Weight decay of each group."""
         return self._groups.effective("wd")
 
     @property
@@ -346,21 +367,21 @@ class AdaptiveOptimizer(Optimizer):
 
     @property
     def base_lrs(self) -> list[float]:
-        """The user's or the scheduler's learning rate of each group, without any factor."""
+        """Learning rate of each group without any factor, as set by the user or a scheduler."""
         return self._groups.base_lrs()
 
     @property
     def factors(self) -> dict[str, float]:
         """The factors in use, 1 where no rule moves them.
 
-        M trend, V variance, C cosines, R rewards, N weight decay; H, H_beta1, H_beta2 and H_alpha scale the horizons
-        1/(1-μ); ``lr`` is what multiplies every base lr. A rule of your own has its name.
+        M is trend, V variance, C the cosines, R rewards, N weight decay; H, H_beta1, H_beta2 and H_alpha scale the
+        horizons 1/(1-μ); ``lr`` multiplies every base lr. A custom rule appears under its own name.
         """
         return self._controller.factors()
 
     @property
     def nonfinite_losses(self) -> int:
-        """How many losses were not finite."""
+        """Number of non-finite losses."""
         return self._controller.nonfinite["loss"]
 
     @property
@@ -373,7 +394,11 @@ class AdaptiveOptimizer(Optimizer):
         return self._logs.records()
 
     def save_logs(self, path: str | Path) -> None:
-        """Writes ``get_logs()`` to ``path`` as JSON lines; ``python -m adaptive_optimizer.plot`` draws them."""
+        """Writes ``get_logs()`` as JSON lines; ``python -m adaptive_optimizer.plot`` plots them.
+
+        Args:
+            path: the file to write.
+        """
         self._logs.save(path)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Draws the logs: ``python -m adaptive_optimizer.plot logs.jsonl out.png`` (extra ``plot``)."""
+"""Plots saved logs: ``python -m adaptive_optimizer.plot logs.jsonl out.png`` (extra ``plot``)."""
 
 import json
 import sys
@@ -11,19 +11,26 @@ FIXED = ("step", "loss", "reward", "lr", "lr_factor")
 
 
 def read_logs(path: str | Path) -> list[dict[str, Any]]:
-    """Returns the records that ``save_logs`` wrote to ``path``."""
+    """Returns the records that ``save_logs`` wrote.
+
+    Args:
+        path: a file of JSON lines.
+
+    Returns:
+        One dictionary for each step.
+    """
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
 
 
 def draw(records: Records, path: str | Path | BinaryIO) -> None:
-    """Draws signals, learning rate and factors over steps, as the picture ``path``; its ending names the format.
+    """Plots signals, learning rate and factors over steps.
 
     Args:
-        records: as ``get_logs`` or ``read_logs`` returns them.
-        path: where to write, for example ``"run.png"`` or ``"run.svg"``; a binary file takes a PNG.
+        records: the result of ``get_logs`` or ``read_logs``.
+        path: the image to write, such as ``"run.png"`` or ``"run.svg"``; a binary file receives a PNG.
 
     Raises:
-        ModuleNotFoundError: matplotlib is missing; ``pip install "adaptive-optimizer[plot]"`` brings it.
+        ModuleNotFoundError: matplotlib is missing; ``pip install "adaptive-optimizer[plot]"`` installs it.
         ValueError: there are no records.
     """
     if not records:
@@ -52,7 +59,7 @@ def _lines(axes: Any, records: Records, names: list[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line: a file of JSON lines, and the picture to write."""
+    """Runs the command line: a file of JSON lines, and the image to write; returns the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     if len(given) != 2:
         sys.stderr.write("usage: python -m adaptive_optimizer.plot logs.jsonl out.png\n")

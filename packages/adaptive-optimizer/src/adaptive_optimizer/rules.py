@@ -1,4 +1,4 @@
-"""The rules: each maps a factor and what the losses or rewards say to the next factor.
+"""The rules: each maps a factor and statistics of the losses or rewards to the next factor.
 
 A factor multiplies a rate (lr, weight decay) or a horizon 1/(1-μ) (momentum, betas, alpha). With verdict, E and cv²
 from equations (1) to (5), λ = ``noise_weight``, k completed steps, T = ``cycle_length``, r = ``cycle_floor``:
@@ -17,9 +17,11 @@ from equations (1) to (5), λ = ``noise_weight``, k completed steps, T = ``cycle
     c = average of rewards with b = 0.99, s = max(4 avg |R - c|, 1e-12)  (17)  where c, s are not given
     R ← 1.02 R where (R̄ - c)/s > 0.15, R/1.02 where it is < -0.15  (27) reward ``progress``
 
-Down outweighs up twice in (6): balanced factors drive the rate to the edge of stability and keep it there.
+In (6) a step down is twice a step up, because balanced factors would drive the rate to the edge of stability and keep
+it there.
 
-Source: the rules' names are those of the AdaptiveOptimizer README (theoryjames1-glitch), the equations this package's.
+Source: the names of the rules are those of the AdaptiveOptimizer README (theoryjames1-glitch), the equations those of
+this package.
 """
 
 from collections.abc import Callable, Sequence, Set
@@ -34,7 +36,13 @@ CLEAR = 0.15  # of four mean deviations: twice the noise of an average with b = 
 
 
 class Signal(NamedTuple):
-    """What the stream that drives a rule says; of losses, or of rewards for a reward rule."""
+    """Statistics of the losses, or of the rewards for a reward rule; the argument of every rule.
+
+    >>> from adaptive_optimizer import Signal
+    >>> from adaptive_optimizer.rules import RULES
+    >>> def quieter(value: float, signal: Signal) -> float:
+    ...     return 0.5 if signal.cv2 > 0.01 else RULES["lr"]["trend"](value, signal)
+    """
 
     verdict: int  # 1 improving, -1 worsening, 0 neither
     cv2: float  # variance over scale squared, no unit, in [0, 100]
@@ -57,12 +65,12 @@ Rule = Callable[[float, Signal], float]
 
 
 def trend(value: float, signal: Signal) -> float:
-    """Grows the rate by 2 % after an improvement, shrinks it by 4 % after the opposite."""
+    """Grows the rate by 2 % after an improvement, shrinks it by 4 % after a deterioration."""
     return value * (UP if signal.verdict > 0 else DOWN if signal.verdict < 0 else FLAT)  # (6)
 
 
 def variance(value: float, signal: Signal) -> float:
-    """Shrinks the rate while the values are noisy; not cumulative."""
+    """Shrinks the rate while the values are noisy; does not accumulate."""
     return 1 / (1 + signal.settings.noise_weight * signal.cv2)  # (7)
 
 
@@ -72,25 +80,25 @@ def cosine(value: float, signal: Signal) -> float:
 
 
 def cosine_restart(value: float, signal: Signal) -> float:
-    """Anneals again and again, each cycle ``cycle_mult`` times as long as the one before."""
+    """Anneals in cycles, each ``cycle_mult`` times as long as the previous one."""
     start, length = _cycle(signal.step, signal.settings.cycle_length, signal.settings.cycle_mult)
     return _anneal(signal.step - start, length, signal.settings)  # (9)
 
 
 def relative(value: float, signal: Signal) -> float:
-    """Lengthens the horizon by 2 % after an improvement, shortens it by 4 % after the opposite."""
+    """Lengthens the horizon by 2 % after an improvement, shortens it by 4 % after a deterioration."""
     return value * (UP if signal.verdict > 0 else DOWN if signal.verdict < 0 else 1.0)  # (10)
 
 
 def inverse(value: float, signal: Signal) -> float:
-    """Lengthens the horizon as the loss falls: half the loss, twice the horizon."""
+    """Lengthens the horizon as the loss falls: halving the loss doubles the horizon."""
     if signal.average <= 0 or signal.first <= 0:
         return value
     return signal.first / signal.average  # (11)
 
 
 def normalized(value: float, signal: Signal) -> float:
-    """Shortens the horizon where a loss stands out against the earlier ones."""
+    """Shortens the horizon where a loss is larger than the earlier ones."""
     size = abs(signal.latest)
     if size == 0:
         return 1.0 if signal.mean_abs == 0 else inf
@@ -103,7 +111,7 @@ def stable(value: float, signal: Signal) -> float:
 
 
 def opposite_trend(value: float, signal: Signal) -> float:
-    """Decays less after an improvement, more after the opposite."""
+    """Decays less after an improvement, more after a deterioration."""
     return value * (0.98 if signal.verdict > 0 else 1.02 if signal.verdict < 0 else 1.0)  # (14)
 
 
@@ -113,7 +121,7 @@ def reward_trend(value: float, signal: Signal) -> float:
 
 
 def scaling(value: float, signal: Signal) -> float:
-    """Follows the reward's distance from its centre, in units of its span."""
+    """Follows the distance of the reward from its centre, in units of its span."""
     return 1 + (signal.average - signal.center) / signal.span  # (16)
 
 
@@ -166,14 +174,15 @@ def register_rule(name: str, function: Rule, *, knob: str | None = None) -> None
     0.05
 
     Args:
-        name: letters, digits and underscores; not one that the knob has already.
-        function: takes the factor of the last loss (1 at first) and a ``Signal``, returns the next factor, which is
-            clamped like the built-in ones. It should be pure: its state is the factor, which checkpoints hold.
-        knob: one of ``RULES``; None makes the rule known for every knob.
+        name: letters, digits and underscores; not the name of another rule of the knob.
+        function: receives the factor of the last loss (1 at first) and a ``Signal``, and returns the next factor, which
+            is clamped like those of built-in rules. It should be pure: its only state is the factor, which checkpoints
+            hold.
+        knob: a key of ``RULES``; None registers the rule for every knob.
 
     Raises:
         TypeError: ``function`` cannot be called.
-        ValueError: the name is taken or not a name, or the knob is unknown.
+        ValueError: the name is taken or not an identifier, or the knob is unknown.
     """
     if not callable(function):
         raise TypeError(f"function must be callable as function(value, signal), got {function!r}")
@@ -190,7 +199,7 @@ def register_rule(name: str, function: Rule, *, knob: str | None = None) -> None
 
 
 def chosen(knob: str, rule: object, *, argument: str, combine: bool = False) -> dict[str, Rule]:
-    """Returns the rules that ``rule`` names, ``"a+b"`` where ``combine``; in one order, however they were written.
+    """Returns the rules that ``rule`` names, ``"a+b"`` if ``combine``, in the order of ``RULES``.
 
     Raises:
         TypeError: ``rule`` is neither a name, a callable nor None.
@@ -225,7 +234,7 @@ KEYS = {**dict.fromkeys(("beta1", "beta2"), "betas"), "wd": "weight decay"}  # w
 
 @dataclass(frozen=True)
 class RuleSet:
-    """The rules of every knob, by name; a knob without any has an empty dictionary."""
+    """The rules of every knob, by name; a knob without rules has an empty dictionary."""
 
     rules: dict[str, dict[str, Rule]]
 
@@ -233,10 +242,10 @@ class RuleSet:
     def parse(
         cls, lr_rule: Any, momentum_rule: Any, betas_rule: Any, alpha_rule: Any, wd_rule: Any, reward_rule: Any
     ) -> "RuleSet":
-        """Looks up what the arguments of ``AdaptiveOptimizer`` name.
+        """Looks up the rules that the arguments of ``AdaptiveOptimizer`` name.
 
         Raises:
-            TypeError: a rule is no name, callable or None; ``betas_rule`` is no pair.
+            TypeError: a rule is not a name, a callable or None, or ``betas_rule`` is not a pair.
             ValueError: a rule is unknown, named twice or empty.
         """
         pair: Sequence[Any] = (None, None) if betas_rule is None else betas_rule

@@ -4,15 +4,15 @@ from adaptive_optimizer.adaptive_optimizer import AdaptiveOptimizer
 
 
 def unwrapped(optimizer: object, name: str, hint: str) -> AdaptiveOptimizer:
-    """Returns the ``AdaptiveOptimizer`` inside what a strategy or Accelerate wrapped around it.
+    """Returns the ``AdaptiveOptimizer`` inside the wrapper of a strategy or of Accelerate.
 
     Args:
         optimizer: the trainer's optimizer.
-        name: what the message calls it.
-        hint: what the message tells to do.
+        name: its name in the error message.
+        hint: the advice in the error message.
 
     Raises:
-        TypeError: there is another optimizer.
+        TypeError: the optimizer is another one.
     """
     found = optimizer
     while not isinstance(found, AdaptiveOptimizer):

@@ -18,15 +18,19 @@ LONGEST_WAIT = 1024  # losses that wait for their optimizer's step
 class AdaptiveCallback(pl.Callback):
     """Feeds an ``AdaptiveOptimizer`` that ``configure_optimizers`` returned.
 
-    The loss is taken before each backward pass and unscaled, so it acts on the step that follows. It works with
-    automatic and with manual optimization (``self.manual_backward``). With ``accumulate_grad_batches=k`` give the
-    optimizer ``accumulate=k``. With several optimizers use one callback for each: a loss goes to the optimizer that
-    steps first among those whose parameters the loss depends on.
+    The loss is read before each backward pass and unscaled, so it acts on the step that follows. Automatic and manual
+    optimization (``self.manual_backward``) both work. With ``accumulate_grad_batches=k`` pass ``accumulate=k`` to the
+    optimizer. With several optimizers use one callback for each: a loss goes to the optimizer that steps first among
+    those whose parameters the loss depends on.
 
     Args:
-        reward: the name of a metric that the module logs, for example "val_accuracy"; it is fed after each validation.
-        larger_is_better: False feeds the metric with its sign changed.
-        optimizer: which of the trainer's optimizers, by position.
+        reward: name of a metric that the module logs, such as "val_accuracy"; it is fed after each validation.
+        larger_is_better: False feeds the metric with reversed sign.
+        optimizer: position of the optimizer in the result of ``configure_optimizers``.
+
+    >>> from adaptive_optimizer.integrations.lightning import AdaptiveCallback
+    >>> AdaptiveCallback("val_accuracy").state_key
+    "AdaptiveCallback{'optimizer': 0}"
     """
 
     def __init__(self, reward: str | None = None, *, larger_is_better: bool = True, optimizer: int = 0) -> None:
@@ -37,11 +41,11 @@ class AdaptiveCallback(pl.Callback):
 
     @property
     def state_key(self) -> str:
-        """What tells the callbacks of several optimizers apart."""
+        """The key of this callback in checkpoints: one for each optimizer."""
         return self._generate_state_key(optimizer=self.optimizer)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        """Feeds the loss, or keeps it until it is clear whose it is."""
+        """Feeds the loss, or keeps it until one of its optimizers steps."""
         value = unscaled(trainer, loss.detach())
         if len(trainer.optimizers) == 1:
             adaptive(trainer.optimizers, self.optimizer).step_loss(value)
@@ -59,7 +63,11 @@ class AdaptiveCallback(pl.Callback):
             adaptive(trainer.optimizers, self.optimizer).step_loss(value)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Feeds the metric; the sanity-check run is ignored."""
+        """Feeds the metric; the sanity-check run is ignored.
+
+        Raises:
+            ValueError: the module does not log the metric.
+        """
         if self.reward is None or trainer.sanity_checking:
             return
         if self.reward not in trainer.callback_metrics:
@@ -78,7 +86,7 @@ def unscaled(trainer: pl.Trainer, loss: Tensor) -> Tensor:
 
 
 def reached(loss: Tensor, optimizers: Sequence[Optimizer]) -> set[int]:
-    """Returns the positions of the optimizers whose parameters ``loss`` depends on; of all where none is found."""
+    """Returns the positions of the optimizers whose parameters ``loss`` depends on, or of all if none is found."""
     owners: dict[int, int] = {}
     for index, optimizer in enumerate(optimizers):
         owners.update({id(p): index for group in optimizer.param_groups for p in group["params"]})
@@ -96,9 +104,9 @@ def reached(loss: Tensor, optimizers: Sequence[Optimizer]) -> set[int]:
 
 
 def adaptive(optimizers: Sequence[Optimizer], index: int) -> AdaptiveOptimizer:
-    """Returns the ``AdaptiveOptimizer`` at ``index``, out of what the strategy may have wrapped around it.
+    """Returns the ``AdaptiveOptimizer`` at ``index``, also from inside a strategy's wrapper.
 
     Raises:
-        TypeError: there is another optimizer.
+        TypeError: the optimizer is another one.
     """
     return unwrapped(optimizers[index], f"optimizer {index}", "return one from configure_optimizers")

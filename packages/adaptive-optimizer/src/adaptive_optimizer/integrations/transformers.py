@@ -10,17 +10,16 @@ from adaptive_optimizer.integrations import unwrapped
 
 
 class AdaptiveTrainerMixin:
-    """A mix-in that stands before ``Trainer``, or a subclass of it: ``class MyTrainer(AdaptiveTrainerMixin, Trainer)``.
+    """A mixin that feeds the loss of a ``Trainer``: ``class MyTrainer(AdaptiveTrainerMixin, Trainer)``.
 
     Pass the optimizer as ``optimizers=(AdaptiveOptimizer(...), None)``; checkpoints hold its state. The loss of each
-    micro batch is fed as ``training_step`` returns it, before the step. With ``gradient_accumulation_steps=k`` give the
-    optimizer ``accumulate=k``.
+    micro-batch is fed before the step. With ``gradient_accumulation_steps=k`` pass ``accumulate=k`` to the optimizer.
     """
 
     optimizer: Any
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Makes Trainer's own training step, then feeds its loss."""
+        """Runs the trainer's own training step, feeds its loss, and returns it."""
         parent: Any = super()
         loss: Tensor = parent.training_step(*args, **kwargs)
         adaptive(self.optimizer).step_loss(loss)
@@ -35,8 +34,11 @@ class RewardCallback(TrainerCallback):
     """Feeds a metric of each evaluation as the reward.
 
     Args:
-        reward: its name, for example "eval_accuracy".
-        larger_is_better: False feeds it with its sign changed, as for "eval_loss".
+        reward: name of the metric, such as "eval_accuracy".
+        larger_is_better: False feeds it with reversed sign, as for "eval_loss".
+
+    >>> from adaptive_optimizer.integrations.transformers import RewardCallback
+    >>> callback = RewardCallback("eval_loss", larger_is_better=False)
     """
 
     def __init__(self, reward: str, *, larger_is_better: bool = True) -> None:
@@ -44,7 +46,11 @@ class RewardCallback(TrainerCallback):
         self.larger_is_better = larger_is_better
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Feeds the metric."""
+        """Feeds the metric.
+
+        Raises:
+            ValueError: the evaluation has no such metric.
+        """
         metrics: dict[str, float] = kwargs["metrics"]
         if self.reward not in metrics:
             raise ValueError(f"reward must be one of {', '.join(sorted(metrics))}, got {self.reward!r}")
@@ -55,9 +61,9 @@ class RewardCallback(TrainerCallback):
 
 
 def adaptive(optimizer: object) -> AdaptiveOptimizer:
-    """Returns the ``AdaptiveOptimizer`` inside what Accelerate wrapped around it.
+    """Returns the ``AdaptiveOptimizer`` inside Accelerate's wrapper.
 
     Raises:
-        TypeError: there is another optimizer.
+        TypeError: the optimizer is another one.
     """
     return unwrapped(optimizer, "the trainer's optimizer", "pass optimizers=(AdaptiveOptimizer(...), None)")
