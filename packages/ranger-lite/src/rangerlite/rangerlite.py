@@ -30,11 +30,11 @@ FUSED_WANTS = (
 
 
 class RangerLite(RAdam):
-    """RAdam inside, Lookahead outside, in one torch optimizer.
+    """RAdam and Lookahead in one torch optimizer.
 
-    Every parameter takes RAdam's step. At every k-th step of its own, k = ``lookahead_steps``, its slow weights φ move
-    to φ + α (θ - φ), α = ``lookahead_alpha``, and the parameter continues from there. φ starts as the parameter before
-    its first step. A parameter without a gradient is skipped.
+    Every parameter takes RAdam's step. At every k-th of its steps, k = ``lookahead_steps``, its slow weights φ move to
+    φ + α (θ - φ), α = ``lookahead_alpha``, and the parameter continues from there. φ starts as the parameter before its
+    first step. A parameter without a gradient is skipped.
 
     Evaluate and save inside `slow_weights`: the fast weights depend on where in the cycle of k steps training stopped.
 
@@ -45,22 +45,22 @@ class RangerLite(RAdam):
         eps: ε, added to the root of the second moment, in [0, inf).
         weight_decay: λ, in [0, inf).
         lookahead_steps: k, an integer in [1, inf).
-        lookahead_alpha: α, in [0, 1]; 0 returns to φ, 1 leaves the parameter where it is.
+        lookahead_alpha: α, in [0, 1]; 0 returns to φ, 1 keeps the parameter.
         foreach: True applies each operation to all tensors at once, False to one tensor after the other. None takes
             the fastest path that needs no compiler: the Triton kernel on CUDA, chunks that fit the cache on the CPU.
-        maximize: maximizes the objective instead of minimizing it.
-        capturable: keeps step counts and decisions on the device, as CUDA graphs need.
+        maximize: maximize the objective instead of minimizing it.
+        capturable: keep step counts and decisions on the device, for CUDA graphs.
         fused: True takes one kernel for all tensors (C++ on the CPU, built on first use; Triton on CUDA); False never
             does.
-        differentiable: lets autograd differentiate through the step.
-        decoupled_weight_decay: decays the parameter, as AdamW does; False adds λ θ to the gradient.
-        lookahead_momentum: what the pullback does to the first moment: "keep" it, "reset" it to zero, or "pullback",
+        differentiable: let autograd differentiate through the step.
+        decoupled_weight_decay: decay the parameter, as AdamW does; False adds λ θ to the gradient.
+        lookahead_momentum: what the pullback does to the first moment: "keep" it, "reset" it to zero, or "pullback":
             interpolate it like the parameter, at the cost of one more tensor of state.
 
     Raises:
-        TypeError: a hyper-parameter of the wrong type.
-        ValueError: a hyper-parameter outside its interval, in the defaults or in a group.
-        RuntimeError: two settings that exclude each other.
+        TypeError: a hyper-parameter is of the wrong type.
+        ValueError: a hyper-parameter lies outside its interval, in the defaults or in a group.
+        RuntimeError: two settings exclude each other.
 
     Source: Liu et al. 2019, https://arxiv.org/abs/1908.03265, and Zhang et al. 2019, https://arxiv.org/abs/1907.08610
 
@@ -113,7 +113,15 @@ class RangerLite(RAdam):
         Optimizer.__init__(self, params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Adds a group; the settings it overrides are checked like the defaults."""
+        """Adds a parameter group; its settings are checked like the defaults.
+
+        Args:
+            param_group: ``"params"``, and the settings that differ from the defaults.
+
+        Raises:
+            TypeError: a hyper-parameter is of the wrong type.
+            ValueError: a hyper-parameter lies outside its interval; no group has been added.
+        """
         check_group({**self.defaults, **param_group})
         super().add_param_group(param_group)
 
@@ -127,13 +135,15 @@ class RangerLite(RAdam):
         self._swapped = 0
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Loads a checkpoint of RangerLite, 1.0.x included, or of torch's RAdam, whose slow weights start afresh.
+        """Loads a checkpoint; settings that it does not contain keep their values.
 
-        Settings that the checkpoint does not contain keep their values.
+        Args:
+            state_dict: of RangerLite, 1.0.x included, or of torch's RAdam, after which slow weights start from the
+                current weights.
 
         Raises:
-            RuntimeError: inside ``slow_weights()``.
-            ValueError: groups that do not match, or a hyper-parameter outside its interval.
+            RuntimeError: called inside ``slow_weights()``.
+            ValueError: the groups do not match, or a hyper-parameter lies outside its interval.
         """
         self._refuse_while_swapped("load_state_dict()")
         groups = state_dict["param_groups"]
@@ -152,10 +162,10 @@ class RangerLite(RAdam):
             closure: recomputes the loss and its gradients; called once, with gradients enabled.
 
         Returns:
-            What ``closure`` returned, or None.
+            The result of ``closure``, or None.
 
         Raises:
-            RuntimeError: inside ``slow_weights()``, or for a sparse gradient.
+            RuntimeError: called inside ``slow_weights()``, or a gradient is sparse.
         """
         self._refuse_while_swapped("step()")
         loss = None
@@ -173,11 +183,14 @@ class RangerLite(RAdam):
 
     @contextmanager
     def slow_weights(self) -> Generator[None]:
-        """Puts the slow weights φ into the parameters, for evaluation, and brings the fast ones back to the bit.
+        """Puts the slow weights φ into the parameters, for evaluation, and then restores the fast ones to the bit.
 
-        Inside, ``model.state_dict()`` saves the slow weights, and this optimizer's ``state_dict()`` the same as
-        outside. A parameter that has not been stepped has no φ and keeps its value. What the body writes into
-        parameters that have φ is lost at the end. Nested blocks change nothing more; the outermost one restores.
+        Inside the block ``model.state_dict()`` returns the slow weights, and this optimizer's ``state_dict()`` the same
+        as outside. A parameter that has not been stepped has no φ and keeps its value. Values written inside the block
+        to parameters with φ are lost at its end. Blocks can be nested; the outermost one restores.
+
+        Returns:
+            A context manager, for ``with``.
 
         Raises:
             RuntimeError: from ``step()`` or ``load_state_dict()`` inside the block.
