@@ -41,28 +41,29 @@ class ThermoLion(Optimizer):
 
     Args:
         params: tensors, named tensors or groups, as in `torch.optim`.
-        lr: η, at least 0; a number or a tensor of one element.
+        lr: η, the learning rate, at least 0; a number or a tensor of one element.
         betas: β1 and β2, decay of the moments, in [0, 1).
         temp_decay: τ, by which the temperature is multiplied at every step, in (0, 1].
         weight_decay: λ, decoupled, at least 0.
         eps: ε, above 0.
         seed: seed of the noise, in [0, 2⁶⁴). None takes `torch.initial_seed` when the first noise is drawn (or a
-            checkpoint saved), without advancing the global stream; a process group uses rank 0's, broadcast once.
-        noise: "counter" draws a function of seed, step, parameter and element, the same on every replica and after
-            every resume. "global" draws `torch.randn_like` of each parameter in turn from the global stream, as 0.1.0.
-        state_dtype: dtype of the two moments; None is the parameter's.
+            checkpoint saved), without advancing the global stream; a process group uses that of rank 0, broadcast once.
+        noise: "counter" makes noise a function of seed, step, parameter and element, the same on every replica and
+            after every resume. "global" draws `torch.randn_like` of each parameter in turn from the global stream, as
+            in 0.1.0.
+        state_dtype: dtype of the two moments; None takes that of the parameter.
         maximize: maximize the objective instead of minimizing it.
-        foreach: True takes the path on lists; False excludes it.
-        fused: True takes one kernel over all tensors: C++ on the CPU, compiled on first use, and Triton on CUDA.
-            False excludes it. With neither flag given, see "Paths" in the documentation.
-        capturable: keep step and temperature on the device, for CUDA graphs.
+        foreach: True applies each operation to lists of tensors; False excludes this path.
+        fused: True takes one kernel over all tensors: C++ on the CPU, compiled on first use, and Triton on CUDA. False
+            excludes it. With neither flag given, see "Paths" in the documentation.
+        capturable: keep step count and temperature on the device, for CUDA graphs.
         stochastic_rounding: round bfloat16 parameters up or down at random, without bias, when they are written.
-        skip_zero_grad: leave an element's parameter and moments as they are at a step where its gradient is zero, for
-            padding rows of embeddings and masked rows. Without it noise and weight decay move them too.
+        skip_zero_grad: leave parameter and moments of an element unchanged at a step where its gradient is zero, for
+            padding rows of embeddings and masked rows. Without it, noise and weight decay move them too.
 
     Raises:
         ValueError: a setting lies outside its interval, in the defaults or in a group.
-        TypeError: a setting is of the wrong kind.
+        TypeError: a setting is of the wrong type.
 
     Source: Ahmed Nebli, ThermoLion 0.1.0, https://github.com/ahmednebli/ThermoLion
     """
@@ -108,12 +109,20 @@ class ThermoLion(Optimizer):
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Adds a group; what it overrides is checked like the defaults, before anything is written."""
+        """Adds a parameter group; its settings are checked like the defaults, before anything is written.
+
+        Args:
+            param_group: ``"params"``, and the settings that differ from the defaults.
+
+        Raises:
+            ValueError: a setting lies outside its interval.
+            TypeError: a setting is of the wrong type.
+        """
         check_settings({**self.defaults, **param_group})
         super().add_param_group(param_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Takes up a pickled optimizer or a loaded state; groups and states of 0.1.0 get what they lack."""
+        """Restores a pickled optimizer or a loaded state; groups and states of 0.1.0 get what they lack."""
         super().__setstate__(state)
         self._clocks, self._plans = {}, {}
         for param, kept in cast("dict[Tensor, dict[str, Any]]", self.state).items():
@@ -125,12 +134,15 @@ class ThermoLion(Optimizer):
                 group.setdefault(name, self.defaults[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the state as in `torch.optim`; a seed still open is resolved now, so that the run can continue."""
+        """Returns the state as in `torch.optim`; a seed of None is resolved now, so that the run can continue."""
         resolve_seeds(self.param_groups, alone=True)
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up a checkpoint of this release or of 0.1.0, and continue it exactly.
+        """Loads a checkpoint and continues it exactly.
+
+        Args:
+            state_dict: of this release or of 0.1.0.
 
         Raises:
             ValueError: the groups do not match, or hold a setting outside its interval.
@@ -170,7 +182,7 @@ class ThermoLion(Optimizer):
             The closure's loss, or None.
 
         Raises:
-            RuntimeError: a gradient is sparse, or a path was asked for that cannot run here.
+            RuntimeError: a gradient is sparse, or the requested path cannot run here.
         """
         loss = None
         if closure is not None:
