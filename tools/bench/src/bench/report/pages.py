@@ -7,7 +7,7 @@ from bench.report.analysis import entries_in, families, is_ablation, is_ours, ra
 from bench.report.claims import Outcome, judge_all
 from bench.report.flags import MEANING
 from bench.report.results import EntryResult, WorkloadResult, at_equal_cpu
-from bench.report.sentences import sentence_of
+from bench.report.sentences import standing
 from bench.report.tables import average, effort, interval, number, reached, setting, spread, validation
 from bench.workloads.table import WORKLOADS
 
@@ -125,8 +125,10 @@ def unfinished(results: list[WorkloadResult], family: Family | None = None) -> l
 def _bullet(package: str, entry: str, outcomes: list[Outcome], results: list[WorkloadResult]) -> str:
     """Returns what a method claims, whether it held, and how it compares with the reference on every workload."""
     mine = [outcome for outcome in outcomes if METHODS[outcome.claim.entry].package == package]
-    claims = "; ".join(f"{outcome.claim.text} (on {outcome.where}: {outcome.result})" for outcome in mine)
-    return f"- **{title(entry)}**. Claim: {claims}. {sentence_of(entry, results)}".rstrip()
+    mine.sort(key=lambda outcome: outcome.result == "not measured")
+    claims = "; ".join(f"{outcome.claim.text} (**{outcome.result}** on {outcome.where})" for outcome in mine)
+    found = standing(entry, results)
+    return f"- **{title(entry)}**: {claims}. {found[:1].upper()}{found[1:]}".rstrip()
 
 
 def evidence(results: list[WorkloadResult]) -> str:

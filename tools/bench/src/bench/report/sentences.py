@@ -26,6 +26,12 @@ def sentences(results: list[WorkloadResult]) -> list[str]:
 
 def sentence_of(entry: str, results: list[WorkloadResult]) -> str:
     """Returns the sentence on one method; nothing where it was not compared."""
+    found = standing(entry, results)
+    return f"{title(entry)} {found}" if found else ""
+
+
+def standing(entry: str, results: list[WorkloadResult]) -> str:
+    """Returns how one method stands against its references; nothing where it was not compared."""
     pairs = [
         (result, mine)
         for result in results
@@ -40,7 +46,7 @@ def sentence_of(entry: str, results: list[WorkloadResult]) -> str:
     ]
     least = min(mine.comparison.n for _, mine in pairs if mine.comparison)
     caution = " Too few seeds to mean anything." if least < ENOUGH_PAIRS else ""
-    return f"{title(entry)} against {_references(pairs)}: {'; '.join(parts)}.{caution}"
+    return f"against {_references(pairs)}: {'; '.join(parts)}.{caution}"
 
 
 def _references(pairs: list[tuple[WorkloadResult, EntryResult]]) -> str:
