@@ -123,6 +123,8 @@ def test_workloads_searched_before_the_rule_are_gone_on_with_as_they_were(study,
 def test_a_claim_over_the_rate_runs_its_entries_on_every_final_seed(study, fabricate):
     entries = ["adamw", "lion", "aees-adamw", "aees-find"]
     asked, selections = play(replace(study, entries=entries), fabricate, away_from_the_recommendation)
+    in_turn = dict.fromkeys(job.config.entry for job in asked[-1] if job.role == "rate")
+    assert [*in_turn] == ["aees-find", "adamw", "aees-adamw", "lion"]
     at_rates = {(job.config.entry, job.config.seed) for job in asked[-1] if job.role == "rate"}
     seeds = {entry: (SMALL.final_seeds if entry in ("adamw", "aees-find") else SMALL.rate_seeds) for entry in entries}
     assert at_rates == {(entry, seed) for entry in entries for seed in seeds[entry]}

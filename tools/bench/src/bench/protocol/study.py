@@ -150,6 +150,12 @@ class Study:
             return self.profile.final_seeds
         return self.profile.rate_seeds if self.workload.robustness else ()
 
+    def _turn(self, entry: str) -> tuple[int, bool]:
+        """Sorts the entries: those of claims over the rate, those of other claims, the others; the claimant first."""
+        return min(
+            ((int(not claim.over_rates), entry != claim.entry) for claim in self._claims(entry)), default=(2, True)
+        )
+
     def _claims(self, entry: str) -> list[Claim]:
         return [c for c in CLAIMS if c.workload == self.workload.id and entry in (c.entry, c.against)]
 
@@ -234,7 +240,7 @@ class Study:
         return of.model_copy(update=changed | more | rates)
 
     def _final_jobs(self, selections: list[Selection]) -> list[Job]:
-        """Seed by seed, so that a run cut short still has pairs; the final runs first, then the entries of claims."""
+        """Seed by seed, so that a run cut short still has pairs; the final runs first, then what judges a claim."""
         jobs: dict[str, Job] = {}
 
         def ask(selection: Selection, params: Setting, seed: int, role: Role) -> None:
@@ -244,7 +250,7 @@ class Study:
         for seed in self.profile.seeds(self.family):
             for selection in selections:
                 ask(selection, selection.chosen, seed, "final")
-        for selection in sorted(selections, key=lambda selection: not self._claims(selection.entry)):
+        for selection in sorted(selections, key=lambda selection: self._turn(selection.entry)):
             for seed in selection.untuned_seeds:
                 ask(selection, selection.untuned, seed, "untuned")
             for factor in selection.rates or []:
