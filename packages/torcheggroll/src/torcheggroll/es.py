@@ -62,51 +62,53 @@ class TorchEggrollES:
     """Evolution strategies with low-rank noise for any module.
 
     Args:
-        model: moved to ``device``; evaluated in eval mode, and left in the mode it was in.
+        model: the model to train. It is moved to ``device``, evaluated in eval mode, and left in its own mode.
         pop_size: members per step; even when ``antithetic``.
-        sigma: σ, the deviation of a perturbation's entry, in the parameters' unit: a number; a mapping from patterns of
-            names, as ``{"*.bias": 0.001, "*": 0.01}``, of which the first that fits counts; or ``"relative"``, 0.05 of
-            each parameter's own deviation at the start. ``es.sigma`` is the largest, or the fraction.
+        sigma: σ, the standard deviation of the entries of a perturbation, in the unit of the parameters: a number; a
+            mapping from name patterns, such as ``{"*.bias": 0.001, "*": 0.01}``, where the first match counts; or
+            ``"relative"``: 0.05 of the initial standard deviation of each parameter. ``es.sigma`` is the largest, or
+            the fraction.
         lr: learning rate of the default optimizer; multiplies the estimate after ``scale``.
         rank: r of the perturbation of a matrix; clipped to its smaller side.
-        device: None takes the model's.
-        param_filter: ``(parameter, name) -> bool``; parameters that need no gradient are never evolved.
-        normalize_fitness: z-score the fitness, or only take off its mean; ``fitness`` overrides it.
+        device: where to move the model; None keeps its device.
+        param_filter: ``(parameter, name) -> bool``, what evolves; parameters that require no gradient never do.
+        normalize_fitness: z-score the fitness; False only subtracts its mean; ``fitness`` overrides it.
         antithetic: members 2k and 2k + 1 are mirror images.
-        fast_noise: kept for callers of 0.1; noise is always fast, and never stored.
-        seed: of all noise; None takes ``torch.initial_seed()``, which follows ``torch.manual_seed``.
+        fast_noise: kept for callers of 0.1; has no effect.
+        seed: seed of all noise; None takes ``torch.initial_seed()``, which follows ``torch.manual_seed``.
         optimizer: None for SGD, a class of torch.optim, a function of the parameters, or an optimizer that holds them.
-        lr_scheduler: a function of the optimizer, or a scheduler; steps once per step.
-        sigma_schedule: ``epoch -> σ``.
-        weight_decay: decoupled, times the learning rate.
-        max_update_norm: the largest norm of the estimate over all parameters.
+        lr_scheduler: a function of the optimizer, or a scheduler; stepped once per step.
+        sigma_schedule: ``epoch -> σ``, where epoch is the number of the generation.
+        weight_decay: decoupled, multiplied by the learning rate.
+        max_update_norm: the largest norm of the estimate over all parameters; larger ones are scaled down.
         fitness: ``"zscore"``, ``"centered"``, ``"rank"``, ``"sign"``, ``"group"``, ``"question"``, ``"raw"``, or a
-            function of the counted members' fitness ``(n,)`` that gives a weight for each.
+            function from the fitness ``(n,)`` of the counted members to a weight for each.
         scale: ``"hyperscale"`` multiplies the mean of fᵢEᵢ by σ√N, as 0.1 and 0.2 did; ``"paper"`` by 1;
             ``"unbiased"`` by 1/σ, which with raw fitness estimates the gradient.
         engine: ``"auto"``, ``"vmap"``, ``"fold"`` or ``"loop"``.
         chunk_size: members evaluated at once; the result does not depend on it.
         memory_budget: bytes for a chunk, where ``chunk_size`` is None.
         noise: ``"gaussian"``, ``"rademacher"`` or ``"uniform"``.
-        noise_reuse: generations that share their noise; 0 never draws anew.
+        noise_reuse: generations that share their noise; 0 for all.
         group_size: members per group for ``fitness="group"``.
-        process_group: whose ranks share the population: each evaluates its own pairs, they exchange fitness, and all
-            make the same update. None takes the default group where torch.distributed is initialised, as it is under
-            torchrun; False evaluates everything here, also inside a distributed job.
-        checksum_every: generations between two comparisons of the ranks' weights; 0 never compares them again.
-        audit_every: evaluations between two audits of a fast engine against the loop; 0 for none.
+        process_group: the ranks that share the population: each evaluates its own pairs, they exchange fitness, and all
+            make the same update. None takes the default group where torch.distributed is initialised, as under
+            torchrun; False evaluates everything in this process, also inside a distributed job.
+        checksum_every: generations between comparisons of the weights across ranks; 0 for never.
+        audit_every: evaluations between checks of a fast engine against the loop; 0 for never.
         adapt_sigma: lower σ where pairs show more curvature than slope, and raise it again, never above ``sigma``.
-        small_matrices: ``"dense"`` noise for matrices whose factors take as many numbers, r (m + n) ≥ m n, or
+        small_matrices: ``"dense"`` noise for matrices whose factors hold at least as many numbers, r (m + n) ≥ m n, or
             ``"factored"``, as 0.3.0 did.
-        stacked_matrices: a weight ``(E, m, n)`` outside convolutions, as experts have, gets factors for each of its
-            ``"separate"`` matrices; ``"flattened"`` takes it as one matrix, E by m n, as 0.3.0 did.
-        module_state: ``"restore"`` leaves buffers and attributes that a forward changes as they were; ``"centre"`` ends
-            a step with one forward of the new centre on the step's inputs, and keeps the state that it leaves.
+        stacked_matrices: how to perturb a weight ``(E, m, n)`` outside convolutions, such as that of experts:
+            ``"separate"`` draws factors for each of its E matrices, ``"flattened"`` takes it as one matrix, E by m n,
+            as 0.3.0 did.
+        module_state: ``"restore"`` undoes what a forward pass changes in buffers and attributes; ``"centre"`` ends a
+            step with a forward pass of the updated model on the step's inputs, and keeps the state that it leaves.
 
     Raises:
         ValueError: a hyper-parameter lies outside its interval, or no parameter is selected.
-        TypeError: a hyper-parameter is of a wrong kind.
-        RuntimeError: the ranks do not begin equal, or one is lost.
+        TypeError: a hyper-parameter is of the wrong type.
+        RuntimeError: the ranks do not start equal, or one is lost.
 
     Source: Sarkar et al. 2025 (EGGROLL), https://arxiv.org/abs/2511.16652
 
@@ -209,7 +211,7 @@ class TorchEggrollES:
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer that takes the negated estimate as gradient."""
+        """The optimizer, which receives the negated estimate as the gradient."""
         return self.updater.optimizer
 
     @property
@@ -224,7 +226,7 @@ class TorchEggrollES:
 
     @property
     def own_members(self) -> range:
-        """The members that this process evaluates: all of them, or whole pairs where ranks share the population."""
+        """The members that this process evaluates: all, or some whole pairs where ranks share the population."""
         return self.shares[self.ranks.rank]
 
     @property
@@ -244,19 +246,20 @@ class TorchEggrollES:
         """Evaluates the population and moves the weights: ``step(eval_fn)`` or ``step(inputs, loss_fn, targets)``.
 
         Args:
-            inputs: of the model: a tensor, a tuple of arguments, or a dictionary of named ones.
+            inputs: inputs of the model: a tensor, a tuple of arguments, or a dictionary of named ones.
             loss_fn: ``(outputs, targets) -> loss``, lower is better.
-            targets: handed to ``loss_fn``.
-            eval_fn: ``model -> fitness``, higher is better, called once per member; also accepted in the first place.
-            per_member: True where ``inputs`` and ``targets`` have one slice per member in front; ``"inputs"`` or
-                ``"targets"`` where only those have. Ranks pass the slices of every member, or of ``own_members``.
+            targets: passed to ``loss_fn``.
+            eval_fn: ``model -> fitness``, higher is better, called once per member; also accepted as first argument.
+            per_member: True if ``inputs`` and ``targets`` have one slice per member as their first dimension;
+                ``"inputs"`` or ``"targets"`` if only those have. Ranks pass the slices of all members, or those of
+                ``own_members``.
 
         Returns:
-            The mean fitness over the members, of all ranks, that have one.
+            The mean fitness over the members of all ranks; dropped members do not count.
 
         Raises:
-            TypeError: neither form of the call.
-            RuntimeError: a rank is lost, failed, or holds another state; nothing was written, here or there.
+            TypeError: the call has neither form.
+            RuntimeError: a rank is lost, failed, or holds another state; no rank has written anything.
         """
         task = self.step_task(inputs, loss_fn, targets, eval_fn, per_member)
         self._check()
@@ -270,7 +273,7 @@ class TorchEggrollES:
         return mean
 
     def step_task(self, inputs: Any, loss_fn: Any, targets: Any, eval_fn: Any, per_member: bool | str) -> Task:
-        """Reads the arguments of ``step``."""
+        """Returns the arguments of ``step`` as a task."""
         if eval_fn is None and loss_fn is None and callable(inputs) and not isinstance(inputs, Tensor):
             inputs, eval_fn = None, inputs
         if eval_fn is not None and inputs is None and loss_fn is None:
@@ -282,20 +285,20 @@ class TorchEggrollES:
         return loss_task(lambda x: call_model(self.model, x), given[0], loss_fn, given[1])
 
     def measure(self, task: Task) -> Tensor:
-        """Evaluates the fitness of this process's members."""
+        """Returns the fitness of the members of this process, ``(n,)`` or ``(n, evaluations)``."""
         fitness = fitness_table(self.run(task))
         if len(fitness) != len(self.own_members):
             raise ValueError(f"Expected {len(self.own_members)} fitness scores, got {len(fitness)}")
         return fitness
 
     def run(self, task: Task) -> Any:
-        """Evaluates the members of this process."""
+        """Evaluates the members of this process and returns their results."""
         key = None if task.forward is None else random_key(self.seed, self.epoch, self._evaluations)
         self._evaluations += 1
         return self.evaluator.run(task._replace(key=key), self.perturbations, list(self.own_members))
 
     def evaluation(self) -> AbstractContextManager[None]:
-        """Tells the other ranks where the evaluation inside the ``with`` fails."""
+        """Returns a context manager that notifies the other ranks if the evaluation inside it raises."""
         return self.ranks.evaluation(self.shares, self.epoch)
 
     def _advance(self, own: Tensor) -> float:
@@ -336,32 +339,33 @@ class TorchEggrollES:
             return self.updater.apply(ascent, self.max_update_norm, self.weight_decay)
 
     def forward(self, inputs: Any, per_member: bool = False) -> Any:
-        """Evaluates the members of this generation's ``ask()`` on ``inputs``; nothing is updated.
+        """Evaluates the members of this generation on ``inputs``; nothing is updated.
 
         Args:
-            inputs: of the model: a tensor, a tuple of arguments, or a dictionary of named ones.
-            per_member: every tensor has one slice per member in front.
+            inputs: inputs of the model: a tensor, a tuple of arguments, or a dictionary of named ones.
+            per_member: whether every tensor has one slice per member as its first dimension.
 
         Returns:
-            The model's outputs, with ``(members, ...)`` in front of every tensor: all of ``pop_size``, or this rank's;
-            an empty list on a rank without any.
+            The outputs of the model, each tensor ``(members, ...)``: of all members, or of those of this rank; an empty
+            list on a rank without members.
         """
         self._check()
         return self.run(self.forward_task(inputs, per_member))
 
     def forward_task(self, inputs: Any, per_member: bool) -> Task:
-        """Asks each member for the model's outputs."""
+        """Returns the task of computing the outputs of each member."""
         data = self.member_data(inputs, per_member, "inputs")
         return output_task(lambda x: call_model(self.model, x), data)
 
     def member_data(self, tree: Any, per_member: bool, name: str) -> MemberData:
-        """Reads a tree that the members share, or that has one slice for each."""
+        """Returns data that the members share, or that has one slice for each."""
         return MemberData(tree, self.own_members if per_member else None, self.pop_size, name)
 
     def ask(self) -> Population[MemberSpec]:
-        """Opens this generation's population; evaluate its members anywhere, in any order, and ``tell`` what they got.
+        """Opens the population of this generation; evaluate its members anywhere, in any order, then call ``tell``.
 
-        Where ranks share the population each gets its own members, and nobody else's.
+        Returns:
+            A sequence of ``MemberSpec``, one for each member; where ranks share the population, for those of this rank.
 
         Example:
             >>> import torch
@@ -384,10 +388,10 @@ class TorchEggrollES:
         """Takes the fitness of the members, higher is better, and moves the weights.
 
         Args:
-            fitnesses: one for each member that ``ask`` gave, in order, ``(N,)`` or ``(N, evaluations)``, or a
-                dictionary from a member's number or MemberSpec to a number or several. What is missing, None, NaN or
-                infinite drops its pair; if a member is reported twice, the last value counts.
-            partial: only remember them; a later call completes the population.
+            fitnesses: one for each member from ``ask``, in order, ``(N,)`` or ``(N, evaluations)``; or a dictionary
+                from a member's number or MemberSpec to one number or several. A missing, None, NaN or infinite fitness
+                drops the pair; if a member is reported twice, the last value counts.
+            partial: only store them; a later call completes the population.
 
         Returns:
             The mean fitness over the members of all ranks, or None when ``partial``.
@@ -428,23 +432,23 @@ class TorchEggrollES:
 
         Args:
             prompts: strings, for which ``tokenizer`` is needed, sequences of tokens, or a tensor ``(prompts, T)``.
-            max_new_tokens: of each text.
-            temperature: 0 takes the likeliest token; else tokens are sampled, with the same random numbers for every
-                member, so that members differ by their weights alone.
-            top_p: probability that the smallest set of likeliest tokens holds, from which is sampled.
-            eos_token_id: what ends a text, one token or several; None takes the model's or the tokenizer's, and an
-                empty sequence none.
-            seed: of sampling; None takes the number of the generation.
+            max_new_tokens: the largest length of a text, without its prompt.
+            temperature: 0 takes the most likely token; otherwise tokens are sampled, with the same random numbers for
+                every member, so that members differ only by their weights.
+            top_p: nucleus sampling: sample from the smallest set of most likely tokens with at least this probability.
+            eos_token_id: the token or tokens that end a text; None takes those of the model or the tokenizer, an empty
+                sequence none.
+            seed: seed of the sampling; None takes the number of the generation.
             tokenizer: a callable from a string to tokens, such as those of Transformers.
-            pad_token_id: None takes that of the tokenizer or the model.
+            pad_token_id: the token for padding; None takes that of the tokenizer or the model.
             cache: ``"dynamic"``, ``"static"`` or another cache of Transformers; None takes the model's.
-            centre: the model as it is writes instead, as if it were the only member; so progress is judged.
+            centre: let the unperturbed model generate instead, as if it were the only member; use it to evaluate.
 
         Returns:
-            The tokens behind the prompts, ``(members, prompts, T)``, padded behind their ``lengths``.
+            The tokens after the prompts, ``(members, prompts, T)``, padded beyond their ``lengths``.
 
         Raises:
-            TypeError: the model offers no way to generate, or strings came without a tokenizer.
+            TypeError: the model cannot generate, or strings came without a tokenizer.
             ValueError: a prompt is empty or does not fit the model, or a setting lies outside its interval.
 
         Example:
@@ -482,26 +486,28 @@ class TorchEggrollES:
     ) -> float:
         """Lets every member continue the prompts, scores the texts, and moves the weights.
 
-        A member's fitness is the mean over its texts; with ``fitness="question"`` each prompt is centred separately.
-        Where a reward raises, takes too long or gives None the member's pair is dropped and counted; what was written
-        and earned stands in ``es.texts.report``.
+        The fitness of a member is the mean over its texts; with ``fitness="question"`` each prompt is centred
+        separately. If a reward raises, takes too long or returns None, the pair of its member is dropped and counted.
+        ``es.texts.report`` summarises the generation.
 
         Args:
-            prompts: as in ``generate``, and so are the other arguments that are not named here.
-            reward: ``(prompt, text) -> number``, higher is better; a text is a string where there is a tokenizer,
-                else a list of tokens, without the token that ended it. A `RewardPool` calls it in threads or
-                processes, with a timeout.
-            batched: ``reward`` takes the prompts and all texts of one member and gives a number for each.
+            prompts: as in ``generate``.
+            reward: ``(prompt, text) -> number``, higher is better; a text is a string if there is a tokenizer, else a
+                list of tokens, without the token that ended it. A `RewardPool` calls it in threads or processes, with a
+                timeout.
+            batched: ``reward`` receives the prompts and all texts of one member and returns a number for each.
+            max_new_tokens: as in ``generate``, and so are ``temperature``, ``top_p``, ``eos_token_id``, ``seed``,
+                ``tokenizer``, ``pad_token_id`` and ``cache``.
 
         Returns:
-            The mean fitness over the members, of all ranks, that have one.
+            The mean fitness over the members of all ranks; dropped members do not count.
 
         Raises:
-            TypeError: the model offers no way to generate, strings came without a tokenizer, or a reward gives no
-                number; nothing was written.
-            ValueError: a prompt does not fit the model, a setting lies outside its interval, or a batched reward gives
-                another number of scores than it got texts; nothing was written.
-            RuntimeError: a rank is lost, failed, or holds another state; nothing was written.
+            TypeError: the model cannot generate, strings came without a tokenizer, or a reward is not a number; no
+                weight has changed.
+            ValueError: a prompt does not fit the model, a setting lies outside its interval, or a batched reward
+                returns another number of scores than it got texts; no weight has changed.
+            RuntimeError: a rank is lost, failed, or holds another state; no weight has changed.
 
         Example:
             >>> import torch
@@ -524,14 +530,14 @@ class TorchEggrollES:
         )  # fmt: skip
 
     def remote_members(self, actors: int, **options: Any) -> RemoteMembers:
-        """Starts Ray actors that evaluate the members; the numbers are those of ``step`` and ``step_reward`` here.
+        """Starts Ray actors that evaluate the members; results equal those of ``step`` and ``step_reward``.
 
-        Each actor begins with a copy of this optimizer and its model. From then on members travel as specs and
-        fitness as numbers, and every actor makes the same update as this process.
+        Each actor starts with a copy of this optimizer and its model. After that, members are sent as specs and fitness
+        as numbers, and every actor makes the same update as this process.
 
         Args:
-            actors: how many; each evaluates whole pairs.
-            options: of a Ray actor, such as ``num_gpus=1``.
+            actors: number of actors; each evaluates whole pairs.
+            options: options of a Ray actor, such as ``num_gpus=1``.
 
         Returns:
             A driver with ``step``, ``step_reward`` and ``close``; also a context manager.
@@ -544,37 +550,40 @@ class TorchEggrollES:
 
     @contextmanager
     def member(self, member: int | MemberSpec) -> Generator[nn.Module, None, None]:
-        """Lets the model be one member inside the ``with``; afterwards its weights are what they were, to the bit.
+        """Turns the model into one member inside the ``with``, then restores its weights to the bit.
 
         Args:
-            member: an index of this generation, or a spec of any.
+            member: an index of this generation, or a spec of any generation.
+
+        Yields:
+            The model.
         """
         with self.evaluator.member(self._perturbation(member)):
             yield self.model
 
     def held(self) -> AbstractContextManager[None]:
-        """Draws each member's perturbation once inside the ``with`` and keeps it, for many ``forward`` passes each."""
+        """Returns a context manager inside which each perturbation is drawn once and kept, for many forward passes."""
         return self.model_noise.cached()
 
     def export_lora(self, member: int | MemberSpec) -> dict[str, Tensor]:
         """Returns a member as low-rank factors in PEFT's layout, for a LoRA scale of 1.
 
         Args:
-            member: an index of this generation, or a spec of any.
+            member: an index of this generation, or a spec of any generation.
 
         Returns:
-            Names of PEFT to tensors; parameters without factors, such as biases, come in full.
+            PEFT's names to tensors; parameters without factors, such as biases, are complete.
         """
         return lora_factors(self.model, self.parameters, self._perturbation(member))
 
     def adapters(
         self, path: str | Path, members: Sequence[int | MemberSpec] | None = None, *, base_model: str | None = None
     ) -> Iterator[tuple[MemberSpec, Path]]:
-        """Writes members as LoRA adapters, each in a folder that PEFT loads, one after the other.
+        """Writes members as LoRA adapters, each in a folder that PEFT loads.
 
         Args:
-            path: folder for the folders, made where it is missing.
-            members: indices of this generation or specs of any; None takes all that this process evaluates.
+            path: parent of these folders, created if missing.
+            members: indices of this generation or specs of any; None takes all members of this process.
             base_model: name or path of the base model for ``adapter_config.json``; None takes the model's own.
 
         Yields:
@@ -595,16 +604,16 @@ class TorchEggrollES:
         return adapters(self, path, members, base_model)
 
     def prepare_population(self) -> Population[dict[str, Tensor]]:
-        """Opens this generation as dense parameters, each member made when it is asked for.
+        """Opens the population of this generation as dense parameters; a member is built when indexed.
 
         Returns:
-            A sequence of dictionaries for ``torch.func.functional_call``, buffers and other parameters included.
+            A sequence of dictionaries for ``torch.func.functional_call``, including buffers and other parameters.
         """
         specs = self.ask()
         return Population(len(specs), lambda i: {k: value[0] for k, value in self._dense([specs[i].member]).items()})
 
     def get_stacked_params(self) -> dict[str, Tensor]:
-        """Returns the members of ``ask()`` as dense tensors ``(members, *shape)``; this holds all of them at once.
+        """Returns the members of ``ask()`` as dense tensors ``(members, *shape)``, all of them in memory.
 
         Raises:
             RuntimeError: no population is open.
@@ -614,7 +623,7 @@ class TorchEggrollES:
         return self._dense(list(self.own_members))
 
     def apply_fitness_scores(self, fitnesses: Tensor | Sequence[float]) -> float:
-        """Takes the fitness of each member of ``prepare_population()``, and moves the weights.
+        """Takes the fitness of the members of ``prepare_population()`` and moves the weights.
 
         Args:
             fitnesses: ``(members,)``, higher is better; a tensor or a list.
@@ -631,7 +640,7 @@ class TorchEggrollES:
         return mean
 
     def perturbations(self, members: list[int], spec: MemberSpec | None = None) -> list[Delta]:
-        """Draws the factors of some members of this generation, or of that of ``spec``."""
+        """Returns the factors of some members of this generation, or of that of ``spec``."""
         return self.model_noise.deltas(self._draw(spec), members)
 
     def _perturbation(self, member: int | MemberSpec) -> list[Delta]:
@@ -657,7 +666,7 @@ class TorchEggrollES:
             self.sigma = float(self.sigma_schedule(self.epoch))
 
     def settings(self) -> Settings:
-        """Collects the hyper-parameters as they are now."""
+        """Returns the current hyper-parameters."""
         values = {**vars(self.evaluator), **vars(self)}
         chosen = Settings(**{name: values[name] for name in Settings._fields})
         default = "zscore" if self.normalize_fitness else "centered"
@@ -674,7 +683,7 @@ class TorchEggrollES:
         return SharedState(self.epoch, self.seed, chosen, self.optimizer, weights, due)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns all that a run needs to continue to the bit: tensors, numbers, strings, lists and dictionaries."""
+        """Returns everything that a run needs to continue to the bit, as plain values and tensors."""
         state: dict[str, Any] = {
             "epoch": self.epoch,
             "base_params": {p.name: p.value.detach().to("cpu", copy=True) for p in self.parameters},
@@ -689,11 +698,14 @@ class TorchEggrollES:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over weights, settings, optimizer and noise of a checkpoint, those of 0.2.0 included.
+        """Restores weights, settings, optimizer and noise from a checkpoint.
+
+        Args:
+            state: the result of ``state_dict``, of release 0.2.0 or later.
 
         Raises:
-            KeyError: something is missing.
-            ValueError: the checkpoint is of other parameters; nothing is written then.
+            KeyError: an entry is missing.
+            ValueError: the checkpoint is of other parameters; nothing has been written.
         """
         epoch, weights = state["epoch"], state["base_params"]
         check_same_parameters({p.name: p.value for p in self.parameters}, weights)
