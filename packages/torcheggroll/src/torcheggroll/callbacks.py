@@ -1,4 +1,4 @@
-"""What to do with each step's diagnostics: append them to a file, or hand them to TensorBoard."""
+"""Callbacks for the diagnostics of each step: append them to a file, or write them to TensorBoard."""
 
 import json
 import math
@@ -9,10 +9,23 @@ from .diagnostics import Diagnostics
 
 
 class JSONLines:
-    """Appends one line of JSON per step; a crash loses nothing that was written.
+    """Appends one line of JSON per step, each written at once.
 
     Args:
-        path: file to append to; its folder must exist. Numbers that are not finite become null.
+        path: file to append to; its folder must exist. Non-finite numbers become null.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from pathlib import Path
+        >>> from torcheggroll import TorchEggrollES
+        >>> from torcheggroll.callbacks import JSONLines
+        >>> es = TorchEggrollES(torch.nn.Linear(2, 1), pop_size=4, seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     es.callbacks.append(JSONLines(Path(folder) / "run.jsonl"))
+        ...     population = es.ask()
+        ...     mean = es.tell([1.0, 2.0, 1.0, 2.0])
+        ...     len((Path(folder) / "run.jsonl").read_text().splitlines())
+        1
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -29,11 +42,25 @@ class JSONLines:
 
 
 class TensorBoard:
-    """Writes every number as a scalar.
+    """Writes every number of a step as a scalar.
 
     Args:
         writer: a ``torch.utils.tensorboard.SummaryWriter``, or anything with its ``add_scalar``.
-        prefix: put before each name.
+        prefix: prefix of each name.
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll import TorchEggrollES
+        >>> from torcheggroll.callbacks import TensorBoard
+        >>> class Writer:
+        ...     def add_scalar(self, tag, value, step):
+        ...         if tag == "es/fitness_mean":
+        ...             print(tag, value, step)
+        >>> es = TorchEggrollES(torch.nn.Linear(2, 1), pop_size=4, seed=0)
+        >>> es.callbacks.append(TensorBoard(Writer()))
+        >>> population = es.ask()
+        >>> mean = es.tell([1.0, 2.0, 1.0, 2.0])
+        es/fitness_mean 1.5 0
     """
 
     def __init__(self, writer: Any, prefix: str = "es/") -> None:

@@ -1,12 +1,12 @@
-"""What each step tells about itself, and what a notebook shows of a run.
+"""Diagnostics of a step, and the view of a run in a notebook.
 
     signal   = rms((s₂ₖ - s₂ₖ₊₁)/2) / std((s₂ₖ + s₂ₖ₊₁)/2)            (1)
     regime   = σ√d                                                    (2)  the paper asks for σ = o(1/√d)
-    ratio    = ‖what the weights moved by‖ / ‖weights‖                (3)
+    ratio    = ‖change of the weights‖ / ‖weights‖                    (3)
 
-Where (1) is far below one, members differ by curvature or by chance and not by slope: σ is too large, or the batch too
-small. Where (2) is above one as well, the run has left the regime in which the estimate follows the gradient, and the
-user is told.
+Where (1) is far below one, members differ by curvature or by chance, not by slope: σ is too large, or the batch too
+small. Where (2) is above one as well, the run has left the regime in which the estimate follows the gradient, and a
+warning says so.
 
 Source: Sarkar et al. 2025 (EGGROLL), section 5, https://arxiv.org/abs/2511.16652
 """
@@ -33,7 +33,7 @@ class Norms:
     """Norms of one step, which stay on the device until they are read.
 
     Args:
-        tensors: name to a scalar; a name that is missing counts as 0.
+        tensors: name to a scalar; a missing name counts as 0.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -53,7 +53,32 @@ class Norms:
 
 @dataclass(frozen=True, repr=False)
 class Diagnostics:
-    """One step; fitness statistics leave out members without a fitness."""
+    """The numbers of one step; ``es.diagnostics`` holds those of the last one.
+
+    Args:
+        epoch: number of the generation.
+        engine: the engine that evaluated it: ``"fold"``, ``"vmap"`` or ``"loop"``.
+        sigma: σ of the step.
+        lr: learning rate of the step.
+        fitness_mean: mean fitness over the members that have one; higher is better, as are the next two.
+        fitness_max: the best fitness.
+        fitness_min: the worst fitness.
+        fitness_std: standard deviation of the fitness.
+        counted: number of members in the update.
+        dropped: number of members left out, with their mirror images.
+        pair_signal: slope over curvature, equation (1); NaN where it is not defined.
+        norms: norms of update and weights, read from the device on demand.
+        sigma_root_d: σ√d, equation (2).
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll import TorchEggrollES
+        >>> es = TorchEggrollES(torch.nn.Linear(2, 1), pop_size=4, seed=0)
+        >>> population = es.ask()
+        >>> mean = es.tell([1.0, 2.0, 1.0, None])
+        >>> es.diagnostics.fitness_max, es.diagnostics.counted, es.diagnostics.dropped
+        (2.0, 2, 2)
+    """
 
     epoch: int
     engine: str
@@ -71,7 +96,7 @@ class Diagnostics:
 
     @property
     def update_norm(self) -> float:
-        """Norm of the estimate; reading a norm waits for the device, the step itself does not."""
+        """Norm of the estimate ΔW; reading a norm waits for the device."""
         return self.norms.read("update_norm")
 
     @property
@@ -81,7 +106,7 @@ class Diagnostics:
 
     @property
     def update_ratio(self) -> float:
-        """What the weights moved by, over their norm."""
+        """Norm of the change of the weights, over the norm of the weights."""
         return self.norms.read("moved_norm") / self.weight_norm if self.weight_norm else 0.0  # (3)
 
     def as_dict(self) -> dict[str, Any]:
@@ -109,16 +134,16 @@ def diagnose(
     sigma: float,
     lr: float,
 ) -> Diagnostics:
-    """Collects what one step tells.
+    """Returns the diagnostics of one step.
 
     Args:
         s: ``(N,)`` or ``(N, evaluations)``, fitness.
         counted: ``(N,)``, which members count.
         antithetic: members 2k and 2k + 1 are a pair.
-        norms: of the update; none where nothing moved.
-        numbers: d, how many evolve.
-        epoch: of the step.
-        engine: that evaluated it.
+        norms: norms of the update; empty where nothing moved.
+        numbers: d, the number of evolved entries.
+        epoch: number of the generation.
+        engine: the engine that evaluated it.
         sigma: σ.
         lr: learning rate.
     """
@@ -137,7 +162,7 @@ def diagnose(
 
 
 def pair_signal(s: Tensor, counted: Tensor, antithetic: bool) -> float:
-    """Compares what the sign of a perturbation changes with what its size changes; NaN without whole pairs."""
+    """Returns the effect of a perturbation's sign over that of its presence, equation (1); NaN without whole pairs."""
     if not antithetic:
         return NAN
     kept = s[counted]
@@ -150,7 +175,7 @@ def pair_signal(s: Tensor, counted: Tensor, antithetic: bool) -> float:
 
 
 def regime_warning(seen: Diagnostics) -> str | None:
-    """Says that σ has left the linear regime of the paper, where both its size and the fitness show it."""
+    """Returns a warning where both (1) and (2) show that σ has left the linear regime of the paper, else None."""
     inside = seen.sigma_root_d <= _LINEAR or not seen.pair_signal < _CURVED
     if inside or seen.counted < 2 * _PAIRS:
         return None
@@ -162,7 +187,7 @@ def regime_warning(seen: Diagnostics) -> str | None:
 
 
 def fitness_statistics(s: Tensor) -> dict[str, float]:
-    """Returns mean, maximum, minimum and deviation of the finite fitnesses."""
+    """Returns mean, maximum, minimum and standard deviation of the finite fitnesses."""
     s = s.mean(1) if s.dim() == 2 else s
     s = s[torch.isfinite(s)]
     if len(s) == 0:
@@ -184,7 +209,7 @@ class History:
         self.maxima: deque[float] = deque(maxlen=_KEPT)
 
     def add(self, seen: Diagnostics) -> None:
-        """Takes a generation in; a resumed run may begin anew at an earlier one."""
+        """Adds a generation; a resumed run may restart from an earlier one."""
         while self.epochs and self.epochs[-1] >= seen.epoch:
             for column in (self.epochs, self.means, self.maxima):
                 column.pop()

@@ -1,4 +1,4 @@
-"""Which parameters evolve; modules are chosen by name, as PEFT chooses what it adapts."""
+"""Selection of the parameters that evolve; modules are selected by name, as in PEFT."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -20,10 +20,10 @@ class NamedParameter(NamedTuple):
 
 
 def evolved_parameters(model: nn.Module, param_filter: ParameterFilter | None) -> list[NamedParameter]:
-    """Lists what evolves; tied parameters once.
+    """Returns the parameters that evolve; tied parameters once.
 
     Raises:
-        ValueError: nothing is selected, or something can not be perturbed.
+        ValueError: nothing is selected, or a selected parameter cannot be perturbed.
     """
     chosen = [
         NamedParameter(name, p, holds_matrices(model, name, p))
@@ -41,7 +41,7 @@ def evolved_parameters(model: nn.Module, param_filter: ParameterFilter | None) -
 
 
 def holds_matrices(model: nn.Module, name: str, parameter: nn.Parameter) -> bool:
-    """Says whether a parameter holds matrices ``(E, m, n)``; what lies in a convolution is a filter."""
+    """Says whether a parameter holds matrices ``(E, m, n)``; the weight of a convolution does not."""
     if parameter.dim() != 3 or len(parameter) == 1:
         return False
     path = name.split(".")[:-1]
@@ -53,16 +53,17 @@ def target_modules(names: str | Iterable[str], *, bias: bool = False) -> Paramet
     """Returns a ``param_filter`` that evolves the weights of the named modules.
 
     Args:
-        names: a regular expression that a module's whole name must match, or names: a module is meant by its own name
-            or by the end of it, ``"c_attn"`` or ``"attn.c_attn"`` for ``"transformer.h.0.attn.c_attn"``.
-        bias: also evolve whatever else these modules hold, biases as a rule.
+        names: a regular expression that the whole name of a module must match; or a list of names, each of which
+            matches a module's name or the end of it: ``"c_attn"`` or ``"attn.c_attn"`` match
+            ``"transformer.h.0.attn.c_attn"``.
+        bias: also evolve the other parameters of these modules, usually biases.
 
     Returns:
         ``(parameter, name) -> bool``.
 
     Raises:
-        TypeError: ``names`` is no string and holds something else than strings.
-        ValueError: ``names`` holds nothing.
+        TypeError: ``names`` is neither a string nor a collection of strings.
+        ValueError: ``names`` is empty.
 
     Example:
         >>> from torch import nn

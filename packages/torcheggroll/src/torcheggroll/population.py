@@ -1,8 +1,8 @@
-"""The members of one epoch: what is needed to make one elsewhere, and its LoRA factors in the layout of PEFT.
+"""The members of one generation: the specs to build them elsewhere, and LoRA factors in the layout of PEFT.
 
     ΔW = lora_B lora_A,  lora_B = ±(σ/√r) A,  lora_A = Bᵀ      (1)  for a LoRA scale (alpha/r) of 1
 
-A module that stores (in, out), as the Conv1D of Transformers, takes the transposed product.
+A module that stores (in, out), such as the Conv1D of Transformers, uses the transposed product.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +21,20 @@ _PREFIX = "base_model.model."
 
 
 class MemberSpec(NamedTuple):
-    """All it takes to make a member again, on a worker that holds the same weights and settings."""
+    """Identifies a member; a worker with the same weights and settings builds the member from it.
+
+    Args:
+        seed: seed of the population's noise.
+        epoch: number of the generation.
+        member: index of the member, in [0, pop_size).
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll import MemberSpec, TorchEggrollES
+        >>> es = TorchEggrollES(torch.nn.Linear(2, 1), pop_size=4, seed=7)
+        >>> es.ask()[1]
+        MemberSpec(seed=7, epoch=0, member=1)
+    """
 
     seed: int
     epoch: int
@@ -29,11 +42,17 @@ class MemberSpec(NamedTuple):
 
 
 class Population(Sequence[Item], Generic[Item]):
-    """A population whose members are made when they are asked for.
+    """A sequence whose members are built when indexed.
 
     Args:
         size: number of members.
-        make: gives a member by its index.
+        make: function from an index to a member.
+
+    Example:
+        >>> from torcheggroll import Population
+        >>> squares = Population(4, lambda i: i * i)
+        >>> len(squares), squares[-1], squares[1:3]
+        (4, 9, [1, 4])
     """
 
     def __init__(self, size: int, make: Callable[[int], Item]) -> None:
@@ -61,24 +80,27 @@ class Population(Sequence[Item], Generic[Item]):
         return (self._make(i) for i in range(self._size))
 
     def __repr__(self) -> str:
-        """Says how many there are; none is made."""
+        """Shows the number of members, without building one."""
         return f"Population({self._size} members)"
 
 
 def results_by_member(results: Any, own: range, population: int, rank: int, seed: int, epoch: int) -> dict[int, Any]:
-    """Sorts what was told of members by their number; None is as good as nothing.
+    """Returns results by the index of their member; None counts as missing.
 
     Args:
-        results: one per member of ``own``, in order, or a mapping from numbers or specs.
+        results: one per member of ``own``, in order, or a mapping from indices or specs.
         own: the members of this process.
-        population: members of all processes.
-        rank: of this process, for messages.
-        seed: of the open population.
-        epoch: of the open population.
+        population: number of members of all processes.
+        rank: rank of this process, for messages.
+        seed: seed of the open population.
+        epoch: generation of the open population.
+
+    Returns:
+        Index to result.
 
     Raises:
-        TypeError: a key is neither a number nor a MemberSpec.
-        ValueError: too many or too few, or of another population or process.
+        TypeError: a key is neither an index nor a MemberSpec.
+        ValueError: there are too many or too few results, or one is of another population or process.
     """
     if not isinstance(results, Mapping):
         if len(results) != len(own):
@@ -108,7 +130,7 @@ def results_by_member(results: Any, own: range, population: int, rank: int, seed
 
 
 def dense_members(model: nn.Module, parameters: Sequence[NamedParameter], deltas: Sequence[Delta]) -> dict[str, Tensor]:
-    """Forms members in full: name to ``(members, *shape)``, with everything that is not evolved."""
+    """Returns members in full: name to ``(members, *shape)``, including everything that does not evolve."""
     own = dict(zip([p.name for p in parameters], deltas, strict=True))
     out: dict[str, Tensor] = {}
     for name, value in (*model.named_parameters(), *model.named_buffers()):
@@ -124,9 +146,9 @@ def lora_factors(model: nn.Module, parameters: Sequence[NamedParameter], deltas:
     """Names each factor as PEFT does.
 
     Args:
-        model: owner of the parameters; the kind of module decides the layout.
-        parameters: the evolved ones.
-        deltas: of one member, without the dimension of members.
+        model: owner of the parameters; the type of a module decides the layout.
+        parameters: the evolved parameters.
+        deltas: the perturbations of one member, without the dimension of members.
 
     Returns:
         PEFT's names to tensors on the parameters' device.
@@ -162,5 +184,5 @@ def _layout(module: nn.Module, name: str, left: Tensor, right: Tensor) -> dict[s
 
 
 def _own(factor: Tensor) -> Tensor:
-    """Copys out of what all factors share: files hold whole storages, and safetensors refuses shared ones."""
+    """Returns a copy with its own storage: files hold whole storages, and safetensors refuses shared ones."""
     return factor.clone(memory_format=torch.contiguous_format)

@@ -1,11 +1,11 @@
-"""Noise from a seed per member, and the estimate it gives, as releases 0.1 and 0.2 computed them.
+"""Noise from a seed per member and its estimate, as releases 0.1 and 0.2 computed them.
 
     E = A Bᵀ · σ/√r,  r = min(rank, m, n)          (1)  rows [0, n) of one draw are B, the rest A
-    e = σ z                                        (2)  parameters that are no matrix
+    e = σ z                                        (2)  parameters that are not matrices
     seed = hash((epoch, i, j)) & 0x7FFFFFFF        (3)  member i, parameter j; a hash of integers is the same everywhere
     g = √N · mean_i(f_i E_i)                       (4)
 
-These stay for published clients and for code without an ``nn.Module``. The optimizer itself draws from counters.
+These functions remain for existing users and for code without an ``nn.Module``. The optimizer draws from counters.
 
 Source: torcheggroll 0.2.0 (github.com/ai4flab/torcheggroll); Sarkar et al. 2025 (EGGROLL), https://arxiv.org/abs/2511.16652
 """
@@ -26,17 +26,24 @@ def generate_lora_noise(param: Tensor, rank: int, sigma: float, seed: int, devic
     """Draws the low-rank noise of a matrix from one seed.
 
     Args:
-        param: ``(m, n)``; gives the shape and the dtype.
+        param: ``(m, n)``; defines shape and dtype.
         rank: r, at least 1; clipped to the smaller side.
         sigma: standard deviation of one entry, in the parameter's unit.
-        seed: of a generator of its own; the global stream is left alone.
-        device: where to draw, and where the result lives.
+        seed: seed of a separate generator; the global stream does not advance.
+        device: where to draw; the result lives there.
 
     Returns:
-        ``(m, n)``, equal to the bit to what release 0.2.0 drew.
+        ``(m, n)``, equal to the bit to the noise of release 0.2.0.
 
     Raises:
-        ValueError: ``param`` is no matrix, ``rank`` is below 1, or ``sigma`` is negative or not finite.
+        ValueError: ``param`` is not a matrix, ``rank`` is below 1, or ``sigma`` is negative or not finite.
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll import generate_lora_noise
+        >>> noise = generate_lora_noise(torch.zeros(6, 4), rank=1, sigma=0.1, seed=0, device=torch.device("cpu"))
+        >>> noise.shape, int(torch.linalg.matrix_rank(noise))
+        (torch.Size([6, 4]), 1)
     """
     if param.dim() != 2:
         raise ValueError(f"param must be a matrix, got shape {tuple(param.shape)}; use generate_standard_noise")
@@ -54,16 +61,22 @@ def generate_standard_noise(param: Tensor, sigma: float, seed: int, device: torc
     """Draws dense Gaussian noise in the shape of ``param`` from one seed.
 
     Args:
-        param: any shape; gives the shape and the dtype.
+        param: of any shape; defines shape and dtype.
         sigma: standard deviation of one entry, in the parameter's unit.
-        seed: of a generator of its own; the global stream is left alone.
-        device: where to draw, and where the result lives.
+        seed: seed of a separate generator; the global stream does not advance.
+        device: where to draw; the result lives there.
 
     Returns:
-        A tensor in the shape of ``param``, equal to the bit to what release 0.2.0 drew.
+        A tensor in the shape of ``param``, equal to the bit to the noise of release 0.2.0.
 
     Raises:
         ValueError: ``sigma`` is negative or not finite.
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll import generate_standard_noise
+        >>> generate_standard_noise(torch.zeros(3), sigma=0.1, seed=0, device=torch.device("cpu")).shape
+        torch.Size([3])
     """
     check("sigma", sigma, "[0, inf)")
     z = torch.randn(param.shape, generator=_generator(seed, device), device=device, dtype=param.dtype)
@@ -86,12 +99,12 @@ def generate_lora_noise_batched(
         shape: ``(m, n)`` of the parameter.
         rank: r, at least 1; clipped to the smaller side.
         sigma: standard deviation of one entry.
-        pop_size: members to draw for.
+        pop_size: number of members.
         seeds: ``(pop_size,)`` integers; None with ``fast``.
-        device: where to draw, and where the result lives.
-        dtype: of the result.
-        fast: draw all members at once from the first seed (zero without seeds), so that a member's noise depends on
-            ``pop_size``; the default draws member i from ``seeds[i]``, as release 0.2.0.
+        device: where to draw; the result lives there.
+        dtype: dtype of the result.
+        fast: draw all members at once from the first seed (zero without seeds), so that the noise of a member depends
+            on ``pop_size``; the default draws member i from ``seeds[i]``, as release 0.2.0.
 
     Returns:
         ``(pop_size, m, n)``.
@@ -122,7 +135,7 @@ def generate_standard_noise_batched(
     dtype: torch.dtype,
     fast: bool = False,
 ) -> Tensor:
-    """Draws dense Gaussian noise for ``pop_size`` members; the arguments are those of the low-rank form.
+    """Draws dense Gaussian noise for ``pop_size`` members; arguments as in ``generate_lora_noise_batched``.
 
     Returns:
         ``(pop_size, *shape)``.
@@ -160,19 +173,26 @@ def generate_noise_for_shapes(
 
     Args:
         shapes: name to shape.
-        ranks: name to rank; None, or no entry, draws dense noise, and so does every shape that is no matrix.
-        pop_size: members; even when ``antithetic``.
+        ranks: name to rank; None or no entry draws dense noise, and so does a shape that is not a matrix.
+        pop_size: number of members; even when ``antithetic``.
         sigma: standard deviation of one entry.
-        epoch: part of every seed, so that epochs differ.
-        device: where to draw, and where the result lives.
-        dtype: of the result.
-        antithetic: the second half of the population is the first with its sign turned.
+        epoch: number of the generation; part of every seed.
+        device: where to draw; the result lives there.
+        dtype: dtype of the result.
+        antithetic: the second half of the population is the first with reversed sign.
 
     Returns:
         Name to ``(pop_size, *shape)``.
 
     Raises:
-        ValueError: an odd ``pop_size`` when antithetic, or a number outside its interval.
+        ValueError: ``pop_size`` is odd when antithetic, or a number lies outside its interval.
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll import generate_noise_for_shapes
+        >>> noise = generate_noise_for_shapes({"w": (6, 4)}, {"w": 1}, 8, 0.1, epoch=0, device=torch.device("cpu"))
+        >>> noise["w"].shape, torch.equal(noise["w"][0], -noise["w"][4])
+        (torch.Size([8, 6, 4]), True)
     """
     check_integer("pop_size", pop_size, "[1, inf)")
     if antithetic and pop_size % 2:
@@ -202,13 +222,20 @@ def compute_es_gradient(
     Args:
         noise: name to ``(pop_size, *shape)``.
         rewards: ``(pop_size,)``, higher is better.
-        normalize_fitness: divide by the deviation as well; otherwise only the mean is taken off.
+        normalize_fitness: divide by the standard deviation too; otherwise only the mean is subtracted.
 
     Returns:
         Name to a tensor of ``shape``; zero where all rewards are equal.
 
     Raises:
         ValueError: a reward is NaN or infinite.
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll import compute_es_gradient
+        >>> noise = {"w": torch.tensor([[1.0, 0.0], [-1.0, 0.0]])}
+        >>> compute_es_gradient(noise, torch.tensor([2.0, 0.0]), normalize_fitness=False)["w"]
+        tensor([1.4142, 0.0000])
     """
     if not bool(torch.isfinite(rewards).all()):
         raise ValueError("rewards must be finite; drop the members without a fitness, and their mirror images, first")
