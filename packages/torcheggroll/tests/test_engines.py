@@ -72,6 +72,26 @@ def test_an_op_without_a_rule_is_materialised_with_one_warning_that_names_it(eng
         es.forward(x)
 
 
+@pytest.mark.parametrize("engine", ["vmap", "fold"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_weight_in_another_dtype_keeps_its_factors(engine, dtype):
+    class Casting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(8, 20))
+
+        def forward(self, x):
+            same = x.to(dtype) @ self.weight.type(dtype)
+            return same + nn.functional.linear(x.to(dtype), self.weight.to(dtype).T)
+
+    es, x = strategy(Casting, engine), torch.randn(5, 8, dtype=torch.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = es.forward(x)
+    assert got.dtype == dtype
+    assert relative(got, torch.stack([m(x) for m in dense_members(es)]).detach()) < 1e-6
+
+
 def test_auto_says_once_why_it_falls_back():
     class Branching(nn.Module):
         def __init__(self):

@@ -31,6 +31,15 @@ def gpt2():
     return transformers().GPT2LMHeadModel(config)
 
 
+def deepseek():
+    config = transformers().DeepseekV3Config(
+        **SIZES | {"num_key_value_heads": 4}, n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=16,
+        n_group=1, topk_group=1, kv_lora_rank=8, q_lora_rank=8, qk_rope_head_dim=4, qk_nope_head_dim=4, v_head_dim=8,
+        first_k_dense_replace=1,
+    )  # fmt: skip
+    return transformers().DeepseekV3ForCausalLM(config)
+
+
 FAMILIES = {
     "GPT-2": gpt2,
     "Llama, grouped queries": lambda: transformers().LlamaForCausalLM(transformers().LlamaConfig(**GROUPED)),
@@ -56,6 +65,7 @@ FAMILIES = {
             rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
         )
     ),
+    "DeepSeek 3, weights cast, the first layer dense": deepseek,
     "GPT-NeoX": lambda: transformers().GPTNeoXForCausalLM(transformers().GPTNeoXConfig(**SIZES)),
 }
 

@@ -17,6 +17,7 @@ from .._ops.fused_cuda import fits_row
 from .._ops.linear import linear
 from .._ops.normalization import normalization
 from .._ops.per_member import Attention, Call
+from ..noise.model import factor_dtype
 from ..noise.perturbation import Delta
 from .convolution_rule import convolution_rule
 from .intercept import Interceptor, Perturbed, Rule, formed
@@ -202,6 +203,25 @@ def same_rule(intercept: Interceptor, input: Tensor, *_: Any, **__: Any) -> Any:
     return intercept.remember(Perturbed(found.name, input.detach().view_as(input), found.delta))
 
 
+def cast_rule(func: Any) -> Rule:
+    """Makes the rule of ``to``, ``float``, ``type`` and their like: the parameter in another dtype, or as it is."""
+
+    def rule(intercept: Interceptor, input: Tensor, *args: Any, **kwargs: Any) -> Any:
+        found = intercept.find(input)
+        if found is None:
+            return NotImplemented
+        out = func(input, *args, **kwargs)
+        if out is input or not isinstance(out, Tensor):  # ``type()`` gives a name
+            return out
+        if not out.is_floating_point() or out.device != input.device:
+            return NotImplemented
+        dtype = factor_dtype(out.dtype)
+        left, right, dense = (None if t is None else t.to(dtype) for t in found.delta)
+        return intercept.remember(Perturbed(found.name, out.detach(), Delta(left, right, dense)))
+
+    return rule
+
+
 def split_rule(func: Any) -> Rule:
     """Makes the rule of ``split`` or ``chunk`` along the first dimension, as attention does with packed projections."""
 
@@ -298,6 +318,10 @@ RULES: dict[Any, Rule] = {
     ),
     **dict.fromkeys([torch.t, Tensor.t, getattr(Tensor.T, _GET)], transpose_rule),
     **dict.fromkeys([torch.detach, Tensor.detach, getattr(Tensor.data, _GET), Tensor.contiguous], same_rule),
+    **{
+        cast: cast_rule(cast)
+        for cast in (Tensor.to, Tensor.type, Tensor.type_as, Tensor.float, Tensor.double, Tensor.half, Tensor.bfloat16)
+    },
     **dict.fromkeys([torch.chunk, Tensor.chunk], split_rule(torch.chunk)),
     **dict.fromkeys([torch.split, getattr(Tensor, "split")], split_rule(torch.split)),  # noqa: B009
     **STACK_RULES,

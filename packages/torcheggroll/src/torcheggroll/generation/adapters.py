@@ -1,11 +1,13 @@
 """Members as folders that PEFT and servers with LoRA load: factors, and a configuration that gives them scale 1.
 
-A matrix goes as LoRA factors, each with a rank of its own where a small side clips it; the bias of such a module as the
-bias of its second factor; everything else, norms as a rule, as a saved copy of its module.
+The matrix of a linear layer, an embedding or a convolution goes as LoRA factors, each with a rank of its own where a
+small side clips it; the bias of such a module as the bias of its second factor; everything else, norms and the weights
+of experts as a rule, as a saved copy of its module, with all that lies in it. So do matrices that PEFT does not load as
+factors beside those: embeddings beside factors with biases, and modules called as those of experts once were.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from ..es import TorchEggrollES
 
 _PREFIX = "base_model.model."
+_FUSED = {"gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}  # PEFT moves factors of such names to fused experts
 
 
 class _Adapter(NamedTuple):
@@ -57,7 +60,15 @@ def _adapter(model: nn.Module, exported: dict[str, Tensor]) -> _Adapter:
         if leaf.startswith(("A", "embedding_A")):
             ranks[path] = len(tensor)
     _tie(model, tensors, ranks)
+    stacks = any(value.dim() > 2 for value in full.values())
+    whole = [path for path in ranks if not _takes_factors(model.get_submodule(path))]
+    whole += [path for path in ranks if stacks and path.rpartition(".")[2] in _FUSED]
+    _fill(model, dict.fromkeys(whole), tensors, ranks, full)
+    _fill(model, [path for path in ranks if _lies_in(path, _owners(full, ranks))], tensors, ranks, full)
     biases = {name for name in full if name.endswith(".bias") and name.removesuffix(".bias") in ranks}
+    if biases:
+        embeddings = [path for path in ranks if isinstance(model.get_submodule(path), nn.Embedding)]
+        _fill(model, embeddings, tensors, ranks, full)
     for path in ranks if biases else ():
         out = tensors.get(f"{_PREFIX}{path}.lora_B.weight")
         if out is not None:
@@ -66,16 +77,61 @@ def _adapter(model: nn.Module, exported: dict[str, Tensor]) -> _Adapter:
             if own is not None:
                 change = own - model.get_parameter(f"{path}.bias").detach()
             tensors[f"{_PREFIX}{path}.lora_B.bias"] = change
-    saved = sorted({name.rpartition(".")[0] for name in full if name not in biases})
-    if "" in saved:
+    owners = _owners({name: value for name, value in full.items() if name not in biases}, ())
+    saved = sorted(path for path in owners if not _lies_in(path, owners))
+    if "" in owners:
         raise ValueError(
             f"an adapter can hold parameters of modules only, got {[n for n in full if '.' not in n]} at the root of "
             "the model; leave them out by param_filter, or wrap the model in a module"
         )
     for path in saved:
-        for name, value in model.get_submodule(path).named_parameters(path):
-            tensors[_PREFIX + name] = full.get(name, value.detach())
+        for name, value in model.get_submodule(path).state_dict(prefix=f"{path}.").items():
+            tensors[_PREFIX + name] = full[name] if name in full else value
     return _Adapter(tensors, ranks, saved, bool(biases))
+
+
+def _owners(full: Iterable[str], ranks: Container[str]) -> set[str]:
+    """Lists the modules of parameters that go in full; not of biases, where the module's matrix goes as factors."""
+    split = [name.rpartition(".") for name in full]
+    return {path for path, _, leaf in split if not (leaf == "bias" and path in ranks)}
+
+
+def _lies_in(path: str, owners: Iterable[str]) -> bool:
+    """Says whether a module lies in one of some others."""
+    return any(path.startswith(f"{owner}.") for owner in owners)
+
+
+def _fill(
+    model: nn.Module, paths: Iterable[str], tensors: dict[str, Tensor], ranks: dict[str, int], full: dict[str, Tensor]
+) -> None:
+    """Takes the matrices of some modules from those that go as factors to those that go in full."""
+    for path in paths:
+        weight = model.get_parameter(f"{path}.weight").detach()
+        a, b = _names(model, path)
+        inner, outer = tensors.pop(f"{_PREFIX}{path}.{a}"), tensors.pop(f"{_PREFIX}{path}.{b}")
+        change = outer.flatten(1) @ inner.flatten(1)
+        if isinstance(model.get_submodule(path), nn.Embedding) or _stores_transposed(model, path):
+            change = change.mT
+        full[f"{path}.weight"] = (weight + change.view(weight.shape)).to(weight.dtype)
+        del ranks[path]
+
+
+def _takes_factors(module: nn.Module) -> bool:
+    """Says whether PEFT has factors for modules of this kind."""
+    plain = isinstance(module, nn.Linear | nn.Embedding | nn.Conv1d | nn.Conv2d | nn.Conv3d)
+    return (plain and getattr(module, "groups", 1) == 1) or type(module).__name__ == "Conv1D"
+
+
+def _names(model: nn.Module, path: str) -> tuple[str, str]:
+    """Returns what PEFT calls the two factors of a module."""
+    if isinstance(model.get_submodule(path), nn.Embedding):
+        return "lora_embedding_A", "lora_embedding_B"
+    return "lora_A.weight", "lora_B.weight"
+
+
+def _stores_transposed(model: nn.Module, path: str) -> bool:
+    """Says whether a module stores ``(in, out)``, as the Conv1D of Transformers does."""
+    return type(model.get_submodule(path)).__name__ == "Conv1D"
 
 
 def _tie(model: nn.Module, tensors: dict[str, Tensor], ranks: dict[str, int]) -> None:
@@ -94,13 +150,11 @@ def _tie(model: nn.Module, tensors: dict[str, Tensor], ranks: dict[str, int]) ->
 
 
 def _layout(model: nn.Module, first: str, other: str, tensors: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
-    embedded = isinstance(model.get_submodule(first), nn.Embedding)
-    a, b = ("lora_embedding_A", "lora_embedding_B") if embedded else ("lora_A.weight", "lora_B.weight")
-    inner, outer = tensors[f"{_PREFIX}{first}.{a}"], tensors[f"{_PREFIX}{first}.{b}"]
-    wanted = isinstance(model.get_submodule(other), nn.Embedding)
-    if embedded != wanted:
+    given, wanted = _names(model, first), _names(model, other)
+    inner, outer = (tensors[f"{_PREFIX}{first}.{name}"] for name in given)
+    if given != wanted:
         inner, outer = outer.mT, inner.mT
-    a, b = ("lora_embedding_A", "lora_embedding_B") if wanted else ("lora_A.weight", "lora_B.weight")
+    a, b = wanted
     whole = [t.clone(memory_format=torch.contiguous_format) for t in (inner, outer)]
     return [(f"{_PREFIX}{other}.{a}", whole[0]), (f"{_PREFIX}{other}.{b}", whole[1])]
 
@@ -119,7 +173,7 @@ def configuration(model: nn.Module, adapter: _Adapter, base_model: str | None) -
         "rank_pattern": others,
         "alpha_pattern": others,
         "target_modules": sorted(adapter.ranks),
-        "fan_in_fan_out": any(type(model.get_submodule(path)).__name__ == "Conv1D" for path in adapter.ranks),
+        "fan_in_fan_out": any(_stores_transposed(model, path) for path in adapter.ranks),
         "modules_to_save": adapter.saved or None,
         "lora_bias": adapter.biased,
         "lora_dropout": 0.0,
