@@ -34,6 +34,13 @@ def test_the_entry_points_have_an_example():
     assert {f"torcheggroll.{name}" for name in wanted} <= shown
 
 
+@pytest.mark.parametrize("name", ["torcheggroll", "torcheggroll.rl", "torcheggroll.integer", "torcheggroll.generation"])
+def test_every_exported_name_has_an_example(name):
+    module = importlib.import_module(name)
+    exported = [getattr(module, each) for each in module.__all__ if each != "Actor"]  # a type
+    assert [each.__name__ for each in exported if ">>>" not in (each.__doc__ or "")] == []
+
+
 def test_a_wrong_example_fails():
     wrong = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, None)
     assert doctest.DocTestRunner(verbose=False).run(wrong, out=lambda _: None).failed == 1

@@ -30,17 +30,19 @@ from .es import TorchEggrollES
 class PersistentES:
     """Evolves a recurrent model through the windows of long sequences, with an update after each.
 
-    A sequence is ``es.noise_reuse`` windows: a member keeps its perturbation and its state for all of them. The
-    next sequence begins with new perturbations and the initial state.
+    A sequence has ``es.noise_reuse`` windows: a member keeps its perturbation and its state for all of them. The next
+    sequence starts with new perturbations and the initial state.
 
     Args:
-        es: of a model ``(inputs, state) -> (outputs, state)``.
-        initial_state: of one member: a tensor, or tensors in tuples, lists and dictionaries.
-        windows: of a sequence; None takes ``es.noise_reuse``, and 0 never begins anew. A sequence longer than
-            ``noise_reuse`` outlives its perturbations: that is truncated evolution, and biased.
+        es: the optimizer of a model ``(inputs, state) -> (outputs, state)``.
+        initial_state: state of one member: a tensor, or tensors in tuples, lists and dictionaries.
+        windows: number of windows in a sequence; None takes ``es.noise_reuse``, 0 never restarts. If a sequence is
+            longer than ``noise_reuse``, perturbations change within it: that is truncated evolution, and biased.
 
     Raises:
         ValueError: ``windows`` is negative, or the state holds no tensor.
+
+    Source: Vicol et al. 2021, https://arxiv.org/abs/2112.13835; Li et al. 2023, https://arxiv.org/abs/2304.12180
 
     Example:
         >>> import torch
@@ -67,7 +69,7 @@ class PersistentES:
 
     @property
     def state(self) -> Any:
-        """States of this process's members, in the structure of one, with ``(members, ...)`` in front."""
+        """States of the members of this process: the structure of one state, each tensor ``(members, ...)``."""
         return refill(self._initial, [s.clone() for s in self._states])
 
     def step(
@@ -78,20 +80,20 @@ class PersistentES:
         *,
         per_member: bool | str = False,
     ) -> float:
-        """Lets every member live through one window, and moves the weights.
+        """Evaluates every member on one window and moves the weights.
 
         Args:
-            inputs: of the window, in the structure that the model takes first.
+            inputs: inputs of the window, the first argument of the model.
             loss_fn: ``(outputs, targets) -> loss`` of one member, lower is better.
-            targets: handed to ``loss_fn``.
-            per_member: True where ``inputs`` and ``targets`` have one slice per member in front; ``"inputs"`` or
-                ``"targets"`` where only those have. Ranks pass the slices of ``es.own_members``.
+            targets: passed to ``loss_fn``.
+            per_member: True if ``inputs`` and ``targets`` have one slice per member as their first dimension;
+                ``"inputs"`` or ``"targets"`` if only those have. Ranks pass the slices of ``es.own_members``.
 
         Returns:
             The mean fitness of the window over the members of all ranks.
 
         Raises:
-            RuntimeError: a rank is lost, or failed; nothing was written.
+            RuntimeError: a rank is lost, or failed; nothing has been written.
         """
         es, sliced = self.es, sliced_parts(per_member)
         if begins(es.epoch, es.noise_reuse if self.windows is None else self.windows):
@@ -107,10 +109,10 @@ class PersistentES:
         return mean
 
     def reset(self, members: list[int] | None = None) -> None:
-        """Puts members, or all, back to the initial state; what ended early begins again with the same weights.
+        """Resets members to the initial state; their perturbations stay.
 
         Args:
-            members: their numbers in the population; those of other ranks are left out.
+            members: indices in the population, of which those of other ranks are ignored; None for all.
         """
         own = self.es.own_members
         fresh = begin(tensors_of(self._initial), len(own))
@@ -122,18 +124,21 @@ class PersistentES:
             state[at] = new[at]
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what ``es.state_dict()`` does not hold: the states of all members.
+        """Returns the states of all members, which ``es.state_dict()`` does not hold.
 
-        Where ranks share the population every rank must call it, since each holds its own members' states. The result
-        is that of one process, and is for any number of ranks.
+        Where ranks share the population, every rank must call it, because each holds the states of its own members. The
+        result equals that of one process and can be loaded on any number of ranks.
         """
         return {"states": [everyone(s, self.es) for s in self._states], "windows": self.windows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes a state over; with that of ``es`` the run goes on to the bit.
+        """Restores a checkpoint; together with that of ``es`` the run continues to the bit.
+
+        Args:
+            state: the result of ``state_dict``.
 
         Raises:
-            KeyError: something is missing.
+            KeyError: an entry is missing.
             ValueError: the states are of another population or model.
         """
         es, saved = self.es, [torch.as_tensor(s) for s in state["states"]]
@@ -148,14 +153,14 @@ class PersistentES:
 
 
 def everyone(own: Tensor, es: TorchEggrollES) -> Tensor:
-    """Gathers ``(members, ...)`` of every rank, on the CPU; alone, a copy."""
+    """Returns ``(members, ...)`` of all ranks, on the CPU; without ranks, a copy."""
     wide = torch.float64 if own.is_floating_point() else torch.int64  # holds every number of a narrower kind
     row = own.to("cpu", wide, copy=True)
     return es.ranks.gather_rows(row, es.shares, es.epoch).to(own.dtype)
 
 
 def begin(initial: list[Tensor], members: int) -> list[Tensor]:
-    """Returns every member the initial state: each tensor with ``members`` in front."""
+    """Returns the initial state for every member: each tensor ``(members, ...)``."""
     return [s.unsqueeze(0).expand(members, *s.shape).clone() for s in initial]  # (1)
 
 
@@ -172,15 +177,15 @@ def window_task(
     loss_fn: Callable[[Any, Any], Any],
     targets: MemberData,
 ) -> Task:
-    """Asks of each member its fitness over one window, and the state behind it.
+    """Returns the task of computing, for each member, its fitness over one window and the state after it.
 
     Args:
         call: the model, ``(inputs, state) -> (outputs, state)``.
         structure: a state of one member; the tensors in it are replaced.
-        states: the members' tensors, members in front.
-        inputs: of the window.
+        states: the tensors of the members' states, ``(members, ...)``.
+        inputs: inputs of the window.
         loss_fn: ``(outputs, targets) -> loss``, lower is better.
-        targets: of the window.
+        targets: targets of the window.
     """
     first, last = len(states), len(states) + len(inputs.tensors)
 

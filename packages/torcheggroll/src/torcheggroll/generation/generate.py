@@ -1,7 +1,7 @@
-"""What every member writes: the population as one batch, with its own cache, and the same random numbers for all.
+"""Generation by every member: the population as one batch, with the same random numbers for all.
 
-The members of a chunk are rows of one batch of the model's own ``generate``; where that will not do they write one
-after the other, and the tokens are the same.
+The members of a chunk are rows of one batch of the model's own ``generate``. Where that is not possible they generate
+one after the other, with the same tokens.
 """
 
 import functools
@@ -36,22 +36,38 @@ DrawDeltas = Callable[[list[int]], list[Delta]]
 
 
 class Generated(NamedTuple):
-    """What members wrote."""
+    """The texts of some members.
+
+    Args:
+        tokens: ``(members, prompts, T)`` int64, padded beyond the length of each text.
+        lengths: ``(members, prompts)`` int64, number of tokens, including the one that ends the text.
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll.generation import Generated
+        >>> written = Generated(torch.tensor([[[5, 6, 0], [7, 0, 0]]]), torch.tensor([[2, 1]]))
+        >>> written.sequences(0)
+        [[5, 6], [7]]
+    """
 
     tokens: Tensor  # (members, prompts, T) int64; behind its length a text is padded
     lengths: Tensor  # (members, prompts) int64, tokens up to and with the one that ends the text
 
     def sequences(self, member: int) -> list[list[int]]:
-        """Returns the tokens of one member's texts, without padding."""
+        """Returns the tokens of each text of a member, without padding.
+
+        Args:
+            member: index along the first dimension of ``tokens``.
+        """
         rows = zip(self.tokens[member], integers(self.lengths[member]), strict=True)
         return [integers(row[:length]) for row, length in rows]
 
 
 class TextGenerator:
-    """Lets members write.
+    """Lets members generate texts.
 
     Args:
-        evaluator: of the optimizer; its model, parameters, engine and budget are used.
+        evaluator: the optimizer's evaluator, whose model, parameters, engine and budget are used.
     """
 
     def __init__(self, evaluator: Evaluator) -> None:

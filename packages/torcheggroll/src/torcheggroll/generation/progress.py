@@ -1,4 +1,4 @@
-"""A line that tells how a run by rewards goes."""
+"""A progress line for runs by rewards."""
 
 import sys
 import time
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class ProgressLine:
-    """Prints one line per step, over the last one on a terminal: reward, spread, tokens per second, time left.
+    """Prints one line per step: reward, spread, tokens per second, time left; on a terminal, over the previous one.
 
     Args:
-        es: whose ``callbacks`` this joins.
-        steps: of the whole run.
-        stream: None takes standard error.
+        es: the optimizer, to whose ``callbacks`` this is appended.
+        steps: number of steps of the run.
+        stream: where to print; None for standard error.
 
     Example:
         >>> import sys, torch

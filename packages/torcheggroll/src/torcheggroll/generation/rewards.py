@@ -1,7 +1,7 @@
 """Rewards for texts: one call per text or per member, in this thread, in others, or in other processes.
 
-A reward that raises, takes too long or gives None is counted and leaves the member without a fitness, which drops its
-pair; the others go on.
+A reward that raises, takes too long or returns None is counted and leaves its member without a fitness, which drops the
+pair; the others continue.
 """
 
 import math
@@ -24,7 +24,21 @@ Reward = Callable[[Any, Any], Any]
 
 
 class Scores(NamedTuple):
-    """What the texts of some members are worth."""
+    """The scores of the texts of some members.
+
+    Args:
+        values: ``(members, prompts)`` float64; NaN where there is no score.
+        failed: number of calls that raised.
+        late: number of calls that timed out.
+        missing: number of scores that are None or not finite.
+        reason: the first exception, or None.
+
+    Example:
+        >>> from torcheggroll.generation import RewardPool
+        >>> scores = RewardPool(lambda prompt, text: 1 / len(text)).score(["x"], [["ab"], [""]])
+        >>> scores.failed, scores.reason
+        (1, 'ZeroDivisionError: division by zero')
+    """
 
     values: Tensor  # (members, prompts) float64; NaN where there is none
     failed: int  # calls that raised
@@ -40,20 +54,20 @@ class _Outcome(NamedTuple):
 
 
 class RewardPool:
-    """Scores texts by a function, several at a time where that helps.
+    """Scores texts by a function, with concurrent calls in threads or processes.
 
     Args:
         reward: ``(prompt, text) -> number``, higher is better; with ``batched`` ``(prompts, texts) -> numbers``, called
-            once per member. A text is a string where a tokenizer was given, else a list of tokens.
+            once per member. A text is a string if a tokenizer was given, else a list of tokens.
         batched: whether ``reward`` takes all texts of a member.
-        workers: calls at once; 0 calls in the caller's thread, which no timeout can end.
-        processes: whether workers are processes, which a timeout ends, or threads, which it leaves behind. A reward for
-            processes must be importable.
+        workers: number of concurrent calls; 0 calls in the caller's thread, without a timeout.
+        processes: use processes, which a timeout ends, instead of threads, which it abandons. A reward for processes
+            must be importable.
         timeout: seconds that a call may take, or None.
 
     Raises:
         ValueError: ``workers`` or ``timeout`` lies outside its interval, or they contradict each other.
-        TypeError: ``reward`` is no function, or one that can not be sent to processes.
+        TypeError: ``reward`` is not a function, or cannot be sent to processes.
 
     Example:
         >>> from torcheggroll.generation import RewardPool
@@ -92,13 +106,16 @@ class RewardPool:
         """Returns the score of every text.
 
         Args:
-            prompts: P of them.
-            texts: of each member, P continuations.
+            prompts: P prompts.
+            texts: for each member, P continuations.
+
+        Returns:
+            The scores, with counts of what failed.
 
         Raises:
-            ValueError: a batched reward gives another number of scores than it got texts.
-            TypeError: a reward gives something else than a number or None.
-            RuntimeError: processes can not import the reward.
+            ValueError: a batched reward returns another number of scores than it got texts.
+            TypeError: a reward returns neither a number nor None.
+            RuntimeError: processes cannot import the reward.
         """
         if self.batched:
             calls = [(list(prompts), list(own)) for own in texts]

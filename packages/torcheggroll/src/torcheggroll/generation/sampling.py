@@ -1,4 +1,4 @@
-"""Sampling with random numbers that all members share, so that members differ by their weights alone.
+"""Sampling with random numbers that all members share, so that members differ only by their weights.
 
     l = logits/T                                              (1)  T: the temperature
     l_v = -∞ where the tokens likelier than v hold at least p        (2)  top-p: the smallest set that holds p stays
@@ -27,14 +27,16 @@ class GumbelNoise:
     """Perturbs next-token scores so that the largest is a sample; also a logits processor for Transformers.
 
     Args:
-        seed: of the noise.
-        prompts: the number of each prompt in a batch of several members' rows; rows are member by member.
-        length: tokens of a padded prompt, which the rows of ``input_ids`` begin with.
-        temperature: T; 0 leaves the scores alone, for greedy decoding.
-        top_p: probability that the smallest set of likeliest tokens must hold; 1 keeps all.
+        seed: seed of the noise.
+        prompts: index of each prompt; rows of a batch are ordered member by member.
+        length: number of tokens of a padded prompt, at the start of each row of ``input_ids``.
+        temperature: T, at least 0; 0 leaves the scores unchanged, for greedy decoding.
+        top_p: in (0, 1]; tokens outside the smallest most likely set with this probability are excluded.
 
     Raises:
         ValueError: ``temperature`` or ``top_p`` lies outside its interval.
+
+    Source: Maddison, Tarlow & Minka 2014, https://arxiv.org/abs/1411.0030
 
     Example:
         >>> import torch
@@ -61,13 +63,21 @@ class GumbelNoise:
         """Returns the perturbed scores.
 
         Args:
-            input_ids: ``(rows, tokens)``, prompts and what was generated so far.
+            input_ids: ``(rows, tokens)``, prompts and the tokens generated so far.
             scores: ``(rows, vocabulary)``, logits of the next token.
+
+        Returns:
+            ``(rows, vocabulary)``; the largest of a row is a sample.
         """
         return self.perturb(scores, input_ids.shape[1] - self.length)
 
     def perturb(self, scores: Tensor, position: int) -> Tensor:
-        """Returns the perturbed scores ``(rows, vocabulary)`` of the token at ``position``, 0 for the first."""
+        """Returns the perturbed scores, ``(rows, vocabulary)``.
+
+        Args:
+            scores: ``(rows, vocabulary)``, logits.
+            position: position of the token among the generated ones, from 0.
+        """
         if self.temperature == 0:
             return scores
         scores = nucleus(scores / self.temperature, self.top_p)  # (1)

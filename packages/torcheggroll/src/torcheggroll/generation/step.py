@@ -1,4 +1,4 @@
-"""One generation of evolution by rewards: every member writes, the texts are scored, the weights move."""
+"""One generation of evolution by rewards: every member generates texts, these are scored, the weights move."""
 
 import math
 import time
@@ -16,7 +16,29 @@ if TYPE_CHECKING:
 
 
 class RewardReport(NamedTuple):
-    """What one generation wrote and earned, on this rank."""
+    """The texts and rewards of one generation, on this rank; ``es.texts.report`` holds the last one.
+
+    Args:
+        reward: mean over the texts that have one.
+        spread: standard deviation of the members' mean rewards.
+        failed: number of calls of the reward that raised.
+        late: number of calls that timed out.
+        missing: number of scores that are None or not finite.
+        tokens: number of generated tokens, without padding.
+        seconds: time of generation and scoring.
+        tokens_per_second: speed of generation.
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll import TorchEggrollES
+        >>> class Bigram(torch.nn.Embedding):
+        ...     def forward(self, tokens, cache=None):
+        ...         return super().forward(tokens), cache
+        >>> es = TorchEggrollES(Bigram(10, 10), pop_size=4, sigma=0.3, seed=0)
+        >>> mean = es.step_reward([[1], [2]], lambda prompt, text: sum(text), max_new_tokens=3)
+        >>> es.texts.report.tokens, es.texts.report.reward == mean
+        (24, True)
+    """
 
     reward: float  # mean over the texts that have one
     spread: float  # deviation of the members' means
@@ -29,7 +51,7 @@ class RewardReport(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What the members of one process wrote, scored."""
+    """The scored texts of the members of one process."""
 
     scores: Scores
     tokens: int
@@ -37,7 +59,7 @@ class Written(NamedTuple):
 
 
 def step_reward(es: "TorchEggrollES", prompts: Any, reward: Reward | RewardPool, **settings: Any) -> float:
-    """Lets every member write, scores the texts, and moves the weights; see `TorchEggrollES.step_reward`."""
+    """Lets every member generate, scores the texts, and moves the weights; see `TorchEggrollES.step_reward`."""
     es.ask()
     began = time.perf_counter()
     with es.evaluation():
@@ -58,7 +80,7 @@ def scored(
     eos_token_id: int | Sequence[int] | None = None,
     **settings: Any,
 ) -> Written:
-    """Lets the members of this process write, and scores the texts."""
+    """Lets the members of this process generate, and scores the texts."""
     pool = reward if isinstance(reward, RewardPool) else RewardPool(reward, batched=batched)
     check_prompts(prompts, tokenizer)
     if tokenizer is not None and not (hasattr(tokenizer, "batch_decode") or hasattr(tokenizer, "decode")):

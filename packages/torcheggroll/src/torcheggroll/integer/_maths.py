@@ -189,7 +189,7 @@ def logarithm(s: Tensor) -> Tensor:
 
 
 def code_length(logits: Tensor, targets: Tensor) -> Tensor:
-    """Returns the length of each target's code under the logits, by integers alone.
+    """Returns the code length of each target under the logits, in integer arithmetic.
 
     Args:
         logits: ``(..., symbols)`` int8 in 16ths of a bit, clipped to ±95; at most 256 symbols.
@@ -200,6 +200,12 @@ def code_length(logits: Tensor, targets: Tensor) -> Tensor:
 
     Raises:
         ValueError: there are more than 256 symbols.
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll.integer import code_length
+        >>> code_length(torch.zeros(4, dtype=torch.int8), torch.tensor(0)) / 4096  # one of four: two bits
+        tensor(2.)
     """
     if logits.shape[-1] > 256:
         raise ValueError(f"logits must be of at most 256 symbols, got {logits.shape[-1]}; their sum would be rounded")

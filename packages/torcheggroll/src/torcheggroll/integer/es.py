@@ -39,26 +39,27 @@ class IntegerParameter(NamedTuple):
 
 
 class IntegerEggroll:
-    """Evolves the integer layers of a model, by integer arithmetic alone.
+    """Evolves the integer layers of a model, in integer arithmetic.
 
-    Members 2k and 2k + 1 add 2⁻ˢ A Bᵀ to each matrix, with opposite signs; each pair votes for its better half, and a
-    weight moves by one where the votes pass a threshold. Equal to the bit on every device and for any ``chunk_size``.
+    Members 2k and 2k + 1 add 2⁻ˢ A Bᵀ to each matrix, with opposite signs. Each pair votes for its better half, and a
+    weight moves by one where the votes pass a threshold. Results are equal to the bit on every device and for any
+    ``chunk_size``.
 
     Args:
-        model: holds ``IntegerLinear``, ``IntegerEmbedding`` and ``IntegerMinGRU`` layers.
+        model: a model with ``IntegerLinear``, ``IntegerEmbedding`` and ``IntegerMinGRU`` layers.
         pop_size: members per step; even.
-        rank: r.
-        sigma_shift: s; zero perturbs by whole weight units, each further one halves the noise.
+        rank: r, the rank of the noise of a matrix.
+        sigma_shift: s; 0 perturbs by whole weight units, each further one halves the noise.
         alpha: α, the share of weights that would move per step if fitness were noise.
-        alpha_decay: α after t steps is divided by 1 + t · ``alpha_decay``.
+        alpha_decay: after t steps, α is divided by 1 + t · ``alpha_decay``.
         noise: ``"rademacher"``, or ``"gaussian"``, rounded.
-        noise_reuse: epochs that share their noise; 0 never draws anew.
-        seed: of all noise; None takes ``torch.initial_seed()``.
+        noise_reuse: generations that share their noise; 0 for all.
+        seed: seed of all noise; None takes ``torch.initial_seed()``.
         chunk_size: members evaluated at once; even; the result does not depend on it.
 
     Raises:
         ValueError: a hyper-parameter lies outside its interval, or the model has no integer layer.
-        TypeError: a hyper-parameter is of a wrong kind.
+        TypeError: a hyper-parameter is of the wrong type.
 
     Source: Sarkar et al. 2025 (EGGROLL), appendix H, https://arxiv.org/abs/2511.16652
 

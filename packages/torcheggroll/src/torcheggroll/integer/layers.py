@@ -1,4 +1,4 @@
-"""Layers whose weights are integers, for ``IntegerEggroll``: no float weight, no float activation."""
+"""Layers with integer weights and activations, for ``IntegerEggroll``."""
 
 from math import log2, sqrt
 from typing import cast
@@ -14,10 +14,19 @@ SCALE = 16  # an int8 weight or activation of 16 stands for one
 
 
 class IntegerLayer(nn.Module):
-    """A layer of int8 weights; ``IntegerEggroll`` lends it the noise of some members while it evaluates them.
+    """The base of layers with int8 weights; ``IntegerEggroll`` sets ``noise`` while it evaluates members.
 
     Args:
-        bits: of a weight: 2 to 8; 8 keeps weights within ±127, 4 within ±7.
+        bits: bits of a weight, 2 to 8; 8 keeps weights within ±127, 4 within ±7.
+
+    Raises:
+        ValueError: ``bits`` lies outside its interval.
+
+    Example:
+        >>> from torcheggroll.integer import IntegerLayer, IntegerLinear
+        >>> layer = IntegerLinear(4, 2, bits=4)
+        >>> isinstance(layer, IntegerLayer), layer.largest
+        (True, 7)
     """
 
     largest: int  # magnitude of a weight
@@ -38,18 +47,27 @@ class IntegerLayer(nn.Module):
 
 
 class IntegerLinear(IntegerLayer):
-    """A linear layer: int8 in, int8 out, exact sums between.
+    """A linear layer from int8 to int8, with exact sums.
 
     Args:
-        inputs: n.
-        outputs: m.
-        bias: whether each output has one.
-        shift: k, the sums are divided by two to it; None keeps the deviation of the inputs, 4 + log₂ √n.
-        bias_shift: g, a bias counts two to it times an output's unit.
+        inputs: n, number of inputs.
+        outputs: m, number of outputs.
+        bias: whether to add a bias.
+        shift: k; sums are divided by 2ᵏ. None keeps the standard deviation of the inputs: 4 + log₂ √n.
+        bias_shift: g; a bias counts 2ᵍ units of an output.
         limit: largest magnitude of an output.
-        deviation: of the initial weights; zero begins with zeros.
-        bits: of a weight.
-        generator: draws the initial weights.
+        deviation: standard deviation of the initial weights; 0 for zeros.
+        bits: bits of a weight, 2 to 8.
+        generator: random generator for the initial weights.
+
+    Raises:
+        ValueError: an argument lies outside its interval.
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll.integer import IntegerLinear
+        >>> IntegerLinear(4, 2)(torch.ones(3, 4, dtype=torch.int8)).shape
+        torch.Size([3, 2])
     """
 
     shift: int
@@ -81,7 +99,7 @@ class IntegerLinear(IntegerLayer):
         self.bias = self._weight(outputs, deviation=0, generator=None) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., n)`` int8 to ``(..., m)`` integers, with members in front of both while there is noise."""
+        """Maps ``(..., n)`` int8 to ``(..., m)`` integers, both with members as first dimension while noise is set."""
         own = self.noise or {}
         noise, bias_noise = own.get("weight"), own.get("bias")
         check_bound(
@@ -96,10 +114,19 @@ class IntegerEmbedding(IntegerLayer):
 
     Args:
         symbols: number of vectors.
-        width: of each.
-        deviation: of the initial weights.
-        bits: of a weight.
-        generator: draws the initial weights.
+        width: length of each.
+        deviation: standard deviation of the initial weights; 0 for zeros.
+        bits: bits of a weight, 2 to 8.
+        generator: random generator for the initial weights.
+
+    Raises:
+        ValueError: ``bits`` lies outside its interval.
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll.integer import IntegerEmbedding
+        >>> IntegerEmbedding(16, 8)(torch.arange(3)).shape
+        torch.Size([3, 8])
     """
 
     weight: nn.Parameter
@@ -117,7 +144,7 @@ class IntegerEmbedding(IntegerLayer):
         self.weight = self._weight(symbols, width, deviation=deviation, generator=generator)
 
     def forward(self, index: Tensor) -> Tensor:
-        """``(...)`` int64 to ``(..., width)`` int8."""
+        """Maps ``(...)`` int64 to ``(..., width)`` int8."""
         a = looked_up(index, self.weight, (self.noise or {}).get("weight"), self.sigma_shift)
         return shifted(a, self.sigma_shift, 127)
 
@@ -126,11 +153,20 @@ class IntegerMinGRU(nn.Module):
     """A minGRU: gate and candidate depend on the input alone, so one product serves every step.
 
     Args:
-        width: of input and state.
-        bits: of a weight.
-        generator: draws the initial weights.
+        width: width of input and state.
+        bits: bits of a weight, 2 to 8.
+        generator: random generator for the initial weights.
+
+    Raises:
+        ValueError: ``bits`` lies outside its interval.
 
     Source: Feng et al. 2024, https://arxiv.org/abs/2410.01201
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll.integer import IntegerMinGRU
+        >>> IntegerMinGRU(8)(torch.ones(2, 5, 8, dtype=torch.int8)).shape
+        torch.Size([2, 5, 8])
     """
 
     inner: IntegerLinear
@@ -140,7 +176,7 @@ class IntegerMinGRU(nn.Module):
         self.inner = IntegerLinear(width, 2 * width, bits=bits, generator=generator)
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> Tensor:
-        """Runs over the last but one dimension.
+        """Runs along the second to last dimension.
 
         Args:
             x: ``(..., T, width)`` int8.

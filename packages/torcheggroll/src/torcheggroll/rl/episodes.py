@@ -1,7 +1,8 @@
 """Episode accounting under each Gymnasium autoreset mode.
 
-NEXT_STEP: the step after an episode's end only resets; its action and reward mean nothing. SAME_STEP: the last step
-already shows the next episode. DISABLED: nothing starts again unless told, with ``options={"reset_mask": ...}``.
+NEXT_STEP: the step after the end of an episode only resets; its action and reward have no meaning. SAME_STEP: the last
+step already returns the first observation of the next episode. DISABLED: an environment resets only on request, with
+``options={"reset_mask": ...}``.
 """
 
 from collections.abc import Callable
@@ -15,24 +16,35 @@ _MODES = {"NEXT_STEP": "NEXT_STEP", "NEXTSTEP": "NEXT_STEP", "SAME_STEP": "SAME_
 
 
 class EpisodeReturns(NamedTuple):
-    """What some environments did side by side."""
+    """The episodes of a set of environments; `PolicySearch.played` holds those of the last step.
+
+    Args:
+        returns: ``(environments, episodes)`` float64, the sum of rewards of each episode.
+        lengths: ``(environments, episodes)`` int64, its number of steps.
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll.rl import EpisodeReturns
+        >>> EpisodeReturns(torch.ones(2, 1), torch.full((2, 1), 9)).lengths.sum()
+        tensor(18)
+    """
 
     returns: Tensor  # (environments, episodes) float64: sum of rewards
     lengths: Tensor  # (environments, episodes) int64: steps
 
 
 class Seeds(NamedTuple):
-    """The seed of every episode of every environment."""
+    """The seeds of the episodes of all environments."""
 
     of: Callable[[int, int], int]  # environment and episode to seed
     each: bool  # whether the environments take one each, or one for all
 
 
 def autoreset_mode(envs: Any) -> str:
-    """Names the mode of a vector environment; Gymnasium 1.0 does not say, and knew only NEXT_STEP.
+    """Returns the autoreset mode of a vector environment; Gymnasium 1.0 declares none and has only NEXT_STEP.
 
     Raises:
-        ValueError: a mode that is none of the three.
+        ValueError: the mode is not one of the three.
     """
     metadata: dict[str, object] = getattr(envs, "metadata", None) or {}
     mode = metadata.get("autoreset_mode", "NEXT_STEP")
@@ -43,13 +55,13 @@ def autoreset_mode(envs: Any) -> str:
 
 
 class ReturnCounter:
-    """Counts what each environment earns in each of its episodes.
+    """Sums the rewards of each episode of each environment.
 
     Args:
-        environments: how many run side by side.
-        episodes: how many of each count; what comes after is left out.
-        mode: as ``autoreset_mode`` names it.
-        device: of the environments' tensors.
+        environments: number of environments.
+        episodes: number of episodes of each that count; later ones are ignored.
+        mode: the result of ``autoreset_mode``.
+        device: device of the environments' tensors.
     """
 
     def __init__(self, environments: int, episodes: int, mode: str, device: torch.device | None = None) -> None:
@@ -71,7 +83,7 @@ class ReturnCounter:
         return bool((self.episode < self.returns.shape[1]).any())
 
     def record(self, reward: Tensor, ended: Tensor) -> Tensor:
-        """Books one step of every environment; gives those whose episode ended with it."""
+        """Records one step of every environment; returns those whose episode ended with it."""
         self._total += torch.where(self.counted, reward.to(torch.float64), 0.0)
         self._steps += self.counted
         over = ended & ~self._resetting
@@ -85,7 +97,7 @@ class ReturnCounter:
         return over
 
     def close(self, which: Tensor) -> None:
-        """Enters what some environments have earned so far as the result of their episode."""
+        """Records the rewards so far as the return of the running episode."""
         rows = which.nonzero()[:, 0]
         at = self.episode[rows]
         self.returns[rows, at], self.lengths[rows, at] = self._total[rows], self._steps[rows]
@@ -130,5 +142,5 @@ def play(
 
 
 def takes_tensors(envs: Any) -> bool:
-    """Says whether a vector environment takes and gives tensors, on its own device."""
+    """Says whether a vector environment takes and returns tensors on its own device."""
     return bool(getattr(envs, "takes_tensors", False))

@@ -1,4 +1,4 @@
-"""What a policy's observations look like, gathered over a population, its generations and its ranks."""
+"""Mean and variance of observations over a population, its generations and its ranks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,12 +14,21 @@ class ObservationNormalizer:
     """Running mean and variance of observations; every rank holds the same bits.
 
     Args:
-        shape: of one observation.
-        clip: c, the largest normalised value.
-        epsilon: ε, added to the variance.
+        shape: shape of one observation.
+        clip: c, the largest normalised value, above 0.
+        epsilon: ε, added to the variance, above 0.
 
     Raises:
         ValueError: ``clip`` or ``epsilon`` lies outside its interval.
+
+    Source: Chan, Golub & LeVeque 1983, https://doi.org/10.1080/00031305.1983.10483115
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll.rl import ObservationNormalizer
+        >>> normalizer = ObservationNormalizer((2,))
+        >>> normalizer.count, normalizer.normalize(torch.tensor([3.0, 4.0]))  # nothing seen, nothing changed
+        (0, tensor([3., 4.]))
     """
 
     def __init__(self, shape: tuple[int, ...], clip: float = 10.0, epsilon: float = 1e-8) -> None:
@@ -32,7 +41,7 @@ class ObservationNormalizer:
 
     @property
     def count(self) -> int:
-        """How many observations were seen."""
+        """Number of observations so far."""
         return int(self._seen.n[0])
 
     @property
@@ -46,11 +55,19 @@ class ObservationNormalizer:
         return self._seen.squares[0] / max(self.count, 1)
 
     def normalize(self, observation: Tensor) -> Tensor:
-        """Returns ``(..., *shape)`` zero mean and unit variance, clipped; before any data it is left alone."""
+        """Returns the observations with zero mean and unit variance, clipped; before any data unchanged.
+
+        Args:
+            observation: ``(..., *shape)``.
+        """
         return normalized(observation, self._seen, self.epsilon, self.clip)
 
     def absorb(self, streams: Moments) -> None:
-        """Takes in what some members saw, one row for each, in their order."""
+        """Adds the observations of some members.
+
+        Args:
+            streams: moments of each member's observations, one row for each, in order.
+        """
         if len(streams.n):
             self._seen = merge(self._seen, merge_all(streams))
 
@@ -59,10 +76,13 @@ class ObservationNormalizer:
         return {name: value[0].clone() for name, value in self._seen._asdict().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes a state over.
+        """Restores a checkpoint.
+
+        Args:
+            state: the result of ``state_dict``.
 
         Raises:
-            KeyError: something is missing.
+            KeyError: an entry is missing.
             ValueError: it is of observations of another shape.
         """
         rows = Moments(*(torch.as_tensor(state[name], dtype=torch.float64)[None].clone() for name in Moments._fields))
@@ -72,12 +92,12 @@ class ObservationNormalizer:
 
 
 def gathered(streams: Moments, join: Callable[[Tensor], Tensor]) -> Moments:
-    """Brings the rows of all ranks together, rank by rank.
+    """Returns the rows of all ranks, rank by rank.
 
     Args:
-        streams: this rank's.
-        join: takes ``(rows, n)`` float64 of this rank and gives those of all, in order; n is twice the numbers of an
-            observation, and one.
+        streams: the rows of this rank.
+        join: function from ``(rows, n)`` float64 of this rank to those of all, in order; n is twice the size of an
+            observation plus one.
     """
     rows, shape = len(streams.n), streams.mean.shape[1:]
     width = shape.numel()

@@ -24,25 +24,27 @@ class PolicySearch:
     """Evolves a policy by the rewards of a Gymnasium vector environment.
 
     Args:
-        es: of the policy, ``(batch, *observation)`` to ``(batch, outputs)``.
-        make_envs: number of environments to a vector environment, such as
+        es: the optimizer of the policy, which maps ``(batch, *observation)`` to ``(batch, outputs)``.
+        make_envs: function from a number of environments to a vector environment, such as
             ``lambda n: gymnasium.make_vec("CartPole-v1", n, "sync")``.
-        episodes: of each member per step; its fitness is their mean return, or with ``fitness="question"`` each
-            counts against the same episode of the others.
-        normalize: observations get zero mean and unit variance, by the statistics of earlier steps; also a normaliser.
-        act: outputs ``(n, outputs)`` to actions; None takes the largest output of a Discrete space, and clips to a Box.
-        common_seeds: all members meet the same episodes, so that only weights make a difference. Needs environments
-            that take a seed each, as Sync and Async do. Where they start again by themselves, later episodes go on
-            with random numbers of their own; with ``AutoresetMode.DISABLED`` every episode is seeded.
-        max_steps: per generation, after which whoever still plays is cut off.
-        seed: of the episodes; None takes that of ``es``.
-        initial_state: of a recurrent policy, ``(observations, state)`` to ``(outputs, state)``, for one environment:
-            a tensor, or tensors in tuples, lists and dictionaries. Every episode begins with it; the policy gets it
-            with the batch in front.
+        episodes: episodes of each member per step; its fitness is their mean return, or with ``fitness="question"``
+            each return is compared with the same episode of the other members.
+        normalize: True scales observations to zero mean and unit variance by the statistics of earlier steps; or a
+            normalizer.
+        act: function from outputs ``(n, outputs)`` to actions; None takes the largest output of a Discrete space, and
+            clips to a Box.
+        common_seeds: all members play the same episodes, so that returns differ only by the weights. Needs environments
+            that accept a seed each, as Sync and Async do. Where they reset by themselves, only the first episode of a
+            generation is seeded; with ``AutoresetMode.DISABLED`` every episode is.
+        max_steps: steps per generation, after which running episodes are cut off.
+        seed: seed of the episodes; None takes that of ``es``.
+        initial_state: initial state of a recurrent policy ``(observations, state)`` to ``(outputs, state)``, for one
+            environment: a tensor, or tensors in tuples, lists and dictionaries. It is restored at every episode; the
+            policy receives it with the batch as first dimension.
 
-    Environments may live on a device: a vector environment with ``takes_tensors = True`` and a ``device`` gets actions
-    as tensors and gives tensors, as `torcheggroll.rl.worlds.CartPole` does; ``seed_each = True`` says that it takes a
-    list of seeds.
+    Environments can run on a device: a vector environment with ``takes_tensors = True`` and a ``device`` receives
+    actions as tensors and returns tensors, as `torcheggroll.rl.worlds.CartPole` does; ``seed_each = True`` says that it
+    accepts a list of seeds.
 
     Raises:
         ValueError: ``episodes`` or ``max_steps`` is below 1.
@@ -98,13 +100,13 @@ class PolicySearch:
         )
 
     def step(self) -> float:
-        """Lets every member play, and moves the weights.
+        """Lets every member play and moves the weights.
 
         Returns:
             The mean return over the members and their episodes.
 
         Raises:
-            RuntimeError: a rank is lost, or failed; nothing was written.
+            RuntimeError: a rank is lost, or failed; nothing has been written.
         """
         es = self.es
         es.ask()
@@ -145,14 +147,14 @@ class PolicySearch:
 
     @torch.no_grad()
     def evaluate(self, episodes: int = 100, seed: int | None = None) -> Tensor:
-        """Plays the policy itself, the centre of the population, one episode in each of as many environments.
+        """Plays the unperturbed policy, one episode in each of ``episodes`` environments.
 
         Args:
-            episodes: how many.
-            seed: of the episodes, other ones than those of training; None takes that of the search.
+            episodes: number of episodes, at least 1.
+            seed: seed of the episodes, which differ from those of training; None takes that of the search.
 
         Returns:
-            The return of each, ``(episodes,)`` float64.
+            The return of each episode, ``(episodes,)`` float64.
         """
         check_integer("episodes", episodes, "[1, inf)")
         envs, model = self._environments(episodes), self.es.model
@@ -168,22 +170,25 @@ class PolicySearch:
             return play(envs, act, 1, seeds).returns[:, 0]
 
     def close(self) -> None:
-        """Closes the environments; they are made again when needed."""
+        """Closes the environments; they are created again when needed."""
         for envs in self._envs.values():
             envs.close()
         self._envs.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what ``es.state_dict()`` does not hold: the observations' statistics, and the steps played."""
+        """Returns the observation statistics and the number of steps, which ``es.state_dict()`` does not hold."""
         normalizer = None if self.normalizer is None else self.normalizer.state_dict()
         return {"normalizer": normalizer, "env_steps": self.env_steps, "seed": self.seed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes a state over; with that of ``es`` the run goes on to the bit.
+        """Restores a checkpoint; together with that of ``es`` the run continues to the bit.
+
+        Args:
+            state: the result of ``state_dict``.
 
         Raises:
-            KeyError: something is missing.
-            ValueError: one of the two has a normaliser and the other has not.
+            KeyError: an entry is missing.
+            ValueError: only one of checkpoint and search has a normalizer.
         """
         saved = state["normalizer"]
         if (saved is None) != (self.normalizer is None):
@@ -221,7 +226,21 @@ class PolicySearch:
 
 
 def actor(space: Any) -> Actor:
-    """Turns outputs into actions of a space: the largest for Discrete, clipped for Box."""
+    """Returns the function from outputs to actions: the largest output for Discrete, clipped outputs for Box.
+
+    Args:
+        space: the action space of one environment.
+
+    Raises:
+        TypeError: the space is neither Discrete nor Box.
+
+    Example:
+        >>> import torch
+        >>> from torcheggroll.rl import actor
+        >>> from torcheggroll.rl.worlds import Choices
+        >>> actor(Choices(2))(torch.tensor([[0.1, 0.9], [0.5, 0.2]]))
+        tensor([1, 0])
+    """
     if hasattr(space, "n") and hasattr(space, "start"):
         start = int(space.start)
         return lambda outputs: outputs.argmax(-1) + start
@@ -241,11 +260,11 @@ def _takes_one_each(envs: Any) -> bool:
 
 
 class Memory:
-    """The states of a recurrent policy, one per environment; without an initial state there are none.
+    """The states of a recurrent policy, one per environment; empty without an initial state.
 
     Args:
-        initial: of one environment, or None.
-        environments: how many.
+        initial: state of one environment, or None.
+        environments: number of environments.
     """
 
     def __init__(self, initial: Any, environments: int) -> None:

@@ -1,4 +1,4 @@
-"""Worlds that live on the model's device: tensors in, tensors out, thousands side by side in a few ops a step."""
+"""Vector environments on the device of the model: tensors in, tensors out, thousands of copies in one step."""
 
 from typing import Any, NamedTuple
 
@@ -24,17 +24,19 @@ class Observations(NamedTuple):
 
 
 class CartPole:
-    """CartPole-v1 of Gymnasium for many worlds at once, in torch; an episode that ends starts again in the same step.
+    """Gymnasium's CartPole-v1 as a vector environment in torch; an episode that ends is reset in the same step.
 
-    The k-th episode of a world begins where its seed and k say, whatever the others do.
+    The initial state of the k-th episode of an environment depends only on its seed and k.
 
     Args:
-        num_envs: worlds.
-        device: of all tensors.
-        max_steps: after which an episode is cut off.
+        num_envs: number of environments, at least 1.
+        device: device of all tensors.
+        max_steps: steps after which an episode is truncated, at least 1.
 
     Raises:
         ValueError: ``num_envs`` or ``max_steps`` is below 1.
+
+    Source: Barto, Sutton & Anderson 1983, https://doi.org/10.1109/TSMC.1983.6313077, as in Gymnasium
 
     Example:
         >>> import torch
@@ -64,11 +66,18 @@ class CartPole:
         self._now = 0
 
     def reset(self, *, seed: int | list[int] | None = None, options: Any = None) -> tuple[Tensor, dict[str, Any]]:
-        """Begins every world anew and returns ``(worlds, 4)`` observations.
+        """Resets every environment.
 
         Args:
-            seed: one for each world, or one from which each world's is counted up; None goes on with later episodes.
+            seed: a list with one seed for each environment, or the first of consecutive seeds; None continues with the
+                next episodes.
             options: has no effect.
+
+        Returns:
+            Observations ``(num_envs, 4)``, and an empty dictionary.
+
+        Raises:
+            ValueError: a list of seeds has another length.
         """
         if seed is None:
             self._episodes += steps(0, 1, self.device)
@@ -85,17 +94,17 @@ class CartPole:
         return self.state.clone(memory_format=torch.contiguous_format), {}
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
-        """Moves every world on by τ.
+        """Advances every environment by τ.
 
         Args:
-            action: ``(worlds,)`` integers, 0 pushes to the left and 1 to the right.
+            action: ``(num_envs,)`` integers; 0 pushes to the left and 1 to the right.
 
         Returns:
-            Observations ``(worlds, 4)``, of the next episode where one ended; rewards; whether a world failed, and
-            whether it was cut off; an empty dictionary.
+            Observations ``(num_envs, 4)``, of the next episode where one ended; rewards; terminated; truncated; an
+            empty dictionary.
 
         Raises:
-            ValueError: ``action`` does not hold a 0 or a 1 for each world; on a GPU only its shape is looked at.
+            ValueError: ``action`` does not hold a 0 or a 1 for each environment; on a GPU only its shape is checked.
         """
         action = self._checked(action)
         self._now += 1
