@@ -85,8 +85,8 @@ def _adapter(model: nn.Module, exported: dict[str, Tensor]) -> _Adapter:
             "the model; leave them out by param_filter, or wrap the model in a module"
         )
     for path in saved:
-        for name, value in model.get_submodule(path).state_dict(prefix=f"{path}.").items():
-            tensors[_PREFIX + name] = full[name] if name in full else value
+        held = cast("dict[str, Tensor]", model.get_submodule(path).state_dict(prefix=f"{path}."))
+        tensors.update({_PREFIX + name: full.get(name, value) for name, value in held.items()})
     return _Adapter(tensors, ranks, saved, bool(biases))
 
 
