@@ -1,10 +1,10 @@
-"""From losses and rewards to factors: the controller, which has never heard of an optimizer.
+"""The controller: from losses and rewards to factors, independent of any optimizer.
 
     lr = base · clamp(M V C R)     (21)  clamp to ``lr_factor_bounds`` and the guard's bound, then to [min_lr, max_lr]
     wd = base · N                  (22)
 
-It is fed each loss and each reward, counts the steps, and keeps one set of factors for all parameter groups, so that
-the ratios between groups stay the user's. Betas hold still for the first ``beta_warmup`` steps.
+It receives each loss and each reward, counts the steps, and keeps one set of factors for all parameter groups, so that
+the ratios between groups do not change. Betas stay constant for the first ``beta_warmup`` steps.
 
 Source: this package; (1) to (5) are in ``_statistics``, (6) to (17) in ``rules``, (18) to (20) in ``_horizon``, (23)
 to (26) in ``_factors``.

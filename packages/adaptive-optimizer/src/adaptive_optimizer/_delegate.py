@@ -1,7 +1,7 @@
-"""Attributes of a wrapper that are the wrapped optimizer's own.
+"""Attributes of a wrapper that are delegated to the wrapped optimizer.
 
-They are read from the wrapped optimizer each time they are asked for. A copied reference would go stale as soon as
-someone (``load_state_dict``, Accelerate, a sharding library) replaces the object there.
+Each access reads the attribute of the wrapped optimizer. A copied reference would go stale as soon as other code
+(``load_state_dict``, Accelerate, a sharding library) replaces the object there.
 """
 
 from typing import Generic, Protocol, TypeVar

@@ -1,8 +1,8 @@
 """The factors that rules move on a rate, each within its clamp, and the guard that bounds their product.
 
-With ``guard=True`` the losses, and the rewards with their sign changed, are cut into windows of W = 25 values each. Let
-F be the factor on the lr at a window's end, low and high the ends of its clamp in (21), B the upper end that the guard
-puts in place of high, and A the average of |m - m₋| over the windows before, m₋ the mean of the window before:
+With ``guard=True`` the losses, and the rewards with reversed sign, are cut into windows of W = 25 values each. F is the
+factor on the lr at the end of a window, low and high are the ends of its clamp in (21), B is the upper end with which
+the guard replaces high, and A the average of |m - m₋| over the windows so far, m₋ the mean of the previous window:
 
     m = mean of the window, v = its sample variance / W                      (23)
     m < m*: m*, v* ← m, v;  G ← F;  c ← max(c, F);  B ← min(1.1 B, high)     (24)  a good window

@@ -1,9 +1,9 @@
-"""Where a parameter group keeps each knob, and the values that groups hold for the length of one step.
+"""The location of each knob in a parameter group, and the adapted values in groups during one step.
 
-The same key means different things to different optimizers. ``betas[0]`` is the momentum of bitsandbytes' SGD and LARS
-and the alpha of its RMSprop; its Adagrad has ``betas`` that mean nothing; ``alpha`` of ASGD and of bitsandbytes' Adam
-family is no smoothing constant and is left alone; AdEMAMix has a third beta, left alone too; Transformers' Adafactor
-calls its momentum ``beta1``. Groups of one optimizer may differ (Muon beside AdamW): each is looked at by itself.
+The same key has different meanings in different optimizers. ``betas[0]`` is the momentum of bitsandbytes' SGD and LARS
+and the alpha of its RMSprop; the ``betas`` of its Adagrad have no effect. ``alpha`` of ASGD and of bitsandbytes' Adam
+family is not a smoothing constant and is not adapted, nor is the third beta of AdEMAMix. Transformers' Adafactor calls
+its momentum ``beta1``. Groups of one optimizer may differ (Muon beside AdamW), so each is inspected separately.
 """
 
 import warnings

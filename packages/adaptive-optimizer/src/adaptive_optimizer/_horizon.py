@@ -1,7 +1,7 @@
-"""Averages with a memory: how a factor moves momentum, a beta or alpha, and what keeps the move safe.
+"""Horizons: how a factor moves momentum, a beta or alpha, and what keeps that safe.
 
-An average with coefficient μ remembers about 1/(1-μ) steps. A factor q scales that horizon; base values stay the
-user's and the scheduler's.
+A moving average with coefficient μ covers about 1/(1-μ) steps. A factor q scales that horizon; base values are those of
+the user and the scheduler.
 
     μ = 1 - (1-μ₀)/q, within [min(μ₀, low), max(μ₀, high)]     (18)
     0.98 ≤ q/q₋ ≤ 1.02, q₋ the q of the step before            (19)  the state needs time to follow its coefficient

@@ -1,4 +1,4 @@
-"""A bounded record of the steps: one dictionary each, as JSON lines, to a TensorBoard writer, or for a notebook."""
+"""A bounded log of the steps, for JSON lines, a TensorBoard writer or a notebook."""
 
 import base64
 import html

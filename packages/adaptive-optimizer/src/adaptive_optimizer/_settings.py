@@ -1,4 +1,4 @@
-"""The controller's numbers, checked once."""
+"""The settings of the controller, checked once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From what the training loop hands over to one Python number, the same one on every rank."""
+"""Conversion of a loss or reward to one Python number, the same on every rank."""
 
 from collections.abc import Mapping
 from numbers import Real

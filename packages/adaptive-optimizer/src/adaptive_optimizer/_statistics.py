@@ -1,4 +1,4 @@
-"""What a stream of losses or rewards says, in numbers that do not depend on its unit.
+"""Statistics of a stream of losses or rewards, independent of its unit.
 
 For the n-th finite value L, with b = 0.9 and δ = 1e-4 unless set otherwise:
 
