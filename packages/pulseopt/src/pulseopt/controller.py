@@ -1,4 +1,4 @@
-"""Controllers: which arm to play next, given what the arms have earned."""
+"""Controllers: they choose the next arm, given the rewards so far."""
 
 from pulseopt._bandits.arms import BaseController
 from pulseopt._bandits.baselines import FixedModeController, RandomController

@@ -1,4 +1,4 @@
-"""Episode managers: one candidate for a number of steps, then its reward, then the next candidate."""
+"""Episode managers: run one candidate for a number of steps, score it, choose the next."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Names of release 0.1.0 that nothing in this package calls; their old paths still work, with a DeprecationWarning.
+"""Names of release 0.1.0 that this package no longer uses; their old paths still work, with a DeprecationWarning.
 
 Importing this module, as the package does, puts the names back on the modules that release 0.1.0 had them in.
 """

@@ -1,4 +1,4 @@
-"""Candidates as pairs of two axes, and the names they go by."""
+"""Candidates as pairs of two axes, and their names."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The records that controllers, managers and optimizers hand to each other."""
+"""The records that controllers, managers and optimizers exchange."""
 
 from dataclasses import dataclass, field
 

@@ -1,1 +1,1 @@
-"""Controllers: who chooses the arm of the next episode."""
+"""Controllers, which choose the arm of the next episode."""

@@ -1,8 +1,9 @@
 """The controllers of two axes: a factor on the learning rate and a deviation of gradient noise.
 
-With the factors a_k equally spaced on a log scale, one of them 1, m the one with the highest discounted mean reward:
+The factors a_k are equally spaced on a log scale, and one of them is 1. With m the arm with the highest discounted mean
+reward:
 
-    B ← B a_m    (27)  the base that the factors multiply, moved after a number of episodes; arm k is arm k + m then
+    B ← B a_m    (27)  the base that the factors multiply, moved after a number of episodes; arm k then becomes k + m
 """
 
 import itertools

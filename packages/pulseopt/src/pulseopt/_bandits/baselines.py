@@ -1,4 +1,4 @@
-"""Controllers that learn nothing: a random arm, or always the same."""
+"""Controllers that do not learn: a random arm, or a fixed one."""
 
 import random
 from typing import Any

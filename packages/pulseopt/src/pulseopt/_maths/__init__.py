@@ -1,1 +1,1 @@
-"""Equations, one file an idea: numbers in, numbers out."""
+"""Equations as pure functions of numbers, one file for each idea."""

@@ -1,4 +1,4 @@
-"""The context an episode begins in: the recent trend of the loss, the phase of training.
+"""The context at the start of an episode: the recent trend of the loss, and the phase of training.
 
 W₁ … Wₙ are the last losses of the newest n episodes, n at most the window; t the step, T the steps of the run:
 

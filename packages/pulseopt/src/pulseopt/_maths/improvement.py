@@ -1,4 +1,4 @@
-"""How much an episode lowered the loss, and how unsteady it was.
+"""The improvement of the loss over an episode, and its instability.
 
 E₀ and E₁ are the moving averages of the loss at the episode's start and end, L its losses, L̄ their mean,
 D² their population variance, ε the reward's epsilon, λ the instability's weight. For losses above zero:

@@ -1,7 +1,7 @@
-"""Finding a learning rate by the alignment of each gradient with the update before it.
+"""The search for a learning rate by the alignment of each gradient with the previous update.
 
-g_t is the gradient of step t, u_{t-1} what the step before added to the parameters, both tensor by tensor, n tensors in
-all; M the factor on the learning rate, T the steps of the run, s the share of the run that anneals:
+g_t is the gradient of step t and u_{t-1} the update of the previous step, both for each of n tensors; M is the factor
+on the learning rate, T the number of steps of the run, s the share of the run that anneals:
 
     q_t = -1/n Σ ⟨g_t, u_{t-1}⟩ / (|g_t| |u_{t-1}|)             (19)  the alignment, in [-1, 1]; Σ over tensors
     Q = mean of q_t over an episode, the k-th                   (20)

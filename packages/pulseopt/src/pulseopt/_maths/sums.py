@@ -1,6 +1,6 @@
 """Sums of floats from left to right, one rounding an addition, on every Python.
 
-The built-in ``sum`` compensates its rounding errors since Python 3.12; a promise to the bit needs the plain sum.
+The built-in ``sum`` compensates rounding errors since Python 3.12; equality to the bit needs the plain sum.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,10 +1,10 @@
-"""Discounted UCB: old rewards fade, and an arm not tried lately looks better than its mean.
+"""Discounted UCB: old rewards are discounted, and rarely played arms get a bonus.
 
 With γ the discount, r the reward of the arm a that was played, and c the exploration coefficient:
 
     n_k ← γ n_k + [k = a]                       (1)  the discounted number of plays
     s_k ← γ s_k + [k = a] r                     (2)  the discounted sum of rewards
-    U_k = s_k / n_k + c √(ln(1 + Σ n) / n_k)    (3)  the mean and what is left to be learned about it
+    U_k = s_k / n_k + c √(ln(1 + Σ n) / n_k)    (3)  the mean and a bonus for uncertainty
 
 The next arm is argmax U, after a warm-up that plays every arm equally often.
 

@@ -1,1 +1,1 @@
-"""What is kept of a run: the log for people, the checkpoint for the next process."""
+"""Records of a run: logs for people, checkpoints for the next process."""

@@ -1,4 +1,4 @@
-"""Checkpoints: parts that have a state, settings that must agree, random generators as plain values."""
+"""Checkpoints: stateful parts, settings that must agree, random generators as plain values."""
 
 import random
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The table of closed episodes, one row an episode, and the curves a ``SummaryWriter`` gets from it."""
+"""The table of closed episodes, one row each, and the curves written to a ``SummaryWriter``."""
 
 import json
 from collections import deque

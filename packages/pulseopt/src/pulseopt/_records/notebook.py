@@ -1,4 +1,4 @@
-"""What a notebook shows of AEES: its present state, and the picture of its episodes where matplotlib is installed."""
+"""The notebook view of AEES: its current state, and a plot of its episodes where matplotlib is installed."""
 
 import base64
 import html

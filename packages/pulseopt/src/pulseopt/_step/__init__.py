@@ -1,1 +1,1 @@
-"""One optimizer step under a candidate: rates, noise, hooks, the length of the step."""
+"""One optimizer step under a candidate: rates, noise, hooks, and the norm of the update."""

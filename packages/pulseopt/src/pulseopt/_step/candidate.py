@@ -1,4 +1,4 @@
-"""A candidate's rate and noise, on an optimizer for the length of one step."""
+"""Application of a candidate's rate and noise to an optimizer, for one step."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Steps that somebody else's training loop takes: whose hooks to use, which loss belongs to which step."""
+"""Attachment to an optimizer that a trainer steps: hooks, and the matching of losses to steps."""
 
 from typing import Any
 

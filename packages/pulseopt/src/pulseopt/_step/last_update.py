@@ -1,4 +1,4 @@
-"""The last update, kept for one step, and the alignment of the next gradient with it."""
+"""The last update and the alignment of the next gradient with it."""
 
 # torch's operations on lists are private by name only.
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false, reportUnknownMemberType=false

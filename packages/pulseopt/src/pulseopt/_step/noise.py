@@ -1,6 +1,6 @@
-"""Gaussian noise on gradients, from one stream for every parameter.
+"""Gaussian noise on gradients, from a random stream for each parameter.
 
-g is the gradient of parameter i of group j, σ the deviation:
+g is the gradient of parameter i of group j, σ the standard deviation:
 
     g' = g + σ z,  z ~ N(0, 1) entry by entry                                       (15)
     seed(j, i) = seed + 1009 j + i                                  for i < 1009    (16)

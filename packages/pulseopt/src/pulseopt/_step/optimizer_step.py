@@ -1,4 +1,4 @@
-"""One step of an optimizer under a candidate: all of it happens, or nothing."""
+"""One step of an optimizer under a candidate, taken completely or not at all."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Schedulers of any kind, stepped after the optimizer: which arguments their ``step`` wants."""
+"""Schedulers of any kind, stepped after the optimizer with the arguments that their ``step`` requires."""
 
 import inspect
 from typing import Any

@@ -1,4 +1,4 @@
-"""How far a step has moved the parameters.
+"""The norm of an update over all parameters.
 
 |Δ| = √ Σ (θ' - θ)²    (18)  over all entries of all parameters
 """

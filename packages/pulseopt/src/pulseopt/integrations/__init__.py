@@ -1,1 +1,1 @@
-"""AEES inside trainers: `pulseopt.integrations.lightning` and `pulseopt.integrations.transformers`, each an extra."""
+"""AEES in trainers: `pulseopt.integrations.lightning` and `pulseopt.integrations.transformers`, each an extra."""
