@@ -1,6 +1,7 @@
-"""A batch: the tensors of one parameter group that are stepped together, as the equations see them.
+"""A batch: the tensors of one parameter group that are stepped together, named as in the equations.
 
-Every operation of the method is elementwise, so a complex number is two real ones, and a shard is stepped alone.
+Every operation of the method is elementwise, so a complex number counts as two real ones, and shards are stepped
+separately.
 """
 
 from collections.abc import Hashable, Iterable, Sequence

@@ -1,8 +1,8 @@
 """Step counts as Python integers, known without reading the tensors that hold them.
 
 torch.optim keeps the count as a tensor in the state, and reading a tensor waits for its device. Here the number is
-remembered beside it, and trusted for as long as nobody else has written to the tensor; otherwise, after a checkpoint
-was loaded for example, it is read once.
+cached beside the tensor and used as long as nothing else has written to the tensor. Otherwise, such as after loading a
+checkpoint, the tensor is read once.
 """
 
 # torch's operations on lists are private by name only.

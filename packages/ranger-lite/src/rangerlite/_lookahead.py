@@ -1,4 +1,4 @@
-"""Lookahead: every k steps, the weights fall back towards where they were.
+"""Lookahead: every k steps, the weights are pulled back towards slow weights.
 
     φ ← φ + α (θ - φ)   (1)  the slow weights follow the fast ones
     θ ← φ               (2)  the fast weights restart from there

@@ -1,4 +1,4 @@
-"""RAdam: Adam whose step is rectified while its second moment has seen too little.
+"""RAdam: Adam whose step is rectified while its second moment rests on few gradients.
 
     θ ← (1 - η λ) θ                                         (4)  decoupled weight decay
     m ← β1 m + (1 - β1) g                                   (5)

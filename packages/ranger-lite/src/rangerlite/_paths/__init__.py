@@ -1,1 +1,1 @@
-"""The ways to take one step: chosen in `choose`, eager in `eager`, one fused kernel per kind of device."""
+"""The paths of a step: the choice in `choose`, torch operations in `eager`, one fused kernel per device type."""

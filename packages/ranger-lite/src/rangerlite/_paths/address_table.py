@@ -1,7 +1,7 @@
 """The table through which a kernel on the GPU finds the tensors of a batch.
 
-It is sent to the device once, and again only when a tensor has moved. A CUDA graph that captured a launch reads the
-table at every replay: such a table is kept for good, and so is the host memory that the graph copies it from.
+It is copied to the device once, and again only when a tensor has moved. A CUDA graph that captured a launch reads the
+table at every replay, so the table and the host memory it is copied from are never freed.
 """
 
 from collections.abc import Sequence

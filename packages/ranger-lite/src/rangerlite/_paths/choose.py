@@ -1,4 +1,4 @@
-"""Takes a batch one step ahead, on the path that its settings and its tensors ask for."""
+"""Steps a batch on the path that its settings and tensors require."""
 
 import warnings
 from collections.abc import Callable

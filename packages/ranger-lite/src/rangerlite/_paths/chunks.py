@@ -1,8 +1,8 @@
 """Cuts large tensors and packs small ones, so that elementwise work stays in the processor's cache.
 
-Every operation of the method treats each element alone: what a chunk computes, the whole would have computed. On the
-CPU a large tensor would otherwise travel through memory once per operation, and a thousand small ones would each pay
-the price of a call.
+Every operation of the method is elementwise, so chunks give the same results as whole tensors. Without chunks, a large
+tensor on the CPU would be read from memory once per operation, and each of many small tensors would cost the overhead
+of a call.
 """
 
 # torch's operations on lists are private by name only.
