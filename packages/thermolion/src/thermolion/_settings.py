@@ -1,4 +1,4 @@
-"""What a parameter group may hold, checked before anything is written."""
+"""The settings of a parameter group, checked before anything is written."""
 
 from typing import Any
 

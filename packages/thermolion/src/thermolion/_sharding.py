@@ -1,4 +1,4 @@
-"""Replicas and shards: one seed for all, the mean over whole tensors, and the numbers of a shard's elements."""
+"""Replicas and shards: one seed for all ranks, means over whole tensors, and the indices of a shard's elements."""
 
 from collections.abc import Sequence
 from functools import lru_cache

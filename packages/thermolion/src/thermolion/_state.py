@@ -1,4 +1,4 @@
-"""A parameter's state: how it begins, counts its steps, cools, and is restored from a checkpoint; and a run's seed.
+"""The state of a parameter: its beginning, step count, temperature and checkpoint; and the seed of a run.
 
 Every state holds its step and its temperature as tensors, as `torch.optim` does. The tensors are elements of two rows
 per group, so that a step of the whole group advances them all in two operations. A `Clock` mirrors them as Python

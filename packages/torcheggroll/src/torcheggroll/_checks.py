@@ -1,4 +1,4 @@
-"""Refuse a hyper-parameter outside the interval it must lie in."""
+"""Checks of hyper-parameters against their intervals."""
 
 from numbers import Integral, Real
 
@@ -11,8 +11,8 @@ def check(name: str, value: float | Tensor, interval: str) -> None:
     NaN lies in no interval, and infinity in none that ends with ``inf)``.
 
     Raises:
-        TypeError: ``value`` is no real number and no tensor.
-        ValueError: ``value`` lies outside, or is a tensor of several elements.
+        TypeError: ``value`` is neither a real number nor a tensor.
+        ValueError: ``value`` lies outside ``interval``, or is a tensor of several elements.
     """
     if not isinstance(value, Real | Tensor):
         raise TypeError(f"{name} must be a number in {interval}, got {value!r} of type {type(value).__name__}")
@@ -26,11 +26,11 @@ def check(name: str, value: float | Tensor, interval: str) -> None:
 
 
 def check_integer(name: str, value: int, interval: str) -> None:
-    """Refuses a ``value`` that is no integer, or one outside ``interval``.
+    """Refuses a ``value`` that is not an integer in ``interval``.
 
     Raises:
-        TypeError: ``value`` is no integer; ``True`` and ``2.0`` are none.
-        ValueError: ``value`` lies outside.
+        TypeError: ``value`` is not an integer; ``True`` and ``2.0`` are refused too.
+        ValueError: ``value`` lies outside ``interval``.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer in {interval}, got {value!r} of type {type(value).__name__}")

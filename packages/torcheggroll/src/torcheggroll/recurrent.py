@@ -1,4 +1,4 @@
-"""Evolution through windows of a sequence: one perturbation and one state per member, for the whole sequence.
+"""Persistent evolution: each member keeps one perturbation and its state over all windows of a sequence.
 
     sᵢ = s₀ where a sequence begins                                  (1)
     yᵢ, sᵢ ← f(x, sᵢ; θ + σEᵢ)                                       (2)  over one window, with the member's own state
@@ -69,7 +69,7 @@ class PersistentES:
 
     @property
     def state(self) -> Any:
-        """States of the members of this process: the structure of one state, each tensor ``(members, ...)``."""
+        """The states of this process's members, in the structure of one state, each tensor ``(members, ...)``."""
         return refill(self._initial, [s.clone() for s in self._states])
 
     def step(

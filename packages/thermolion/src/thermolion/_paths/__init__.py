@@ -1,1 +1,1 @@
-"""The ways to take a step: one reference, and fast paths proven equal to it."""
+"""The paths of a step: one reference, and fast paths that tests hold equal to it."""

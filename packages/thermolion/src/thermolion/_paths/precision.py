@@ -1,4 +1,4 @@
-"""Writing what was computed in single precision to tensors of half the size."""
+"""Rounding of single-precision results to half-precision tensors."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Reference path: one tensor at a time, a block of it at a time where its memory is contiguous."""
+"""Reference path: one tensor at a time, in blocks where its memory is contiguous."""
 
 from collections.abc import Sequence
 
