@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 from thermolion import ThermoLion
+from thermolion._equations import sum_of_squares, sums_of_squares
+from thermolion._paths import blocks
 from thermolion._paths.blocks import BLOCK, _even
 from torch.nn import Parameter
 
@@ -67,6 +69,38 @@ def test_a_tensor_alone_steps_to_the_bit_as_in_company(maximize):
         params[place].grad = grads[place]
         optimizer.step()
         assert torch.equal(params[place], together[place])
+
+
+@pytest.mark.parametrize("temp_decay", [1e-3, 1.0], ids=["cold", "warm"])
+@pytest.mark.parametrize("block", [2048, 6144, 1 << 16])
+def test_the_length_of_rows_changes_no_bit(monkeypatch, block, temp_decay):
+    sizes = [1025, 2048, 2049, 50_000, 70_001]
+    params, states = run(sizes, temp_decay=temp_decay)
+    monkeypatch.setattr(blocks, "BLOCK", block)
+    again, kept = run(sizes, temp_decay=temp_decay)
+    assert all(map(torch.equal, params, again))
+    assert all(
+        torch.equal(a[name], b[name]) for a, b in zip(states, kept, strict=True) for name in ("m", "v", "v_mean")
+    )
+
+
+@pytest.mark.parametrize("temp_decay", [1e-3, 1.0], ids=["cold", "warm"])
+def test_the_number_of_threads_changes_no_bit(temp_decay):
+    before, ends = torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        ends.append(run([1025, 50_000, 300_001], temp_decay=temp_decay)[0])
+    torch.set_num_threads(before)
+    assert all(map(torch.equal, *ends))
+
+
+@pytest.mark.parametrize("bad", [0.0, math.nan, math.inf, 1e25])
+def test_sums_of_squares_leave_out_what_is_not_finite(bad):
+    grads = [torch.randn(size) for size in (3, 5000, 40_000)]
+    for g in grads[1:]:
+        g[7] = bad
+    expected = torch.stack([sum_of_squares(g, 1 << 18) for g in grads])
+    torch.testing.assert_close(sums_of_squares(grads, 4096), expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("numel", [1025, 2048, BLOCK, BLOCK + 1, 3 * BLOCK - 5, 10 * BLOCK + 77])

@@ -60,7 +60,7 @@ def as_on_cuda(monkeypatch):
     monkeypatch.setattr(_noise, "VIEWING", {"cpu", "meta"})
 
 
-KINDS = [({"temp_decay": 1e-3}, 11), ({"temp_decay": 1.0}, 40), ({"temp_decay": 1.0, "maximize": True}, 41)]
+KINDS = [({"temp_decay": 1e-3}, 10), ({"temp_decay": 1.0}, 39), ({"temp_decay": 1.0, "maximize": True}, 40)]
 
 
 @pytest.mark.parametrize(("settings", "most"), KINDS, ids=["cold", "warm", "maximize"])

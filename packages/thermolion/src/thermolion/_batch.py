@@ -1,6 +1,5 @@
 """Tensors that are stepped together by one path, with their σ and ξ, and the plan that sorts a group into such."""
 
-import ctypes
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thermolion._equations import COLD, Coefficients, carry_noise_scale, sum_of_squares
+from thermolion._equations import COLD, Coefficients, carry_noise_scale, read_number, sum_of_squares
 from thermolion._noise import MASK, draw, draw_at, keys_of, mix, rounding_at, rounding_bits
 from thermolion._sharding import add_shards, elements_of, is_sharded, local
 from thermolion._state import State, advance_tensors
@@ -227,12 +226,6 @@ class Batch:
         """Returns the logical numbers of a shard's elements, or None for a whole tensor."""
         param = self.params[i]
         return elements_of(param) if self.sharded and is_sharded(param) else None
-
-
-def read_number(scalar: Tensor) -> float:
-    """Returns a real tensor of one element in the host's memory as a number, read there without an operation."""
-    scalar = scalar.detach().to(torch.float64)
-    return ctypes.c_double.from_address(scalar.data_ptr()).value
 
 
 @lru_cache(maxsize=16)

@@ -21,6 +21,7 @@ Ahmed Nebli, ThermoLion 0.1.0, https://github.com/ahmednebli/ThermoLion
 # torch's operations on lists are private by name only.
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
+import ctypes
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -67,6 +68,34 @@ def sum_of_squares(g: Tensor, block: int) -> Tensor:
         square = torch.mul(part, part, out=square[: len(part)])
         sums.append(torch.nan_to_num_(square, nan=0.0, posinf=0.0).sum())
     return torch.stack(sums).sum()
+
+
+def sums_of_squares(grads: Sequence[Tensor], block: int) -> Tensor:
+    """Returns `sum_of_squares` of each of n tensors on the CPU, ``(n,)``, up to rounding and in one pass over them.
+
+    Args:
+        grads: contiguous, float32.
+        block: elements to be squared at once.
+    """
+    parts = [torch.split(g.view(-1), block) for g in grads]
+    flat = [part for cut in parts for part in cut]
+    norms = torch.stack(torch._foreach_norm(flat))
+    if not math.isfinite(read_number(norms.sum())):
+        norms = torch.cat([torch.stack(torch._foreach_norm([_with_finite_squares(part)])) for part in flat])
+    if len(flat) == len(parts):
+        return norms.square_()
+    owners = torch.repeat_interleave(torch.tensor([len(cut) for cut in parts]))
+    return torch.zeros(len(parts)).index_add_(0, owners, norms.square_())
+
+
+def _with_finite_squares(g: Tensor) -> Tensor:
+    return torch.where(torch.isfinite(g * g), g, 0.0)
+
+
+def read_number(scalar: Tensor) -> float:
+    """Returns a real tensor of one element in the host's memory as a number, read there without an operation."""
+    scalar = scalar.detach().to(torch.float64)
+    return ctypes.c_double.from_address(scalar.data_ptr()).value
 
 
 def carry_noise_scale(
@@ -124,14 +153,14 @@ def update(theta: Tensor, g: Tensor, m: Tensor, v: Tensor, noise: Tensor | None,
 
 
 def move_moments(
-    twice: list[Tensor], grads: list[Tensor], ms: list[Tensor], vs: list[Tensor], c: Coefficients, sign: int
+    row: list[Tensor], grads: list[Tensor], ms: list[Tensor], vs: list[Tensor], c: Coefficients, sign: int
 ) -> None:
-    """Fast paths: updates the moments and adds twice (4) to ``twice``, on all tensors at once.
+    """Fast paths: updates the moments and adds 4/3 of (4) to ``row``, on all tensors at once.
 
-    This is an Adam step of rate -2, after so many steps that nothing is left of its bias corrections.
+    This is an Adam step of rate -4/3, after so many steps that nothing is left of its bias corrections.
 
     Args:
-        twice: zeros; all lists hold real tensors of one dtype and run in parallel.
+        row: zeros; all lists hold real tensors of one dtype and run in parallel.
         grads: the gradients.
         ms: first moments, updated in place.
         vs: second moments, updated in place.
@@ -140,7 +169,7 @@ def move_moments(
     """
     steps = [always_on(ms[0].device)] * len(ms)
     torch._fused_adam_(
-        twice, grads, ms, vs, [], steps, lr=-2.0, beta1=c.beta1, beta2=c.beta2, weight_decay=0.0, eps=c.eps,
+        row, grads, ms, vs, [], steps, lr=-4 / 3, beta1=c.beta1, beta2=c.beta2, weight_decay=0.0, eps=c.eps,
         amsgrad=False, maximize=sign < 0,
     )  # fmt: skip  # (2), (3), (4)
 
@@ -159,42 +188,49 @@ def move_parameters(
     noise: tuple[Tensor, Tensor] | None,
     c: Coefficients,
     sign: int,
-    spare: tuple[Tensor, Tensor],
+    spare: Tensor,
 ) -> None:
     """Fast paths: computes (5) to (9), equal to `update` up to rounding, in few passes and without new memory.
 
-    With w = 1 / (1 + exp(-2|a|)), so that q = 2w - 1, and h = s + σ ξ - 2a, (7) and (8) become
-    u = 2 (s + σ ξ - w h) - 2a. Everything but a is computed in units of 1.5. (9) is a step of gradient descent with
-    momentum, whose buffer holds 2a, of which it takes away a half.
+    With w = 1 / (1 + exp(-2|a|)), so that q = 2w - 1, and h = s + σ ξ, (7) and (8) become u = 2 (h + w (2a - h)) - 2a:
+    a line from h to 2a. Everything is computed in units of 1.5. (9) is a step of gradient descent with momentum, whose
+    buffer holds 2a, of which it takes away a half.
 
     Args:
         thetas: the parameters, updated in place.
         parts: views of the first two of ``row``, each in parallel with ``thetas``.
-        row: for all parameters in a row: twice a; the sign of m, overwritten; g.
-        noise: two factors whose product is σ ξ / 1.5, and which fit the row; or None where the temperature is cold.
+        row: for all parameters in a row: 4/3 of a; the sign of m, overwritten; its product with g, overwritten.
+        noise: two factors whose product is σ ξ / 1.5, in a shape that the row can be viewed in; or None where the
+            temperature is cold.
         c: the coefficients.
         sign: -1 to maximize, else 1.
-        spare: two tensors to overwrite, like those of ``row``; the second may be g.
+        spare: a row to overwrite.
     """
-    a, s, g = row
-    w, h = spare
+    a, s, agree = row
     twice, halves = parts
-    torch.abs(a, out=w).sigmoid_()  # (5)
-    agree = torch.mul(g, s, out=h) if sign > 0 else torch.mul(g, s, out=h).neg_()
+    w = torch.addcmul(zero_on(a.device, a.dtype), s, a, value=1.5, out=spare).sigmoid_()  # (5): s a = |a|
+    if sign < 0:
+        agree.neg_()
     torch.ops.aten.leaky_relu_backward.grad_input(s, agree, 2 / 3, False, grad_input=s)  # (6): 1 or 2/3 of the sign
     if noise is not None:
         s.view(noise[0].shape).addcmul_(*noise)  # (8)
-    torch.sub(s, a, alpha=2 / 3, out=h)
-    s.addcmul_(w, h, value=-1)  # (7)
+    s.lerp_(a, w)  # (7): u / 2 + a
     if isinstance(c.lr, Tensor):
-        torch.sub(s.mul_(3), a, out=s).mul_(c.lr)  # η u
+        torch.sub(s.mul_(3), a, alpha=1.5, out=s).mul_(c.lr)  # η u
         torch._foreach_mul_(thetas, 1 - c.lr * c.weight_decay)  # (9)
         torch._foreach_sub_(thetas, halves)  # (9)
         return
     torch._fused_sgd_(
-        thetas, halves, twice, weight_decay=c.weight_decay / 3, momentum=-0.5, lr=2 * c.lr, dampening=-0.5,
+        thetas, halves, twice, weight_decay=c.weight_decay / 3, momentum=-0.5, lr=3 * c.lr, dampening=0.0,
         nesterov=False, maximize=False, is_first_step=False,
     )  # fmt: skip  # (9)
+
+
+@lru_cache(maxsize=16)
+def zero_on(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Returns zero on the device, without dimensions."""
+    with torch.inference_mode(False):
+        return torch.zeros((), dtype=dtype, device=device)
 
 
 def put_back(tensors: Sequence[Tensor], before: Sequence[Tensor], where: Tensor) -> None:

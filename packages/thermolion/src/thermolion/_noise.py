@@ -96,14 +96,23 @@ def constants_on(device: torch.device) -> Constants:
     return Constants(shift16, shift15, to_x, turn, half, minus_two, tuple(waves))
 
 
-class Scratch(NamedTuple):
-    """Buffers for a block of pairs, so that a big tensor needs no more memory than a block."""
+class Scratch:
+    """Buffers for pairs, so that a big tensor needs no more memory than a block; they serve for many blocks."""
 
-    z: Tensor  # three of int32 and one of float32, of any one shape (…, pairs)
-    y: Tensor
-    spare: Tensor
-    radius: Tensor
-    waves: Tensor  # float32, (…, 2, pairs)
+    def __init__(self, z: Tensor, y: Tensor, spare: Tensor, radius: Tensor, waves: Tensor) -> None:
+        """Takes the buffers, which may lie in memory of any other use.
+
+        Args:
+            z: as ``y`` and ``spare`` int32 of any one shape (…, pairs).
+            y: see ``z``.
+            spare: see ``z``.
+            radius: float32, of the same shape.
+            waves: float32, (…, 2, pairs).
+        """
+        self.z, self.y, self.spare = (_Words(words, words.view(torch.float32)) for words in (z, y, spare))
+        self.radius, self.waves, self.sine = radius, waves, waves.select(-2, 1)
+        self.constants = constants_on(z.device)
+        self.viewing = z.device.type in VIEWING
 
     @classmethod
     def of(cls, pairs: int, device: torch.device) -> "Scratch":
@@ -112,21 +121,28 @@ class Scratch(NamedTuple):
         radius, waves = (torch.empty(shape, dtype=torch.float32, device=device) for shape in ((pairs,), (2, pairs)))
         return cls(z, y, spare, radius, waves)
 
+    def fold(self, words: "_Words", shift: Tensor, spare: "_Words") -> tuple["_Words", "_Words"]:
+        """Returns ``words ^ words >> shift``, and the buffer that does not hold it."""
+        if self.viewing and shift is self.constants.shift16:
+            high = words.bits.view(torch.int16)[..., 1::2]  # the shifted words, without an operation
+            torch.bitwise_xor(words.bits, high, out=spare.bits)
+            return spare, words
+        torch.bitwise_right_shift(words.bits, shift, out=spare.bits)
+        words.bits.bitwise_xor_(spare.bits)
+        return words, spare
 
-def _fold(word: Tensor, shift: Tensor, spare: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns ``word ^ word >> shift``, and the buffer that does not hold it."""
-    if word.device.type in VIEWING and shift is constants_on(word.device).shift16:
-        high = word.view(torch.int16)[..., 1::2]  # the shifted word, without an operation
-        return torch.bitwise_xor(word, high, out=spare), word
-    torch.bitwise_right_shift(word, shift, out=spare)
-    return word.bitwise_xor_(spare), spare
+    def product(self, words: "_Words", factor: Tensor, out: Tensor) -> Tensor:
+        """Returns ``words * factor`` in float32, rounded once from the words' arithmetic; overwrites the words."""
+        if self.viewing:
+            return torch.mul(words.bits, factor, out=out)
+        return out.copy_(words.bits).mul_(factor) if factor.is_floating_point() else out.copy_(words.bits.mul_(factor))
 
 
-def _product(word: Tensor, factor: Tensor, out: Tensor) -> Tensor:
-    """Returns ``word * factor`` in float32, rounded once from the words' arithmetic; overwrites ``word``."""
-    if word.device.type in VIEWING:
-        return torch.mul(word, factor, out=out)
-    return out.copy_(word).mul_(factor) if factor.is_floating_point() else out.copy_(word.mul_(factor))
+class _Words(NamedTuple):
+    """Words in a buffer, and its memory as float32."""
+
+    bits: Tensor
+    numbers: Tensor
 
 
 def pairs(
@@ -140,34 +156,66 @@ def pairs(
         scratch: buffers, overwritten; what is returned lies in them.
         scale: -2 σ², to draw with deviation σ, up to rounding; None draws with 1.
     """
-    z, y, spare, radius, waves = scratch
-    one = constants_on(counters.device)
-    z, spare = _mixed(counters, keys, z, spare, one)  # (11)
-    torch.add(keys[2], z, alpha=signed(TO_Y, 32), out=y)  # (12)
-    y, spare = _fold(y, one.shift16, spare)
-    torch.add(keys[3], y, alpha=signed(SECOND, 32), out=y)  # (12)
-    x = _product(z, one.to_x, spare.view(torch.float32))  # (11)
+    one, radius, waves = scratch.constants, scratch.radius, scratch.waves
+    z, spare = _mixed(counters, keys, scratch)  # (11)
+    y = scratch.y
+    torch.add(keys[2], z.bits, alpha=signed(TO_Y, 32), out=y.bits)  # (12)
+    y, spare = scratch.fold(y, one.shift16, spare)
+    torch.add(keys[3], y.bits, alpha=signed(SECOND, 32), out=y.bits)  # (12)
+    x = scratch.product(z, one.to_x, spare.numbers)  # (11)
     torch.add(one.half, torch.abs(x, out=radius), alpha=2.0**-31, out=radius)
-    if scale is None:
-        radius.log_().mul_(one.minus_two).sqrt_()  # (13)
-    else:
+    if scratch.viewing and scale is not None:
         torch.xlogy(scale, radius, out=radius).sqrt_()  # (13)
+    else:
+        radius.log_().mul_(one.minus_two if scale is None else scale).sqrt_()  # (13)
     torch.copysign(radius, x, out=radius)  # (13)
-    phi = _product(y, one.turn, spare.view(torch.float32))
-    square = torch.mul(phi, phi, out=z.view(torch.float32)).unsqueeze(-2)
+    phi = scratch.product(y, one.turn, spare.numbers)
+    square = torch.mul(phi, phi, out=z.numbers).unsqueeze(-2)
     torch.addcmul(one.waves[3], one.waves[4], square, out=waves)  # (14)
     for coefficient in one.waves[2::-1]:
         torch.addcmul(coefficient, waves, square, out=waves)  # (14)
-    waves.select(-2, 1).mul_(phi)  # (14)
+    scratch.sine.mul_(phi)  # (14)
     return radius, waves
 
 
-def _mixed(counters: Tensor, keys: Sequence[Tensor], z: Tensor, spare: Tensor, one: Constants) -> tuple[Tensor, Tensor]:
+def _mixed(counters: Tensor, keys: Sequence[Tensor], scratch: Scratch) -> tuple[_Words, _Words]:
     """Returns z of (11), and the buffer that does not hold it."""
-    torch.add(counters, keys[0], out=z)  # (11)
-    z, spare = _fold(z, one.shift16, spare)
-    torch.add(keys[1], z, alpha=signed(FIRST, 32), out=z)  # (11)
-    return _fold(z, one.shift15, spare)
+    z, spare, one = scratch.z, scratch.spare, scratch.constants
+    torch.add(counters, keys[0], out=z.bits)  # (11)
+    z, spare = scratch.fold(z, one.shift16, spare)
+    torch.add(keys[1], z.bits, alpha=signed(FIRST, 32), out=z.bits)  # (11)
+    return scratch.fold(z, one.shift15, spare)
+
+
+def keys_by_group(keys: Tensor, groups: tuple[int, ...], device: torch.device) -> list[Tensor]:
+    """Returns the columns ``(all groups, 1)`` of the four keys; the first takes in each group's first counter.
+
+    Args:
+        keys: of n tensors, ``(n, 4)``.
+        groups: of how many groups of 2048 elements each tensor consists.
+        device: where the columns are needed.
+    """
+    owners, firsts = group_owners(groups, keys.device)
+    keys = keys[owners]
+    keys[:, 0] += firsts
+    return list(keys.to(device, non_blocking=True).t().unsqueeze(-1).unbind())
+
+
+@lru_cache(maxsize=16)
+def group_owners(groups: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Returns, for each group of tensors in a row, the position of its tensor and its first counter for `pairs`."""
+    with torch.inference_mode(False):
+        counts = torch.tensor(groups)
+        owners = torch.repeat_interleave(torch.arange(len(groups)), counts)
+        firsts = (torch.arange(len(owners)) - (counts.cumsum(0) - counts)[owners]) * (HALF * 0x9E3779B9)
+        return owners.to(device), firsts.to(torch.int32).to(device)
+
+
+@lru_cache(maxsize=16)
+def lanes_on(device: torch.device) -> Tensor:
+    """Returns the counters of a tensor's first group."""
+    with torch.inference_mode(False):
+        return counters_from(0, HALF, device)
 
 
 def counters_from(first: int, count: int, device: torch.device) -> Tensor:
@@ -210,6 +258,6 @@ def rounding_at(elements: Tensor, keys: Sequence[Tensor]) -> Tensor:
 
 
 def _top_bits(counters: Tensor, keys: Sequence[Tensor]) -> Tensor:
-    z, spare, one = torch.empty_like(counters), torch.empty_like(counters), constants_on(counters.device)
-    z, _ = _mixed(counters, keys, z, spare, one)
-    return z.mul_(one.to_x).bitwise_right_shift_(16).bitwise_and_(0xFFFF)
+    scratch = Scratch.of(len(counters), counters.device)
+    z, _ = _mixed(counters, keys, scratch)
+    return z.bits.mul_(scratch.constants.to_x).bitwise_right_shift_(16).bitwise_and_(0xFFFF)

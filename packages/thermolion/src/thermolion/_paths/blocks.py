@@ -1,13 +1,13 @@
-"""Default path on the CPU: blocks that stay in the cache, a slice of a big tensor or many tiny tensors packed together.
+"""Default path on the CPU: rows that stay in the cache, of blocks of big tensors or of tiny tensors packed together.
 
 It needs no compiler. The equations are the reference's with fewer passes over memory, in `move_moments` and
-`move_parameters`; the noise is the same to the bit.
+`move_parameters`; the noise is the same up to rounding.
 """
 
 # torch's operations on lists are private by name only.
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,12 +15,14 @@ import torch
 import torch._utils
 from torch import Tensor
 
-from thermolion._batch import Batch, read_number
-from thermolion._equations import move_moments, move_parameters, put_back
-from thermolion._noise import GROUP, HALF, Scratch, counters_from, pairs, signed
+from thermolion._batch import Batch
+from thermolion._equations import move_moments, move_parameters, put_back, read_number, sums_of_squares
+from thermolion._noise import GROUP, HALF, Scratch, counters_from, group_owners, keys_by_group, lanes_on, pairs
 from thermolion._paths import reference
 
-BLOCK = 1 << 16  # elements
+BLOCK = 1 << 18  # elements in a row: few enough for the cache, enough to hide what torch's calls cost
+SQUARED = 1 << 14  # elements of a gradient that are squared and added at once: by one thread, whatever their number
+Block = Sequence[Tensor]  # θ, g, m and v
 CPU = torch.device("cpu")
 _utils: Any = torch._utils
 flatten: Callable[[Sequence[Tensor]], Tensor] = _utils._flatten_dense_tensors
@@ -63,83 +65,105 @@ def _sort(batch: Batch) -> tuple[list[int], list[int], list[int]]:
     return tiny, big, rest
 
 
-class _Workspace:
-    """Buffers for blocks of one length, cut once for all of them; noise is drawn in what the step overwrites."""
-
-    def __init__(self, numel: int, buffers: Sequence[Tensor]) -> None:
-        groups = -(-numel // GROUP)
-        halves = [half[: groups * HALF] for buffer in buffers[:2] for half in buffer.chunk(2)]
-        self.spare = [buffer[:numel] for buffer in buffers[:4]]
-        if len(buffers) > 4:
-            self.counters = _block_counters()[: groups * HALF]
-            z, y, spare = (half.view(torch.int32) for half in halves[:3])
-            waves = buffers[2][: groups * GROUP].view(2, -1)
-            self.scratch = Scratch(z, y, spare, halves[3], waves)
-            self.xi = buffers[4][: groups * GROUP]
-            self.places = self.xi.view(groups, 2, HALF).transpose(0, 1)
-            self.numel = numel
-
-    def noise(self, start: int, keys: Sequence[Tensor]) -> Tensor:
-        """Returns ξ of the block that begins at element ``start``, a multiple of 2048."""
-        k0, k1, k2, k3 = keys
-        if start:
-            k0 = k0 + signed(start // 2 * 0x9E3779B9 % (1 << 32), 32)
-        radius, waves = pairs(self.counters, (k0, k1, k2, k3), self.scratch)
-        torch.mul(radius.view(-1, HALF), waves.view(2, -1, HALF), out=self.places)
-        return self.xi[: self.numel]
-
-
 def _step_big(batch: Batch) -> None:
-    largest = min(BLOCK, -(-max(theta.numel() for theta in batch.thetas) // GROUP) * GROUP)
-    buffers = [torch.empty(largest) for _ in range(5 if batch.warm else 4)]
-    keys: list[tuple[Tensor, ...]] = []
-    scales: tuple[Tensor, ...] = ()
-    if batch.warm:
-        keys = [row.unbind() for row in batch.noise_keys.unbind()]
-        scales = batch.noise_scales(BLOCK, rounded_once=True).div_(1.5).unbind()
-    workspaces: dict[int, _Workspace] = {}
+    """Steps big tensors, blocks in a row at a time, each block in whole groups of 2048 elements."""
+    groups = tuple(-(-theta.numel() // GROUP) for theta in batch.thetas)
+    longest = min(BLOCK // GROUP, sum(groups))
+    memory = torch.zeros(4, longest * GROUP)  # what lies between blocks stays finite
+    noise = _Noise(batch, groups, longest) if batch.warm else None
     update = _update_of(batch)
-    for i, tensors in enumerate(zip(batch.thetas, batch.grads, batch.ms, batch.vs, strict=True)):
-        numel = tensors[0].numel()
-        length = _even(numel)
-        flat = [tensor.view(-1) for tensor in tensors]
-        cuts = [flat] if numel <= length else zip(*(torch.split(tensor, length) for tensor in flat), strict=True)
-        for start, block in zip(range(0, numel, length), cuts, strict=True):
-            n = min(length, numel - start)
-            workspace = workspaces.get(n)
-            if workspace is None:
-                workspace = workspaces[n] = _Workspace(n, buffers)
-            noise = (workspace.noise(start, keys[i]), scales[i]) if batch.warm else None
-            update(block, noise, workspace.spare)
+    for blocks in _rows(_blocks(batch)):
+        count = sum(-(-len(block[0]) // GROUP) for block in blocks)
+        update(blocks, memory[:, : count * GROUP].unbind(), noise.next(count) if noise else None)
 
 
-def _update_of(batch: Batch) -> Callable[[Sequence[Tensor], tuple[Tensor, Tensor] | None, Sequence[Tensor]], None]:
-    """Returns what steps one block: θ, g, m and v; ξ and σ / 1.5 while warm; four tensors to overwrite."""
+def _blocks(batch: Batch) -> Generator[Block]:
+    """Yields θ, g, m and v of every block of every tensor in order."""
+    for tensors in zip(batch.thetas, batch.grads, batch.ms, batch.vs, strict=True):
+        flat = [tensor if tensor.dim() == 1 else tensor.view(-1) for tensor in tensors]
+        length = _even(len(flat[0]))
+        if len(flat[0]) <= length:
+            yield flat
+        else:
+            yield from zip(*(torch.split(tensor, length) for tensor in flat), strict=True)
+
+
+def _rows(blocks: Iterable[Block]) -> Generator[list[Block]]:
+    """Yields as many blocks at a time as BLOCK elements hold."""
+    row: list[Block] = []
+    room = BLOCK
+    for block in blocks:
+        length = -(-len(block[0]) // GROUP) * GROUP
+        if length > room:
+            yield row
+            row, room = [], BLOCK
+        row.append(block)
+        room -= length
+    yield row
+
+
+class _Noise:
+    """The noise of big tensors, drawn for one row after the other."""
+
+    def __init__(self, batch: Batch, groups: tuple[int, ...], longest: int) -> None:
+        """Carries every v̄ of the batch to this step.
+
+        Args:
+            batch: the tensors.
+            groups: how many groups each consists of.
+            longest: how many groups a row has at most.
+        """
+        sigmas = batch.carried(sums_of_squares(batch.grads, SQUARED) / torch.tensor(batch.numels))
+        scales = sigmas.square_().mul_(-2 / 1.5**2)[group_owners(groups, CPU)[0]].unsqueeze(-1)
+        self._columns = (scales, *keys_by_group(batch.noise_keys, groups, CPU))
+        self._memory = torch.empty(6, longest, HALF)
+        self._first = 0
+
+    def next(self, count: int) -> tuple[Tensor, Tensor]:
+        """Returns two factors whose product is σ ξ / 1.5 for the next ``count`` groups."""
+        scale, *keys = (column[self._first : self._first + count] for column in self._columns)
+        self._first += count
+        z, y, spare = self._memory.view(torch.int32)[:3, :count].unbind()
+        waves = self._memory[4:].view(-1, 2, HALF)[:count]
+        radius, waves = pairs(lanes_on(CPU), keys, Scratch(z, y, spare, self._memory[3, :count], waves), scale)
+        return waves, radius.unsqueeze(1)
+
+
+def _update_of(
+    batch: Batch,
+) -> Callable[[Sequence[Block], Sequence[Tensor], tuple[Tensor, Tensor] | None], None]:
+    """Returns what steps blocks in a row, given four rows to overwrite and the two factors of their noise."""
     c, sign, skip = batch.coefficients, -1 if batch.group["maximize"] else 1, batch.group["skip_zero_grad"]
     c = c._replace(lr=read_number(c.lr) if isinstance(c.lr, Tensor) else c.lr)
 
-    def update(tensors: Sequence[Tensor], noise: tuple[Tensor, Tensor] | None, spare: Sequence[Tensor]) -> None:
-        theta, g, m, v = tensors
-        before = [tensor.clone() for tensor in (theta, m, v)] if skip else None
-        a, s, *others = spare
-        move_moments([a.zero_()], [g], [m], [v], c, sign)
-        torch.sign(m, out=s)
-        move_parameters([theta], ([a], [s]), (a, s, g), noise, c, sign, (others[0], others[1]))
-        if before is not None:
-            put_back((theta, m, v), before, g == 0)
+    def update(blocks: Sequence[Block], rows: Sequence[Tensor], noise: tuple[Tensor, Tensor] | None) -> None:
+        thetas, grads, ms, vs = (list(tensors) for tensors in zip(*blocks, strict=True))
+        before = [[tensor.clone() for tensor in (theta, m, v)] for theta, _, m, v in blocks] if skip else []
+        a, s, w, agree = rows
+        parts = _parts((a, s, agree), [len(theta) for theta in thetas])
+        a.zero_()
+        move_moments(parts[0], grads, ms, vs, c, sign)
+        for m, g, its_sign, product in zip(ms, grads, parts[1], parts[2], strict=True):
+            torch.mul(g, torch.sign(m, out=its_sign), out=product)
+        move_parameters(thetas, (parts[0], parts[1]), (a, s, agree), noise, c, sign, w)
+        for (theta, g, m, v), old in zip(blocks, before, strict=skip):
+            put_back((theta, m, v), old, g == 0)
 
     return update
+
+
+def _parts(rows: Sequence[Tensor], lengths: Sequence[int]) -> list[list[Tensor]]:
+    """Returns, of each row, the views of blocks of these lengths, each of which begins at a whole group."""
+    if len(rows[0]) == lengths[0]:
+        return [[row] for row in rows]
+    cuts = [n for length in lengths for n in (length, -length % GROUP)]
+    return [list(torch.split(row, cuts)[::2]) for row in rows]
 
 
 def _even(numel: int) -> int:
     """Returns the length of blocks that are about equal, of whole groups and no longer than BLOCK."""
     blocks = -(-numel // BLOCK)
     return min(BLOCK, -(-numel // (blocks * GROUP)) * GROUP)
-
-
-@lru_cache(maxsize=1)
-def _block_counters() -> Tensor:
-    return counters_from(0, BLOCK // 2, CPU)
 
 
 @lru_cache(maxsize=16)
@@ -153,8 +177,7 @@ def _layout(sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 def _step_packed(batch: Batch) -> None:
     theta, g, m, v = (flatten(tensors) for tensors in (batch.thetas, batch.grads, batch.ms, batch.vs))
     noise = _noise_of_pack(batch, g) if batch.warm else None
-    spare = [torch.empty_like(theta) for _ in range(4)]
-    _update_of(batch)((theta, g, m, v), noise, spare)
+    _update_of(batch)([(theta, g, m, v)], torch.empty(4, len(theta)).unbind(), noise)
     for tensors, flat in ((batch.thetas, theta), (batch.ms, m), (batch.vs, v)):
         torch._foreach_copy_(tensors, unflatten(flat, tensors))
 

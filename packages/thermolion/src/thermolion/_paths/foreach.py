@@ -15,7 +15,7 @@ from torch import Tensor
 
 from thermolion._batch import Batch
 from thermolion._equations import COLD, FLOOR, move_moments, move_parameters, put_back
-from thermolion._noise import GROUP, HALF, Scratch, counters_from, pairs
+from thermolion._noise import GROUP, HALF, Scratch, group_owners, keys_by_group, lanes_on, pairs
 from thermolion._paths.precision import rounded, storable
 from thermolion._sharding import add_shards
 
@@ -72,19 +72,13 @@ class _Row:
         batch = self.batch
         if batch.capturable:
             return self.column(batch.temperatures).to(batch.compute_dtype)
-        column = torch.tensor(batch.temperatures, dtype=batch.compute_dtype)[self._owners(CPU)[0]]
+        column = torch.tensor(batch.temperatures, dtype=batch.compute_dtype)[group_owners(tuple(self.groups), CPU)[0]]
         return column.view(-1, 1, 1).to(batch.device, non_blocking=True)
 
     def keys(self) -> list[Tensor]:
         """Returns the columns ``(groups, 1)`` of the four keys; the first takes in each group's first counter."""
         keys = self.batch.keys_where_counted(self.batch.group["seed"])
-        owners, firsts = self._owners(keys.device)
-        keys = keys[owners]
-        keys[:, 0] += firsts
-        return list(keys.to(self.batch.device, non_blocking=True).t().unsqueeze(-1).unbind())
-
-    def _owners(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        return _owners_on(device, tuple(self.groups))
+        return keys_by_group(keys, tuple(self.groups), self.batch.device)
 
     def wide(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Returns one-dimensional tensors of the compute dtype, themselves where they have it."""
@@ -110,7 +104,7 @@ def _step_row(batch: Batch) -> None:
         torch._foreach_copy_(signs + gs, ms + grads)
         s.sign_()
         noise = _noise(row, g, w) if batch.warm else None
-        move_parameters(thetas, (twice, signs), (a, s, g), noise, c, sign, (w, g))
+        move_parameters(thetas, (twice, signs), (a, s, g.mul_(s)), noise, c, sign, w)
         _store(batch, columns, (thetas, ms, vs))
         if before is not None:
             for three, old, grad in zip(stored, before, columns[1], strict=True):
@@ -156,26 +150,10 @@ def _noise(row: _Row, g: Tensor, spare: Tensor) -> tuple[Tensor, Tensor]:
     waves = xi.view(torch.float32)[: row.count * GROUP].view(row.count, 2, HALF)
     scratch = Scratch(z, y, more[0], more[1].view(torch.float32), waves)
     scale = variance.squeeze(-1) if at_once else None
-    radius, waves = pairs(_lanes_on(batch.device), row.keys(), scratch, scale)
+    radius, waves = pairs(lanes_on(batch.device), row.keys(), scratch, scale)
     if at_once:
         return waves, radius.unsqueeze(1)
     return waves.mul_(radius.unsqueeze(1)).to(dtype), variance.sqrt_()
-
-
-@lru_cache(maxsize=16)
-def _lanes_on(device: torch.device) -> Tensor:
-    """Returns the counters of a tensor's first group."""
-    with torch.inference_mode(False):
-        return counters_from(0, HALF, device)
-
-
-@lru_cache(maxsize=16)
-def _owners_on(device: torch.device, groups: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Returns, for each group in a row, the position of its tensor and its first counter as `pairs` wants it."""
-    counts = torch.tensor(groups)
-    owners = torch.repeat_interleave(torch.arange(len(groups)), counts)
-    firsts = (torch.arange(len(owners)) - (counts.cumsum(0) - counts)[owners]) * (HALF * 0x9E3779B9)
-    return owners.to(device), firsts.to(torch.int32).to(device)
 
 
 @lru_cache(maxsize=64)

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thermolion._batch import Batch, read_number
+from thermolion._batch import Batch
+from thermolion._equations import read_number
 
 SOURCE = Path(__file__).with_name("fused_cpu.cpp")
 NOISE = Path(__file__).with_name("fused_cpu_noise.h")
