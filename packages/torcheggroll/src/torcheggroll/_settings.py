@@ -1,4 +1,4 @@
-"""The hyper-parameters of the optimizer: checked together, and which of them a checkpoint holds."""
+"""The hyper-parameters of the optimizer: their checks, and those that a checkpoint holds."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""EGGROLL as an optimizer: perturb, evaluate, and move towards what did better."""
+"""EGGROLL as an optimizer: perturb, evaluate, and move towards better members."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -52,6 +52,10 @@ __all__ = [
     "generate_standard_noise_batched",
 ]
 
+_UNCOUNTED = (
+    "at least one pair must have a finite fitness for a step to move anything, but every fitness was missing, NaN or "
+    "infinite: check the fitness function, loss or reward on the model itself"
+)
 _ALIKE = (
     "the members must differ in fitness for a step to move anything, but all scored alike at sigma={sigma}: raise "
     "sigma, measure a finer fitness, or check that the selected parameters act on it"
@@ -313,7 +317,9 @@ class TorchEggrollES:
             epoch=self.epoch, engine=self.evaluator.last, sigma=float(self.sigma), lr=self.lr,
         )  # fmt: skip
         self._history.add(self.diagnostics)
-        if not alike(s, counted):
+        if not bool(counted.any()):
+            self.evaluator.warn("uncounted", _UNCOUNTED)
+        elif not alike(s, counted):
             self._differed = True  # a run may well end where all members score the best there is
         elif self.sigma and self.evaluator.acts and not self._differed:
             self.evaluator.warn("alike", _ALIKE.format(sigma=self.sigma))
@@ -645,6 +651,8 @@ class TorchEggrollES:
 
     def _perturbation(self, member: int | MemberSpec) -> list[Delta]:
         spec = MemberSpec(self.seed, self.epoch, member) if isinstance(member, int) else member
+        if not isinstance(spec, MemberSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"member must be an index or a MemberSpec, got {member!r}")
         if not 0 <= spec.member < self.pop_size:
             raise ValueError(f"member must be in [0, {self.pop_size}), got {spec.member}")
         return one_member(self.perturbations([spec.member], spec), 0)

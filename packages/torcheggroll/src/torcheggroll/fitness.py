@@ -1,4 +1,4 @@
-"""Fitness shaping: from what was measured to the weight of each member.
+"""Fitness shaping: from measured fitness to the weight of each member.
 
     zscore    fᵢ = (sᵢ - mean s)/std s          (1)  std unbiased, as releases 0.1 and 0.2
     centered  fᵢ = sᵢ - mean s                  (2)

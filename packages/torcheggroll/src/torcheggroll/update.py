@@ -1,7 +1,7 @@
-"""Hands the direction of ascent, negated, to a torch optimizer.
+"""Passes the negated direction of ascent to a torch optimizer.
 
-Weights in low precision have a float32 master copy that the optimizer moves; the model gets it rounded. With the plain
-SGD of our own each parameter is estimated, stepped and forgotten before the next; small ones a few at a time.
+Weights in low precision have a float32 master copy that the optimizer updates; the model gets it rounded. With the
+default SGD each parameter is estimated, stepped and freed before the next; small ones in groups.
 """
 
 # Torch documents its foreach functions nowhere, and uses them in every optimizer.

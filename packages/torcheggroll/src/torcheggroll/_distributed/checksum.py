@@ -1,10 +1,10 @@
-"""One number that tells whether two ranks hold the same tensors.
+"""A checksum that shows whether two ranks hold the same tensors.
 
     c  = Σᵢ (2i + 1) bᵢ          (1)  modulo 2⁶⁴; bᵢ: the bits of entry i as an integer
     c* ← mix(c* + c + 1)         (2)  over the tensors, in order
 
-An odd factor has an inverse, so a change of one entry always shows; any other change slips through one time in 2³² at
-the very worst. The sum is over integers: its order does not matter, and every device finds the same.
+An odd factor has an inverse, so a change of one entry always shows; any other change goes undetected with probability
+2⁻³² at most. The sum is over integers, so its order does not matter and every device gets the same result.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
-"""Which members a rank evaluates, and the exchange of what they got: fitness, and nothing else.
+"""The members of each rank, and the exchange of their fitness.
 
-Each rank sends one row of 64-bit words a step: a header, and a fitness for each member of the busiest rank. The header
-holds the number of evaluations per member and a digest of what all ranks must have in common. Where members were
-evaluated more than once, the rest follows in a second row. Nothing is written before every row has arrived.
+Each rank sends one row of 64-bit words per step: a header, and a fitness for each member of the busiest rank. The
+header holds the number of evaluations per member and a digest of the state that all ranks must share. Where members
+were evaluated more than once, the rest follows in a second row. Nothing is written before every row has arrived.
 """
 
 from collections import Counter

@@ -1,10 +1,10 @@
-"""A population evaluated by Ray actors: members travel to them as specs, and their fitness to all.
+"""A population evaluated by Ray actors, which receive members as specs and the fitness of all.
 
-    sᵢ = what the actor measures that member i is given to, whole pairs to one actor              (1)
+    sᵢ = the fitness of member i, measured by its actor; a pair belongs to one actor             (1)
     driver and actors: θ ← update(θ, s)                                                        (2)
 
-An actor begins with a copy of the optimizer and is sent no weights after that: by (2) it stays what the driver is, as
-ranks do. Every ``checksum_every`` generations weights are compared, and an actor that differs begins anew.
+An actor starts with a copy of the optimizer and is sent no weights after that: by (2) it stays equal to the driver, as
+ranks do. Every ``checksum_every`` generations weights are compared, and an actor that differs is restarted.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""What all ranks must hold in common, reduced to a few words; the weights only now and then."""
+"""The state that all ranks must share, reduced to a few words; weights are included at intervals."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""How many bytes a chunk of members may take, where the user does not say, and who keeps them between chunks."""
+"""The default memory of a chunk of members, and its reuse between chunks."""
 
 from functools import lru_cache
 

@@ -1,7 +1,7 @@
-"""Which convolutions go to the op library, and with what factors.
+"""The rule for convolutions: which go to the op library, and with what factors.
 
-One filter per group of members would go through kernels that round otherwise than those of a larger chunk; it is led
-past them, so that a member has the same bits in any company.
+One filter per group of members would use kernels that round differently from those of a larger chunk; they are avoided,
+so that a member has the same bits in any chunk.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""Evaluates members in chunks that fit in memory, by the fastest engine that is right for the model.
+"""Evaluates members in chunks that fit in memory, by the fastest engine that is correct for the model.
 
-An engine is held against the loop before it is used, and again while it runs. What it refuses, and what it gets wrong,
-goes to the next one; the caller is told once, with the reason.
+An engine is compared with the loop before it is used, and again at intervals. If it refuses a model or disagrees with
+the loop, the next engine is used, and one warning gives the reason.
 """
 
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence, Set

@@ -1,9 +1,9 @@
-"""Folded tensors: the members in front, where the model sees one member's shape; and how plain tensors become folded.
+"""Folded tensors, with members as first dimension and the shape of one member; and copy-on-write for plain tensors.
 
-A value that differs between members may be written into a tensor that they share: a row of a preallocated output, a
-cache, a running mean. The tensor then becomes folded: its storage is copied once per member, and every tensor that
-looks into that storage looks into the copies from its next use on. The storage itself is never written, so that the
-caller's tensors, buffers and inputs are untouched; `CopyOnWrite.undo` gives them back what they looked into.
+A value that differs between members may be written to a tensor that they share: a row of a preallocated output, a
+cache, a running mean. The tensor then becomes folded: its storage is copied once per member, and every view of that
+storage refers to the copies from its next use on. The storage itself is never written, so the caller's tensors, buffers
+and inputs are unchanged; `CopyOnWrite.undo` restores the views.
 """
 
 import weakref

@@ -1,8 +1,8 @@
 """Intercepts every use of a perturbed parameter, wherever in the model it happens.
 
-A parameter is known by identity, not by the module that owns it: ``F.linear(x, w)``, tied weights, the packed
-projection of attention and bare parameters are all seen. An op of the library gets the factors; any other op gets
-the parameter materialised, for that member only.
+A parameter is recognised by identity, not by the module that owns it, so ``F.linear(x, w)``, tied weights, the packed
+projection of attention and bare parameters are all covered. An op of the library receives the factors; any other op
+receives the parameter, formed for that member.
 """
 
 from collections.abc import Callable, Iterable, Sequence

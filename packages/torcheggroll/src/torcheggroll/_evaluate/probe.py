@@ -1,11 +1,11 @@
-"""Is a fast engine right? Compare what it makes of perturbations with what the loop makes of them.
+"""The check of a fast engine: the effects of perturbations in it, compared with those in the loop.
 
     e_i = y_i - y_0                                       (1)  the effect of member i: its results less the centre's
     ‖ŷ_i - y_i‖ ≤ 0.02 max_j ‖e_j‖ + ρ ‖y_i‖              (2)  ŷ: the engine's, y: the loop's; ρ: rounding
 
-At a small σ results differ by less than engines may round, and (2) would hold for an engine that gives every member the
-same answer. σ is therefore amplified by 1, 10, 100 and 1000 until the effects stand out of the rounding; there (2) has
-to hold for whole pairs, so that a leak between members shows, for the outputs and for the loss.
+At a small σ results differ by less than the rounding of engines, and (2) would hold for an engine that gives every
+member the same answer. σ is therefore multiplied by 1, 10, 100 and 1000 until the effects exceed the rounding. There
+(2) must hold for whole pairs, so that a leak between members shows, for the outputs and for the loss.
 """
 
 from collections.abc import Callable, Iterator, Sequence

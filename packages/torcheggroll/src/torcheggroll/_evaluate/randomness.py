@@ -1,7 +1,7 @@
-"""Common random numbers: whatever a forward draws, every member draws the same, on every engine and rank.
+"""Common random numbers: a forward pass draws the same for every member, on every engine and rank.
 
-Members then differ by their weights alone. Each evaluation draws anew, from the run's seed; the caller's streams, of
-torch, Python and NumPy, are left where they were.
+Members then differ only by their weights. Each evaluation draws new numbers from the seed of the run; the caller's
+streams of torch, Python and NumPy do not advance.
 """
 
 import random

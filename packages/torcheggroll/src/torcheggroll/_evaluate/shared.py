@@ -1,9 +1,9 @@
-"""Base products of inputs that all members see: made for the first chunk, read by the others.
+"""Base products of inputs that all members share: computed for the first chunk, reused by the others.
 
     x (W + σEᵢ)ᵀ + b = (x Wᵀ + b) + …, and the bracket is the same for every chunk of one evaluation
 
-One product is kept per perturbed weight, of the input and bias that came last, so that memory does not depend on the
-population. What it was made from is kept beside it: nothing else can come to lie in its place meanwhile.
+One product is kept per perturbed weight, that of the last input and bias, so that memory does not depend on the
+population. The tensors it was computed from are kept with it, so that their memory cannot be reused meanwhile.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,7 @@
-"""What a model holds beside its evolved weights: kept aside for an evaluation, and brought back to the bit.
+"""The state of a model beside its evolved weights: saved for an evaluation, and restored to the bit.
 
-Every member starts from the same buffers, attributes and containers, and none of them moves the centre's. Training
-flags are set as flags: a module that merges or quantises its weights in ``train()`` or ``eval()`` is not asked to.
+Every member starts from the same buffers, attributes and containers, and none changes those of the centre. Training
+mode is set through the flags, because some modules merge or quantise their weights in ``train()`` and ``eval()``.
 """
 
 from collections import deque

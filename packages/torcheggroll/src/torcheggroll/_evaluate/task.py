@@ -1,4 +1,4 @@
-"""What is asked of each member."""
+"""Tasks: the computation that each member performs, and its data."""
 
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Which op was the first to go wrong: the ops of the fold, one by one, beside those of the loop."""
+"""The first op at which an engine deviates: the ops of the fold, one by one, compared with those of the loop."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Warnings of a run, each said once, at the line of the user that led to it."""
+"""Warnings of a run, each shown once, at the user's line that led to it."""
 
 import warnings
 from inspect import currentframe

@@ -1,6 +1,6 @@
-"""Sees writes into frozen parameters before they happen, so that only what a forward writes to is ever copied.
+"""Detects writes to frozen parameters before they happen, so that only parameters that are written to are copied.
 
-Copies of all frozen parameters would hold the model twice; few models write into any.
+Copies of all frozen parameters would double the memory of the model, and few models write to any.
 """
 
 from collections.abc import Callable, Iterator

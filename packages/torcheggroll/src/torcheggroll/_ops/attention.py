@@ -1,4 +1,4 @@
-"""Attention for many members at once: they are more sequences, and torch's fused kernel takes them all.
+"""Attention for many members at once: members are additional sequences for torch's fused kernel.
 
 softmax(q kᵀ/√d + mask) v      (1)  nothing here depends on a parameter
 """

@@ -1,7 +1,8 @@
-"""Perturbed products on the CPU by C++ kernels: a row has the same bits whatever rows are beside it.
+"""Perturbed products on the CPU by C++ kernels, where the bits of a row do not depend on the other rows.
 
-The large product has the low-rank part inside: x is read once for both, and y written once. It packs W at each call,
-which pays where members have several rows, or W is small; elsewhere it is the library's, and thin passes add the rest.
+The large product includes the low-rank part: x is read once for both, and y written once. It packs W at each call,
+which pays where members have several rows or W is small; elsewhere the library computes it, and thin passes add the
+rest.
 """
 
 import ctypes

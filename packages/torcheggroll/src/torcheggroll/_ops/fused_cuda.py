@@ -1,9 +1,9 @@
-"""Perturbed ops on CUDA, a launch or two each, in the dtype of the weights; sums are float32.
+"""Perturbed ops on CUDA, in one or two launches each, in the dtype of the weights with float32 sums.
 
     y = x Wᵀ + t Aᵀ + b + σe,  t = x B      (1)
 
-The large product has the low-rank part inside where tiles come through tensor descriptors and no tile holds rows of two
-members; elsewhere it is the library's, and one more kernel adds the rest.
+The large product includes the low-rank part where the GPU has tensor descriptors and no tile holds rows of two members;
+elsewhere the library computes it, and one more kernel adds the rest.
 """
 
 # Triton has no types.

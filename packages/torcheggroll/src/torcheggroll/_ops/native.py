@@ -1,4 +1,4 @@
-"""C++ kernels compiled on first use and kept, and what happens where they can not be."""
+"""C++ kernels, compiled on first use and cached, and the fallback without a compiler."""
 
 import ctypes
 import hashlib

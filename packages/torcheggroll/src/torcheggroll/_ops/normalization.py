@@ -2,7 +2,7 @@
 
     y = (x - mean x)/√(var x + ε) · (w + σe) + b + σe′      (1)  RMS norm: no mean, no shift
 
-Only the affine part depends on the member; where the members share x, it is normalised once.
+Only the affine part depends on the member; if the members share x, it is normalised once.
 """
 
 from collections.abc import Callable

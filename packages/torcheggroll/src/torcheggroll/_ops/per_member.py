@@ -1,6 +1,7 @@
-"""The op library under ``torch.func.vmap``: an op sees one member, its rule sees them all.
+"""The op library under ``torch.func.vmap``: an op receives one member, its batching rule all members.
 
-A rule receives every tensor with the members in front, knows which it shares, and calls the op's one implementation.
+A rule receives every tensor with members as first dimension, knows which tensors are shared, and calls the one
+implementation of the op.
 """
 
 from collections.abc import Callable

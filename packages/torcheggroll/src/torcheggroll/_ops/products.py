@@ -1,4 +1,4 @@
-"""Matrix products whose rows do not depend on how many rows there are.
+"""Matrix products whose rows do not depend on the number of rows.
 
 A chunk of the population is a taller matrix, and its size must not change a member's bits. Libraries choose another
 kernel for the rows that fill no block, and for matrices that begin within a cache line, so both are padded. They choose

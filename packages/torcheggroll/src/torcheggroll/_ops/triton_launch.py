@@ -1,4 +1,4 @@
-"""Triton kernels: whether they can run, and the one place where they are launched."""
+"""Triton kernels: whether they can run, and how they are launched."""
 
 from functools import lru_cache
 from importlib import import_module

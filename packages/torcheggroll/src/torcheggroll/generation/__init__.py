@@ -1,4 +1,4 @@
-"""Language models and rewards for what they write."""
+"""Text generation by the members of a population, and rewards for the texts."""
 
 from .generate import Generated
 from .progress import ProgressLine

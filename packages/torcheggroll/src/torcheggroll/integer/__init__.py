@@ -1,4 +1,4 @@
-"""Networks of integer weights, trained by evolution without a float weight or a gradient."""
+"""Networks with integer weights, trained by evolution without float weights or gradients."""
 
 from ._maths import code_length
 from .es import IntegerEggroll

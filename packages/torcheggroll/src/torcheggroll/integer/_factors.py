@@ -1,4 +1,4 @@
-"""Integer noise, drawn when asked for from the same counters as float noise."""
+"""Integer noise, drawn on demand from the same counters as float noise."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

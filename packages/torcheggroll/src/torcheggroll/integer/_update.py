@@ -1,4 +1,4 @@
-"""From the fitness of pairs to steps of one.
+"""The integer update: from the fitness of pairs to steps of one.
 
     f_k = sign(fitness of member 2k - fitness of member 2k + 1)       (1)
     V = Σₖ fₖ Eₖ = [A₁ … A_K] diag(f) [B₁ … B_K]ᵀ                     (2)  E = A Bᵀ, or dense
@@ -6,8 +6,8 @@
     W ← clip(W + [V ≥ τ] - [V ≤ -τ], ±limit)                          (4)
     α_t = α/(1 + t·decay)                                             (5)
 
-Were the fitness noise, a share α of the weights would move. As α decays the threshold rises, and steps, which can not
-shrink, become rare.
+If fitness were pure noise, a share α of the weights would move. As α decays the threshold rises, and steps, which
+cannot shrink, become less frequent.
 
 Source: Sarkar et al. 2025 (EGGROLL), appendix H, https://arxiv.org/abs/2511.16652
 """

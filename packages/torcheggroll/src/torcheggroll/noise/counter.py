@@ -4,7 +4,7 @@
     key   = mix(mix(mix(mix(seed + γ) + epoch + γ) + parameter + γ) + pair + γ)   (2)
     wⱼ    = mix(key + (j + 1) γ)                                    (3)  word j of the stream of that key
 
-All arithmetic is on 64-bit integers, which wrap around alike everywhere; the global stream has no part in it.
+All arithmetic is on 64-bit integers, which wrap around in the same way everywhere; the global stream is not used.
 
 Source: Steele, Lea & Flood 2014 (SplitMix), with the constants of Stafford's variant 13; γ = 2⁶⁴/golden ratio.
 """

@@ -1,11 +1,12 @@
-"""From random words to numbers with mean 0 and variance 1, each by exact operations or a table.
+"""Distributions: random words to numbers with mean 0 and variance 1, by exact operations or a table.
 
     gaussian    z = Q[u],  u = 16 bits of a word                        (1)
     quantiles   Qₖ = s·E[Z | Φ⁻¹(k/2¹⁶) < Z < Φ⁻¹((k+1)/2¹⁶)]            (2)  s makes the variance one
     uniform     z = (s + ½)·√(12/(2³² - 1)),  s = 16 bits, signed       (3)
     rademacher  z = 2b - 1,  b = one bit of a word                      (4)
 
-The quantiles end at 4.3 deviations; all three are equal to the bit on every device, since nothing is rounded twice.
+The quantiles end at 4.3 standard deviations. All three are equal to the bit on every device, because nothing is rounded
+twice.
 
 Source: Sarkar et al. 2025 (EGGROLL), Assumption 1 asks for zero mean, unit variance, symmetry and a fourth moment,
 https://arxiv.org/abs/2511.16652

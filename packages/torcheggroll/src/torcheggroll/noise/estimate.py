@@ -4,8 +4,8 @@
     members of a pair share E with opposite signs: Σᵢ fᵢ Eᵢ = Σₖ (f₂ₖ - f₂ₖ₊₁) Eₖ  (2)
     c = σ√N "hyperscale",  c = 1 "paper",  c = 1/σ "unbiased"                   (3)
 
-The pairs are taken in blocks whose size depends on the parameter's shape alone, in order, in float32 or wider: the same
-weights to the bit however the population was evaluated, and wherever.
+The pairs are summed in order, in float32 or wider, in blocks whose size depends only on the shape of the parameter. So
+the weights are equal to the bit, however and wherever the population was evaluated.
 
 Source: Sarkar et al. 2025 (EGGROLL), equation 6 and section 4.2, https://arxiv.org/abs/2511.16652
 """

@@ -1,6 +1,6 @@
 """The Triton kernel of the noise: (1)-(3) of `counter`, (1)-(4) of `distributions`, scaled and mirrored.
 
-One program takes 1,024 numbers of one pair and writes them for both of its members.
+One program draws 1,024 numbers of one pair and writes them for both members.
 """
 
 # Triton has no types, and its constants are upper case.

@@ -1,4 +1,4 @@
-"""Where each parameter's numbers lie in the row of a pair, so that all parameters are drawn in one call.
+"""The layout of the row of a pair, in which all parameters are drawn by one call.
 
 A row holds the parameters side by side; A, B and every dense perturbation begin a cache line. A part is a stretch of
 one parameter's stream that is scaled alike: A and dense numbers by σ (σ/√r), B not at all.

@@ -1,7 +1,7 @@
 """The noise of a model's evolved parameters: the perturbations of any members, and their weighted sum.
 
-Whoever evaluates asks for the perturbations of a chunk of members, all parameters in one call; whoever updates asks for
-ΔW of every parameter in order. Neither keeps anything, except inside ``cached``.
+The evaluation draws the perturbations of a chunk of members, all parameters in one call; the update draws ΔW of every
+parameter in order. Nothing is kept, except inside ``cached``.
 """
 
 from collections.abc import Generator, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The perturbation of each parameter and member, in factors, drawn when asked for and never kept.
+"""The perturbation of each parameter and member, as factors, drawn on demand and never stored.
 
     E = A Bᵀ/√r,  A (m×r), B (n×r), entries with mean 0 and variance 1       (1)
     e = z                                                                    (2)  parameters that are no matrix

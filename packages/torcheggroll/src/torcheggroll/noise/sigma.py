@@ -1,11 +1,11 @@
-"""σ of every parameter: one number, one by name, or one by the parameter's own deviation; and its adaptation.
+"""σ of every parameter: one number, one by name, or one relative to its standard deviation; and its adaptation.
 
-    σ_j = σ s_j                                                        (1)  σ: the level; s_j: the share of parameter j
+    σ_j = σ s_j                                                        (1)  σ: the level; s_j: the ratio for parameter j
     s_j = 1;  σ_j/max σ by name;  std of the parameter                 (2)  a number; a mapping; "relative"
     σ ← min(σ₀, σ clip(√(signal/τ), 0.8, 1.1))                         (3)  τ = 1: slope and curvature move alike
 
-Along a perturbation the fitness moves by slope times σ and by curvature times σ², and ``signal`` of a step is the ratio
-of both, so that (3) leads to the σ at which they are equal, and never above the σ₀ that the user gave.
+Along a perturbation the fitness changes by slope times σ and by curvature times σ². The ``signal`` of a step is their
+ratio, so (3) leads to the σ at which they are equal, and never above the user's σ₀.
 """
 
 from collections.abc import Mapping, Sequence

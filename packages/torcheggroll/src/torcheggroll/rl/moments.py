@@ -1,12 +1,12 @@
-"""Mean and variance of a stream, kept so that streams can be put together in an order that never changes.
+"""Mean and variance of streams, which are merged in a fixed order.
 
     n ← n + 1,  δ = x - μ,  μ ← μ + δ/n,  M ← M + δ (x - μ)                                     (1)  one more x
     n = n_a + n_b,  δ = μ_b - μ_a,  μ = μ_a + δ n_b/n,  M = M_a + M_b + δ² n_a n_b/n               (2)  two streams
     streams 0 and 1, 2 and 3, … merge, and so do the results, until one is left                  (3)
     x̂ = clip((x - μ)/√(M/n + ε), -c, c)                                                          (4)
 
-The tree of (3) depends on the number of streams alone: one stream per member gives the same bits wherever the members
-were. Products and sums are operations of their own, since a fused one would round by the place in memory.
+The tree of (3) depends only on the number of streams, so one stream per member gives the same bits on any ranks.
+Products and sums are separate operations, because a fused one would round differently by position in memory.
 
 Source: Welford 1962, https://doi.org/10.1080/00401706.1962.10490022; Chan, Golub & LeVeque 1983,
 https://doi.org/10.1080/00031305.1983.10483115

@@ -1,1 +1,1 @@
-"""How the members of a chunk write: many rows of one batch, or one member after the other."""
+"""Generation by the members of a chunk: as rows of one batch, or one member after the other."""

@@ -1,4 +1,4 @@
-"""Prompts as tokens: padded on the left to one length, with a mask of what is real."""
+"""Prompts as tokens, padded on the left to one length, with an attention mask."""
 
 import operator
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ def check_prompts(prompts: Any, tokenizer: Any) -> None:
     """Refuses what is not a sequence of prompts, and a tokenizer that can not be called."""
     if isinstance(prompts, str | bytes):
         raise TypeError(f"prompts must be a list of prompts, got one string, {prompts[:40]!r}; pass [{prompts[:40]!r}]")
-    if hasattr(prompts, "keys"):
+    if hasattr(prompts, "keys") or not hasattr(prompts, "__iter__"):
         raise TypeError(
             f"prompts must be a list of strings or of tokens, got {type(prompts).__name__}; pass the strings and "
             "tokenizer=, or the tokens of each prompt without padding"

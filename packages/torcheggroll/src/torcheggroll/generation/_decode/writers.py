@@ -1,4 +1,4 @@
-"""How one batch of prompts is continued: by the model's own ``generate``, or by a loop over a cache."""
+"""Continuation of one batch of prompts: by the model's own ``generate``, or by a loop over a cache."""
 
 import copy
 import inspect
@@ -162,7 +162,7 @@ class CacheWriter:
         going = torch.ones(len(prompts.tokens), dtype=torch.bool, device=prompts.tokens.device)
         tokens, cache, written = prompts.tokens, None, list[Tensor]()
         for position in range(plan.max_new_tokens):
-            logits, cache = self._model(tokens, cache)
+            logits, cache = self._called(tokens, cache)
             token = torch.where(going, noise.perturb(logits[:, -1], position).argmax(-1), prompts.pad)
             written.append(token)
             if plan.ends:
@@ -174,5 +174,17 @@ class CacheWriter:
 
     def logits(self, prompts: Prompts) -> tuple[Tensor, Any]:
         """Returns the logits of the token behind each prompt, and the cache."""
-        logits, cache = self._model(prompts.tokens, None)
+        logits, cache = self._called(prompts.tokens, None)
         return logits[:, -1], cache
+
+    def _called(self, tokens: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        out: Any = self._model(tokens, cache)
+        pair = cast("tuple[Any, Any]", out) if isinstance(out, tuple) and len(cast("Any", out)) == 2 else (out, None)
+        logits, rest = pair
+        if pair[0] is out or not isinstance(logits, Tensor) or logits.dim() != 3 or len(logits) != len(tokens):
+            shape = f" of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else ""
+            raise TypeError(
+                f"forward(tokens, cache) must return logits ({len(tokens)}, T, vocabulary) and the cache, got "
+                f"{type(out).__name__}, first {type(logits).__name__}{shape}; return (logits, None) without a cache"
+            )
+        return logits, rest

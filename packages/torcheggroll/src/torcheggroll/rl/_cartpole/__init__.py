@@ -1,1 +1,1 @@
-"""The cart and the pole, many at once: the equations in torch ops, and a kernel for the CPU."""
+"""The dynamics of many cart-poles at once: the equations in torch ops, and a kernel for the CPU."""

@@ -1,4 +1,4 @@
-"""A step of many carts and poles on the CPU: one C++ kernel, with the bits of `reference`."""
+"""A step of many cart-poles on the CPU: one C++ kernel, equal to `reference` to the bit."""
 
 import ctypes
 from functools import lru_cache
