@@ -1,9 +1,9 @@
 """Members folded into the batch, without functorch: the model runs once, on tensors that hold every member.
 
 Perturbed ops and attention fold the members into their batch, elementwise ops run unchanged, and every other op uses
-its own batching rule or, without one, runs member by member. Random numbers are the same for all members. A plain tensor
-that is written to becomes folded. A result that is not a tensor, such as a number or a truth value, is returned if all
-members agree on it. Anything else that would mix members is refused.
+its own batching rule or, without one, runs member by member. Random numbers are the same for all members. A plain
+tensor that is written to becomes folded. A result that is not a tensor, such as a number or a truth value, is
+returned if all members agree on it. Anything else that would mix members is refused.
 """
 
 from collections.abc import Callable, Iterable, Sequence
