@@ -16,8 +16,18 @@
 
 namespace {
 
-constexpr int64_t CHUNK = 8 * GROUP;       // elements that one thread takes at a time from a big tensor
-constexpr int64_t BIG = 1 << 18;           // tensors above this are shared among threads
+// Brings numbers into the cache; there is no harm in an address past the end. A macro, since GCC takes a function that
+// only prefetches for one without effect and drops its calls.
+#if defined(__GNUC__)
+#define BRING_NEAR(from, count)                                              \
+  for (int64_t byte = 0; byte < (count) * int64_t(sizeof(*(from))); byte += 64) \
+    __builtin_prefetch(reinterpret_cast<const char*>(from) + byte);
+#else
+#define BRING_NEAR(from, count)
+#endif
+
+constexpr int64_t CHUNK = 8 * GROUP;  // elements that one thread takes at a time from a big tensor
+constexpr int64_t BIG = 1 << 18;      // tensors above this are shared among threads
 
 struct Tensors {  // one row of the table that Python fills
   int64_t theta, grad, m, v, v_mean, numel, step, index;
@@ -46,31 +56,34 @@ struct Coefficients {
   C lr, keep, beta1, one_beta1, beta2, one_beta2, eps, sigma;
 };
 
-// n elements, all in the type C that is computed in; xi is not read where it is cold. Slices pass through one short loop
-// after the other, so that a core has many elements under way at once.
+template <class C>
+using Bits = std::conditional_t<sizeof(C) == 4, uint32_t, uint64_t>;
+template <class C>
+constexpr Bits<C> SIGN = Bits<C>(1) << (8 * sizeof(C) - 1);
+
+template <class C>
+inline C flipped(C number, Bits<C> sign) { return bits_of<C>(bits_of<Bits<C>>(number) ^ sign); }
+
+// At most SLICE elements, all in the type C that is computed in; xi is not read where it is cold; `flip` is SIGN to
+// maximize, else 0. A slice passes through one short loop after the other, as in drawing.
 template <class C, bool WARM>
-void update(C* __restrict theta, const C* __restrict grad, C* __restrict m, C* __restrict v,
-            const float* __restrict xi, int64_t n, C sign, Coefficients<C> c) {
-  constexpr int64_t SLICE = 256;
+inline void update(C* __restrict theta, const C* __restrict grad, C* __restrict m, C* __restrict v,
+                   const float* __restrict xi, int64_t n, Bits<C> flip, const Coefficients<C>& c) {
   alignas(64) C as[SLICE], qs[SLICE];
-  for (int64_t start = 0; start < n; start += SLICE) {
-    int64_t length = std::min(SLICE, n - start);
-    for (int64_t i = 0; i < length; ++i) {
-      C g = grad[i] * sign;
-      m[i] = add_product(m[i] * c.beta1, g, c.one_beta1);  // (2)
-      v[i] = v[i] * c.beta2 + c.one_beta2 * g * g;  // (3)
-      as[i] = m[i] / (std::sqrt(v[i]) + c.eps);  // (4)
-    }
-    for (int64_t i = 0; i < length; ++i) qs[i] = gate(as[i]);  // (5)
-    for (int64_t i = 0; i < length; ++i) {
-      C s = std::copysign(C(1), m[i]);
-      s = grad[i] * sign * s > 0 ? C(1.5) * s : s;
-      s = m[i] != 0 ? s : C(0);  // (6)
-      if (WARM) s += c.sigma * C(xi[i]);  // (8)
-      C half = add_product((C(0.5) - C(0.5) * qs[i]) * s, qs[i], as[i]);  // (7), u / 2
-      theta[i] = add_product(theta[i] * c.keep, half, C(-2) * c.lr);  // (9)
-    }
-    theta += SLICE, grad += SLICE, m += SLICE, v += SLICE, xi += SLICE;
+  for (int64_t i = 0; i < n; ++i) {
+    C g = flipped(grad[i], flip);
+    m[i] = add_product(m[i] * c.beta1, g, c.one_beta1);  // (2)
+    v[i] = v[i] * c.beta2 + c.one_beta2 * g * g;  // (3)
+    as[i] = m[i] / (std::sqrt(v[i]) + c.eps);  // (4)
+  }
+  for (int64_t i = 0; i < n; ++i) qs[i] = gate(as[i]);  // (5)
+  for (int64_t i = 0; i < n; ++i) {
+    Bits<C> sign = bits_of<Bits<C>>(m[i]) & SIGN<C>;
+    bool agree = flipped(grad[i], flip ^ sign) > 0;
+    C s = m[i] != 0 ? flipped(agree ? C(1.5) : C(1), sign) : C(0);  // (6)
+    if (WARM) s += c.sigma * C(xi[i]);  // (8)
+    C half = add_product(add_product(C(0.5), C(-0.5), qs[i]) * s, qs[i], as[i]);  // (7), u / 2
+    theta[i] = add_product(theta[i] * c.keep, half, C(-2) * c.lr);  // (9)
   }
 }
 
@@ -128,45 +141,58 @@ class Step {
   }
 
   void run(int64_t first, int64_t last, C sigma) const {
-    Coefficients<C> c{C(numbers.lr), C(1 - numbers.lr * numbers.weight_decay), C(numbers.beta1), C(1 - numbers.beta1),
-                      C(numbers.beta2), C(1 - numbers.beta2), C(numbers.eps), sigma};
-    C sign = numbers.maximize ? C(-1) : C(1);
-    alignas(64) float xi[GROUP];
-    for (int64_t start = first; start < last; start += GROUP) {
-      int64_t n = std::min(GROUP, last - start);
-      if (numbers.warm) draw(xi, start / GROUP, n, keys, theta() + start, m() + start, v() + start);
-      if constexpr (std::is_same_v<T, C> && std::is_same_v<S, C>)
-        if (!numbers.skip) {
-          apply(theta() + start, grad() + start, m() + start, v() + start, xi, n, sign, c);
-          continue;
-        }
-      widened(start, n, xi, sign, c);
-    }
+    if (numbers.warm) groups<true>(first, last, sigma);
+    else groups<false>(first, last, sigma);
   }
 
  private:
-  T* theta() const { return reinterpret_cast<T*>(t.theta); }
-  const T* grad() const { return reinterpret_cast<const T*>(t.grad); }
-  S* m() const { return reinterpret_cast<S*>(t.m); }
-  S* v() const { return reinterpret_cast<S*>(t.v); }
-
-  void apply(C* theta, const C* grad, C* m, C* v, const float* xi, int64_t n, C sign, const Coefficients<C>& c) const {
-    if (numbers.warm) update<C, true>(theta, grad, m, v, xi, n, sign, c);
-    else update<C, false>(theta, grad, m, v, xi, n, sign, c);
+  // While a group is updated, the noise of the next one is drawn and its θ, m and v are brought near, slice by slice:
+  // drawing waits for neither memory nor divisions.
+  template <bool WARM>
+  void groups(int64_t first, int64_t last, C sigma) const {
+    const Coefficients<C> c{C(numbers.lr), C(1 - numbers.lr * numbers.weight_decay), C(numbers.beta1), C(1 - numbers.beta1),
+                            C(numbers.beta2), C(1 - numbers.beta2), C(numbers.eps), sigma};
+    const Keys k = keys;
+    alignas(64) float noise[2][GROUP];
+    float *xi = noise[0], *next = noise[1];
+    if (WARM)
+      for (int64_t i = 0; i < std::min(HALF, last - first); i += PAIRS) draw(xi, first / GROUP, i, k);
+    for (int64_t start = first; start < last; start += GROUP) {
+      int64_t n = std::min(GROUP, last - start), ahead = std::min(HALF, last - start - GROUP);
+      for (int64_t i = 0; i < n; i += SLICE) {
+        if (WARM && i / 2 < ahead) draw(next, start / GROUP + 1, i / 2, k);
+        if (WARM) {
+          int64_t near = start + i + 2 * SLICE;
+          BRING_NEAR(theta() + near, SLICE) BRING_NEAR(m() + near, SLICE) BRING_NEAR(v() + near, SLICE)
+        }
+        if (n - i >= SLICE) slice<WARM>(start + i, SLICE, xi + i, c);  // a constant length makes better loops
+        else slice<WARM>(start + i, n - i, xi + i, c);
+      }
+      std::swap(xi, next);
+    }
   }
 
-  void widened(int64_t start, int64_t n, const float* xi, C sign, const Coefficients<C>& c) const {
-    alignas(64) C wide[4][GROUP];
+  template <bool WARM>
+  void slice(int64_t start, int64_t n, const float* xi, const Coefficients<C>& c) const {
+    const Bits<C> flip = numbers.maximize ? SIGN<C> : 0;
+    if constexpr (std::is_same_v<T, C> && std::is_same_v<S, C>)
+      if (!numbers.skip) return update<C, WARM>(theta() + start, grad() + start, m() + start, v() + start, xi, n, flip, c);
+    widened<WARM>(start, n, xi, flip, c);
+  }
+
+  template <bool WARM>
+  void widened(int64_t start, int64_t n, const float* xi, Bits<C> flip, const Coefficients<C>& c) const {
+    alignas(64) C wide[4][SLICE];
     for (int64_t i = 0; i < n; ++i) {
       wide[0][i] = C(theta()[start + i]), wide[1][i] = C(grad()[start + i]);
       wide[2][i] = C(m()[start + i]), wide[3][i] = C(v()[start + i]);
     }
-    apply(wide[0], wide[1], wide[2], wide[3], xi, n, sign, c);
+    update<C, WARM>(wide[0], wide[1], wide[2], wide[3], xi, n, flip, c);
     for (int64_t i = 0; i < n; ++i) {
       if (numbers.skip && wide[1][i] == 0) continue;
       if constexpr (std::is_same_v<T, c10::BFloat16>)
         theta()[start + i] = numbers.stochastic
-            ? rounded_up_or_down(wide[0][i], (0x735A2D97u * mixed(uint32_t(start + i), rounding)) >> 16)
+            ? rounded_up_or_down(wide[0][i], (0x735A2D97u * mixed(origin(uint32_t(start + i), rounding), rounding)) >> 16)
             : c10::BFloat16(wide[0][i]);
       else
         theta()[start + i] = T(wide[0][i]);
@@ -174,6 +200,11 @@ class Step {
       v()[start + i] = stored_v<S>(wide[3][i]);
     }
   }
+
+  T* theta() const { return reinterpret_cast<T*>(t.theta); }
+  const T* grad() const { return reinterpret_cast<const T*>(t.grad); }
+  S* m() const { return reinterpret_cast<S*>(t.m); }
+  S* v() const { return reinterpret_cast<S*>(t.v); }
 
   Tensors t;
   const Numbers& numbers;

@@ -29,9 +29,10 @@ struct Keys {
 
 inline uint32_t fold(uint32_t word, int shift) { return word ^ uint32_t(int32_t(word) >> shift); }
 
-inline uint32_t mixed(uint32_t counter, const Keys& k) {  // (11)
-  uint32_t z = fold(2654435769u * counter + k.k0, 16);
-  return fold(0x21F0AAADu * z + k.k1, 15);
+inline uint32_t origin(uint32_t counter, const Keys& k) { return 2654435769u * counter + k.k0; }
+
+inline uint32_t mixed(uint32_t origin, const Keys& k) {  // (11)
+  return fold(0x21F0AAADu * fold(origin, 16) + k.k1, 15);
 }
 
 template <class To, class From>
@@ -60,52 +61,45 @@ inline float polynomial(float x, float first, Rest... rest) {  // first + x (sec
 
 // -2 ln u: Cephes' polynomial on [√½, √2), in g = 2 - 2f with f the fraction.
 inline float minus_two_log(float u) {
-  int32_t bits = bits_of<int32_t>(u);
-  int32_t e = (bits - 0x3F3504F3) >> 23;
-  float g = 2.0f - bits_of<float>(bits - (e << 23) + (1 << 23));
+  constexpr int32_t ROOT = 0x3F3504F3;  // √½
+  int32_t bits = bits_of<int32_t>(u) - ROOT;
+  float g = 2.0f - bits_of<float>((bits & 0x7FFFFF) + ROOT + (1 << 23));
   float p = polynomial(g, 0.25f, 0.0833333284f, 0.0312499925f, 0.0125004463f, 0.00520876795f,
                        0.00222645677f, 0.000970323512f, 0.000456132751f, 0.000224894728f, 6.87273787e-05f);
-  return add_product(add_product(g, g * g, p), float(e), -1.38629436111989f);
+  return add_product(add_product(g, g * g, p), float(bits >> 23), -1.38629436111989f);
 }
 
-// Brings 2 N elements near; there is no harm in an address past the end.
-template <int64_t N, class T>
-inline void prefetch(const T* from) {
-#if defined(__GNUC__)
-  for (int64_t line = 0; line < 2 * N * int64_t(sizeof(T)) / 64; ++line)
-    __builtin_prefetch(reinterpret_cast<const char*>(from) + 64 * line);
-#endif
-}
+constexpr int64_t PAIRS = 64, SLICE = 2 * PAIRS;  // what passes through one short loop after the other
 
-// ξ of the elements of one group: of n, the first min(n, HALF) are first elements of pairs, the rest their partners.
-// The pairs pass through in slices, and a slice through one short loop after the other, so that a core has many of
-// them under way at once. Meanwhile the group's θ, m and v are brought near, since drawing itself waits for no memory.
-template <class T, class S>
-void draw(float* xi, int64_t group, int64_t n, const Keys& k, const T* theta, const S* m, const S* v) {
-  constexpr int64_t SLICE = 32;
-  alignas(64) uint32_t x[SLICE], y[SLICE];
-  alignas(64) float radius[SLICE];
-  uint32_t base = uint32_t(group * HALF);
-  for (int64_t first = 0; first < std::min(n, HALF); first += SLICE) {  // whole slices, for xi has room
-    prefetch<SLICE>(theta + 2 * first);
-    for (int64_t l = 0; l < SLICE; ++l) {
-      uint32_t z = mixed(base + uint32_t(first + l), k);
-      x[l] = 0x735A2D97u * z;  // (11)
-      y[l] = 0x846CA68Bu * fold(0xD35A2D97u * z + k.k2, 16) + k.k3;  // (12)
-    }
-    prefetch<SLICE>(m + 2 * first);
-    for (int64_t l = 0; l < SLICE; ++l)
-      radius[l] = minus_two_log(add_product(0x1p-32f, std::abs(float(int32_t(x[l]))), 0x1p-31f));
-    prefetch<SLICE>(v + 2 * first);
-    for (int64_t l = 0; l < SLICE; ++l) {
-      float signed_radius = bits_of<float>(bits_of<uint32_t>(std::sqrt(radius[l])) ^ (x[l] & 0x80000000u));  // (13)
-      float phi = float(int32_t(y[l])) * float(3.14159265358979323846 * 0x1p-32);
-      float square = phi * phi;
-      float cosine = polynomial(square, 0.9999999532f, -0.4999990506f, 0.04166357893f, -0.001385366693f, 2.315317416e-05f);
-      float sine = polynomial(square, 0.9999999957f, -0.1666665797f, 0.008333050617f, -0.0001980904636f, 2.605166277e-06f);
-      xi[first + l] = signed_radius * cosine;
-      xi[HALF + first + l] = signed_radius * (phi * sine);  // (14)
-    }
+struct Lanes {  // 2654435769 c for the counters of one slice
+  uint32_t at[PAIRS] = {};
+  constexpr Lanes() {
+    for (uint32_t l = 0; l < PAIRS; ++l) at[l] = 2654435769u * l;
+  }
+};
+constexpr Lanes LANES;
+
+// ξ of a slice of one group: of PAIRS first elements, from number `first` of the group on, and of their partners. A
+// slice passes through one short loop after the other, so that a core has many pairs under way at once.
+inline void draw(float* __restrict xi, int64_t group, int64_t first, const Keys& k) {
+  alignas(64) uint32_t x[PAIRS], y[PAIRS];
+  alignas(64) float radius[PAIRS];
+  const uint32_t start = origin(uint32_t(group * HALF + first), k);
+  for (int64_t l = 0; l < PAIRS; ++l) {
+    uint32_t z = mixed(start + LANES.at[l], k);
+    x[l] = 0x735A2D97u * z;  // (11)
+    y[l] = 0x846CA68Bu * fold(0xD35A2D97u * z + k.k2, 16) + k.k3;  // (12)
+  }
+  for (int64_t l = 0; l < PAIRS; ++l)
+    radius[l] = minus_two_log(add_product(0x1p-32f, std::abs(float(int32_t(x[l]))), 0x1p-31f));
+  for (int64_t l = 0; l < PAIRS; ++l) {
+    float signed_radius = bits_of<float>(bits_of<uint32_t>(std::sqrt(radius[l])) ^ (x[l] & 0x80000000u));  // (13)
+    float phi = float(int32_t(y[l])) * float(3.14159265358979323846 * 0x1p-32);
+    float square = phi * phi;
+    float cosine = polynomial(square, 0.9999999532f, -0.4999990506f, 0.04166357893f, -0.001385366693f, 2.315317416e-05f);
+    float sine = polynomial(square, 0.9999999957f, -0.1666665797f, 0.008333050617f, -0.0001980904636f, 2.605166277e-06f);
+    xi[first + l] = signed_radius * cosine;
+    xi[HALF + first + l] = signed_radius * (phi * sine);  // (14)
   }
 }
 
