@@ -7,7 +7,7 @@ from bench.methods.table import METHODS
 from bench.records.models import Run, Selection, Session, Trial
 from bench.report.analysis import analyse, ranks, shared_flags, widely_compared
 from bench.report.claims import judge_all
-from bench.report.pages import PACKAGES
+from bench.report.pages import PACKAGES, evidence, of_package
 from bench.report.results import at_equal_cpu, differences_at_equal_cpu
 from bench.report.sentences import sentences
 from bench.report.statistics import paired
@@ -146,6 +146,33 @@ def test_every_broken_rule_is_flagged(fabricate):
     assert "few decisions" in flagged(decisions=3)
     busy = fabricate.machine.model_copy(update={"load": 9.0})
     assert "busy host" in flagged(machine=busy)
+
+
+@pytest.mark.parametrize(("first", "misled"), [(0.5, True), (0.9, False)])
+def test_a_documented_setting_that_short_runs_had_dropped_is_flagged(first, misled, fabricate):
+    trials = [
+        Trial(params={"lr": 0.001}, values=[first, first], stage=1),
+        Trial(params={"lr": 0.003}, values=[0.7, 0.7], stage=1),
+        Trial(params={"lr": 0.003}, values=[0.6, 0.6], stage=2),
+        Trial(params={"lr": 0.001}, values=[0.8, 0.8], stage=2),
+    ]
+    documented = {"trials": trials, "untuned": {"lr": 0.001}, "documented": True}
+    records = fabricate.study(selection=fabricate.selection(**documented))
+    (result,) = analyse(records)
+    assert ("stage 1 misled" in result.entry("adamw").flags) == misled
+    assert ("of AdamW it would have dropped" in evidence([result])) == misled
+    assert ("of AdamW it would have dropped" in "".join(of_package("thermolion", [result]))) is False
+    (older,) = analyse(fabricate.study(selection=fabricate.selection(trials=trials, untuned={"lr": 0.001})))
+    assert not older.misled
+
+
+def test_a_documented_setting_that_goes_on_anyway_is_no_unequal_tuning(fabricate):
+    short = [Trial(params={"lr": lr}, values=[0.7, 0.7], stage=1) for lr in (0.001, 0.003, 0.01)]
+    long = {lr: Trial(params={"lr": lr}, values=[0.8, 0.8], stage=2) for lr in (0.001, 0.003, 0.01)}
+    more = fabricate.selection(trials=[*short, *long.values()], documented=True)
+    less = fabricate.selection("lion", trials=[*short, long[0.001], long[0.003]], documented=True)
+    records = [*fabricate.study(selection=more), *fabricate.study("lion", selection=less)]
+    assert not any("unequal tuning" in entry.flags for entry in analyse(records)[0].entries)
 
 
 def test_a_test_read_in_tuning_and_a_missing_partner_are_flagged(fabricate):

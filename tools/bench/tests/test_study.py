@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 from bench.methods.table import METHODS
+from bench.protocol.plan import alike, left_to_run
 from bench.protocol.profiles import OURS, PROFILES, Profile
 from bench.protocol.study import Study, at_rate
 from bench.report.pages import PACKAGES
@@ -160,6 +161,21 @@ def test_a_best_rate_in_the_outer_tenth_of_stage_2_widens_the_box_too(study, fab
     assert not any(low < job.config.params["lr"] < high for job in asked[2])
     assert {trial.stage for trial in selections["sgd"].trials} == {1, 2}
     assert [selections[entry].widened for entry in ENTRIES] == [False, True, False]
+
+
+def test_where_wrong_labels_are_learnt_late_stage_1_runs_the_full_length(fabricate):
+    study = Study(SMALL, WORKLOADS["mnist5k-asym"], "gradient", ENTRIES)
+    asked, selections = play(study, fabricate, middle_is_best)
+    keys = [job.config.key for jobs in asked[:-1] for job in jobs]
+    assert {job.config.budget["steps"] for jobs in asked for job in jobs} == {study.budget.steps}
+    assert len(set(keys)) == len(ENTRIES) * (8 * 2 + SMALL.kept * 3)  # two of the five seeds are those of stage 1
+    assert selections["adamw"].short_budget == selections["adamw"].budget
+    made = [fabricate.run().model_copy(update={"config": job.config, "key": job.config.key}) for job in asked[0]]
+    found = left_to_run(study, alike(made))
+    assert {load.short for load in found.values()} == {0}
+    assert {entry: load.full for entry, load in found.items()} == {
+        entry: load.full for entry, load in study.expected_runs().items()
+    }
 
 
 def test_final_seeds_are_never_tuning_seeds(study, fabricate):

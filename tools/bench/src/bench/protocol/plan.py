@@ -11,7 +11,7 @@ from typing import Any
 from bench.methods.table import METHODS, entries_of, importable, with_extra
 from bench.names import refuse_unknown
 from bench.protocol.profiles import Profile
-from bench.protocol.study import SHORT, Load, Study
+from bench.protocol.study import Load, Study
 from bench.records.models import PROTOCOL, Family, Run
 from bench.workloads.table import WORKLOADS
 
@@ -73,7 +73,7 @@ def refuse_others(studies: Iterable[Study], runs: Iterable[Run], path: object) -
         if study is None or run.profile != study.profile.name or config.task:
             continue
         job = study.job(config.entry, config.params, config.seed, run.role).config
-        short = study.job(config.entry, config.params, config.seed, run.role, study.budget.short(SHORT)).config
+        short = study.job(config.entry, config.params, config.seed, run.role, study.short).config
         if config.key not in (job.key, short.key):
             raise ValueError(
                 f"{path} holds runs of {config.workload} as it was before (version {config.version}, "
@@ -126,19 +126,23 @@ def alike(finished: Iterable[Run]) -> Counter[str]:
 
 def left_to_run(study: Study, finished: Counter[str]) -> dict[str, Load]:
     """Returns the runs per entry that a study still asks for, when those counted by `alike` are finished."""
-    short = study.budget.short(SHORT)
-    return {
-        entry: Load(
-            max(0, load.short - finished[study.job(entry, {}, 0, "tune", short).config.key]),
-            max(0, load.full - finished[study.job(entry, {}, 0, "tune").config.key]),
-        )
-        for entry, load in study.expected_runs().items()
-    }
+    left: dict[str, Load] = {}
+    for entry, load in study.expected_runs().items():
+        full = finished[study.job(entry, {}, 0, "tune").config.key]
+        if study.short == study.budget:  # the runs of stage 1 are the first of the others
+            short, full = min(full, load.short), max(0, full - load.short)
+        else:
+            short = finished[study.job(entry, {}, 0, "tune", study.short).config.key]
+        left[entry] = Load(max(0, load.short - short), max(0, load.full - full))
+    return left
 
 
 def cpu_seconds(study: Study, runs: Mapping[str, Load], speed: float) -> float:
     """Returns the CPU seconds of the runs of each entry on a machine ``speed`` times as slow as that of costs.json."""
-    return sum((load.full + load.short / SHORT) * run_seconds(study, entry, speed) for entry, load in runs.items())
+    return sum(
+        (load.full + load.short / study.workload.short) * run_seconds(study, entry, speed)
+        for entry, load in runs.items()
+    )
 
 
 def speed_here() -> float:

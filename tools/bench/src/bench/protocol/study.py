@@ -19,7 +19,6 @@ from bench.workloads.base import Budget, Workload
 
 Runs = Mapping[str, Run]
 Tried = dict[str, list[Trial]]
-SHORT = 4  # stage 1 runs a quarter of the length
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,11 @@ class Study:
         return self.workload.budgets[self.profile.name][self.family]
 
     @property
+    def short(self) -> Budget:
+        """The length of a run of stage 1."""
+        return self.budget.short(self.workload.short)
+
+    @property
     def searched(self) -> list[str]:
         """The entries with a search of their own."""
         return [entry for entry in self.entries if not self._method(entry).ablates]
@@ -87,7 +91,8 @@ class Study:
         profile = self.profile
         tail = len(profile.seeds(self.family))
         kept = profile.kept + profile.keeps_documented(self.workload.id)
-        search = Load(profile.points * len(profile.short_seeds), kept * len(profile.long_seeds))
+        late = {*profile.long_seeds} - ({*profile.short_seeds} if self.short == self.budget else set())
+        search = Load(profile.points * len(profile.short_seeds), kept * len(late))
         found: dict[str, Load] = {}
         for entry in self.entries:
             long = tail + len(profile.rates) * len(self._rate_seeds(entry))
@@ -174,7 +179,7 @@ class Study:
 
     def _stage(self, stage: int) -> tuple[Budget, tuple[int, ...]]:
         if stage == 1:
-            return self.budget.short(SHORT), self.profile.short_seeds
+            return self.short, self.profile.short_seeds
         return self.budget, self.profile.long_seeds
 
     def _tuning_jobs(self, settings: Mapping[str, list[Setting]], stage: int) -> list[Job]:
@@ -223,7 +228,7 @@ class Study:
             widened=widened,
             edge=profile.points > 1 and space.is_edge(chosen, widened),
             protocol=PROTOCOL,
-            short_budget=asdict(self.budget.short(SHORT)),
+            short_budget=asdict(self.short),
             rates=list(profile.rates) if rate_seeds else None,
             rate_seeds=list(rate_seeds) or None,
             margin=self.workload.margin,

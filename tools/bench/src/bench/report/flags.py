@@ -14,6 +14,7 @@ MEANING = {
     "one-seed tuning": "settings were judged on fewer than two tuning seeds",
     "shared seeds": "a seed was used both to tune and to judge",
     "unequal tuning": "it had another number of trials, or other tuning seeds, than the rest of its table",
+    "stage 1 misled": "the short runs of stage 1 would have dropped the setting that was best at full length",
     "unproven choice": "the chosen setting is not the best of the recorded tuning runs, or some of those are missing",
     "tested in tuning": "the test part was looked at before the final runs",
     "unpaired": "some of its final seeds have no partner in the reference, or were made on other data",
@@ -32,6 +33,7 @@ def flags_of_entry(entry: EntryResult, result: WorkloadResult) -> list[str]:
         "shared seeds": bool(set(selection.tuning_seeds) & judged),
         "one-seed tuning": len(set(selection.tuning_seeds)) < 2,
         "tested in tuning": any(run.test is not None for run in entry.tuning),
+        "stage 1 misled": searched and entry.is_rescued(),
         "unproven choice": searched and not choice_follows(entry),
         "unequal tuning": searched and not _equal_tuning(selection, result),
         "unpaired": not _paired(entry, result),
@@ -46,12 +48,18 @@ def flags_of_entry(entry: EntryResult, result: WorkloadResult) -> list[str]:
 
 
 def _equal_tuning(selection: Selection, result: WorkloadResult) -> bool:
-    """Tells whether it had as many trials as most, more only where its box was widened, on the same seeds."""
+    """Tells whether it tried as many settings as most, more only where its box was widened, on the same seeds."""
     others = [other.selection for other in result.entries if other.selection.follows is None]
     alone = [other for other in others if not other.widened] or others
-    typical = max(len(other.trials) for other in alone)
-    enough = len(selection.trials) > typical if selection.widened else len(selection.trials) == typical
+    typical, mine = max(map(_tried, alone)), _tried(selection)
+    enough = mine > typical if selection.widened else mine == typical
     return enough and all(other.tuning_seeds == selection.tuning_seeds for other in others)
+
+
+def _tried(selection: Selection) -> int:
+    """Counts the trials; settings alone where the documented one goes on whatever its rank, at no cost to another."""
+    settings = [digest_of(trial.params) for trial in selection.trials]
+    return len({*settings}) if selection.documented else len(settings)
 
 
 def choice_follows(entry: EntryResult) -> bool:

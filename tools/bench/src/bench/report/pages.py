@@ -100,9 +100,21 @@ def of_package(package: str, results: list[WorkloadResult]) -> list[str]:
         *table(head, rows, 3),
         "",
     ]
+    lines += _spaced([f"{result.title}: {caution}" for result, _ in pairs if (caution := cautioned(result))])
     starts = [f"{result.title}: {setting(mine)}" for result, mine in pairs]
     lines += ["Start here, with what the search chose: " + "; ".join(starts) + ".", ""]
     return [*lines, *last]
+
+
+def cautioned(result: WorkloadResult) -> str:
+    """Returns what to bear in mind where short runs of stage 1 misled the search; nothing elsewhere."""
+    if not result.misled:
+        return ""
+    names = ", ".join(result.misled)
+    return (
+        f"Short runs misled the search: of {names} it would have dropped the setting that was best at full length. "
+        "Read the verdicts as verdicts on documented settings."
+    )
 
 
 def _spaced(paragraphs: list[str]) -> list[str]:
@@ -220,6 +232,7 @@ def _section(result: WorkloadResult) -> list[str]:
     ]
     if PROFILES[result.profile].documented and not result.entries[0].selection.documented:
         lines += ["The documented settings entered stage 2 of the search by their rank alone.", ""]
+    lines += _spaced([caution for caution in [cautioned(result)] if caution])
     if any(entry.comparison for entry in result.entries):
         lines += [f"![paired differences](_static/bench/{result.name}-forest.svg)", ""]
         lines += [f"![learning curves, every seed](_static/bench/{result.name}-curves.svg)", ""]

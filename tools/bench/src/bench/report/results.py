@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench.protocol.search import score
+from bench.protocol.search import ranked, score
 from bench.records.models import Curve, Family, Run, Selection, Trial
 from bench.report.statistics import Paired, Verdict, paired
 
@@ -95,6 +95,15 @@ class EntryResult:
         trials = [trial for trial in self.selection.trials if (trial.stage or 0) == last]
         return sorted(trials, key=lambda trial: -score(trial, self.selection.better))
 
+    def is_rescued(self) -> bool:
+        """Tells whether the chosen setting is the documented one and went on to stage 2 against its rank in stage 1."""
+        first = [trial for trial in self.selection.trials if trial.stage == 1]
+        others = [trial.params for trial in self.decisive() if trial.params != self.selection.untuned]
+        if self.selection.chosen != self.selection.untuned or not self.selection.documented or not first:
+            return False
+        order = [trial.params for trial in ranked(first, self.selection.better)]
+        return all(order.index(params) < order.index(self.selection.untuned) for params in others)
+
     def validation(self) -> float:
         """Returns the mean validation of the chosen setting, higher is better; -inf where it has no trial."""
         found = [score(t, self.selection.better) for t in self.decisive() if t.params == self.selection.chosen]
@@ -162,6 +171,11 @@ class WorkloadResult:
     reference: str
     entries: list[EntryResult]
     complete: bool  # every final run of every entry is there
+
+    @property
+    def misled(self) -> list[str]:
+        """The methods whose chosen setting stage 1 would have dropped."""
+        return [entry.title for entry in self.entries if entry.is_rescued()]
 
     @property
     def name(self) -> str:

@@ -79,6 +79,7 @@ class Workload:
     extra: str = ""  # the optional dependency it needs
     margin: float = 0.01  # the smallest difference of the metric that matters, fixed before the runs
     version: int = 2  # raised when the same budget would no longer mean the same task
+    short: int = 4  # stage 1 of the search runs this share of the length: 4 is a quarter, 1 all of it
     robustness: bool = False  # whether full runs every method over the rate axis here
 
     def fingerprints(self) -> dict[str, str]:
