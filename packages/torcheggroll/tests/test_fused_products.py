@@ -25,7 +25,7 @@ def made(members, rows, n, m, rank, dtype, biased=True):
 
 def by_hand(x, layer):
     """Forms every member's matrix in float64."""
-    weight, bias, left, right, shift = (None if t is None else t.double() for t in layer)
+    weight, bias, left, right, shift = (None if t is None else t.double() for t in layer[:5])
     dense = weight + left.transpose(1, 2) @ right
     y = x.double().view(len(left), -1, x.shape[1]) @ dense.transpose(1, 2)
     for part in (bias, None if shift is None else shift.unsqueeze(1)):

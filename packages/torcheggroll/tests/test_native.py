@@ -88,3 +88,12 @@ def test_a_linear_layer_under_autocast_is_that_of_torch_ops():
         got = linear.linear(x, True, weight, bias, left, right, None)
     want = torch.stack([x @ (weight + left[i].T @ right[i]).T + bias for i in range(2)])
     assert torch.allclose(got.float(), want, atol=0.2, rtol=0.05)
+
+
+def test_another_header_makes_another_library(fresh, tmp_path):
+    source, header = tmp_path / "answer.cpp", tmp_path / "answer.h"
+    source.write_text('#include "answer.h"\nextern "C" int answer() { return ANSWER; }\n')
+    for answer in (41, 42):
+        fresh()
+        header.write_text(f"#define ANSWER {answer}\n")
+        assert native.library(source).answer() == answer

@@ -202,8 +202,7 @@ class Evaluator:
 
     def _measure(self, engine: Engine, deltas: Sequence[Delta]) -> None:
         """Notes how large one member's tensors are."""
-        numbers = sum(t.numel() * t.element_size() for delta in deltas for t in delta.tensors)
-        self._factors = numbers // deltas[0].members
+        self._factors = sum(delta.size for delta in deltas)
         self._largest = max(self._largest, engine.largest)
 
     def _chunk(self, first: int) -> int:

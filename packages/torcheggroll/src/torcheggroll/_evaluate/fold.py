@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .._ops.attention import attention, grouping
+from .._ops.fused_cpu import Layer, Source, draws
 from .._ops.linear import linear
 from .._ops.per_member import Call
 from ..filters import NamedParameter
@@ -128,6 +129,15 @@ class Folder(Interceptor):
             if weight is not None and left is not None:  # a parameter, which stays; others may live for this op alone
                 options = {**options, "base": self._products.linear(x, weight, bias)}
         return mark(call.op(x, shared, *tensors, **options))
+
+    def source(
+        self, delta: Delta, x: Tensor, weight: Tensor, bias: Tensor | None, bias_delta: Tensor | None
+    ) -> Source | None:
+        """Returns what the kernel of a linear layer draws the factors from itself: where each is read but once."""
+        if delta.undrawn is None or not is_folded(x) or is_folded(weight) or is_folded(bias):
+            return None
+        layer = Layer(weight, bias, bias_delta=bias_delta)
+        return delta.undrawn.take() if draws(layer, x, self.members, delta.size) else None
 
     def dims(self, x: Tensor) -> int:
         """Counts the dimensions that ``x`` has for the model."""

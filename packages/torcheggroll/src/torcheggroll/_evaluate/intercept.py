@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from .._ops.fused_cpu import Source
 from .._ops.per_member import Call, PerMember
 from ..filters import NamedParameter
 from ..noise.perturbation import Delta
@@ -143,6 +144,12 @@ class Interceptor(TorchFunctionMode):
     def apply(self, call: Call, x: Tensor, *tensors: Tensor | None) -> Tensor:
         """Evaluates an op of the library for the member at hand; vmap makes it all of them."""
         return PerMember.apply(call, x, *tensors)  # type: ignore[no-any-return]
+
+    def source(
+        self, delta: Delta, x: Tensor, weight: Tensor, bias: Tensor | None, bias_delta: Tensor | None
+    ) -> Source | None:
+        """Returns what the kernel of a linear layer draws the factors from itself, if it is to do so."""
+        return None
 
     def dims(self, x: Tensor) -> int:
         """Counts the dimensions that ``x`` has for the model."""

@@ -47,8 +47,11 @@ def linear_rule(intercept: Interceptor, input: Tensor, weight: Tensor, bias: Ten
     delta = found.delta if found else _NONE
     if delta.dense is not None:
         return NotImplemented
-    plain = Call(linear, 2, {})
-    return intercept.apply(plain, input, weight, bias, delta.left, delta.right, shift.delta.dense if shift else None)
+    dense = shift.delta.dense if shift else None
+    source = intercept.source(delta, input, weight, bias, dense)
+    if source is not None:
+        return intercept.apply(Call(linear, 2, {"source": source}), input, weight, bias, None, None, dense)
+    return intercept.apply(Call(linear, 2, {}), input, weight, bias, delta.left, delta.right, dense)
 
 
 def matmul_rule(intercept: Interceptor, input: Tensor, other: Tensor) -> Any:

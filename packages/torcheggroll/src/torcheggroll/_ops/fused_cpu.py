@@ -18,18 +18,37 @@ from .native import library
 SOURCE = Path(__file__).with_name("fused_cpu.cpp")
 DTYPES = (torch.float32, torch.float64)
 _PANEL = 32  # columns of Wᵀ, to which its panels are rounded up
+_DEEP, _WIDE = 1024, 512  # numbers of a block of Wᵀ, as in the kernel
 _SMALL = 1 << 20  # numbers of a W that is packed for any rows: fewer than a millisecond's
 _ROWS = 16  # of a member, for which any W is packed
+_FEW = 4  # rows of a member, for which its factors need not be in memory
+_SPILL = 1 << 20  # bytes of factors, which leave a core's cache before they are read
+DRAWN = 4  # the largest rank whose factors the kernel draws
+
+
+class Source(NamedTuple):
+    """What the kernel draws factors from, where it needs them."""
+
+    members: int
+    rank: int
+    addresses: Any  # the kernel's struct of this name
+    kept: tuple[Tensor, ...]  # which it points to
 
 
 class Layer(NamedTuple):
     """A linear layer, and how the members' differ from it."""
 
     weight: Tensor  # (m, n)
-    bias: Tensor | None  # (m,)
-    left: Tensor | None  # (members, r, m), with σ and sign
-    right: Tensor | None  # (members, r, n)
-    bias_delta: Tensor | None  # (members, m), with σ and sign
+    bias: Tensor | None = None  # (m,)
+    left: Tensor | None = None  # (members, r, m), with σ and sign
+    right: Tensor | None = None  # (members, r, n)
+    bias_delta: Tensor | None = None  # (members, m), with σ and sign
+    source: Source | None = None  # in the place of left and right
+
+    @property
+    def members(self) -> int:
+        """The number of members."""
+        return len(self.given) if self.source is None else self.source.members
 
     @property
     def given(self) -> Tensor:
@@ -84,27 +103,49 @@ def fits_product(layer: Layer, rows: int) -> bool:
     return rows >= _ROWS or layer.weight.numel() <= _SMALL
 
 
+def draws(layer: Layer, x: Tensor, members: int, size: int) -> bool:
+    """Says whether the large product is to draw the factors itself: of few rows, and too many to stay in a cache.
+
+    Args:
+        layer: without factors.
+        x: of all members.
+        members: how many.
+        size: bytes of a member's factors.
+    """
+    rows = x.numel() // max(members * x.shape[-1], 1)
+    given = (x, layer.weight, layer.bias, layer.bias_delta)
+    return (
+        rows <= _FEW
+        and members * size >= _SPILL
+        and x.dtype in DTYPES
+        and all(t is None or (t.device.type == "cpu" and t.dtype == x.dtype) for t in given)
+        and not torch.is_autocast_enabled("cpu")
+        and kernels() is not None
+        and fits_product(layer, rows)
+    )
+
+
 def product(x: Tensor, layer: Layer) -> Tensor:
     """Returns ``x Wᵀ + t Aᵀ + b + σe``, t = x B, of every member.
 
     Args:
         x: ``(members · rows, n)``.
-        layer: with both factors.
+        layer: with both factors, or what they are drawn from.
 
     Returns:
         ``(members · rows, m)``.
     """
-    weight, bias, shift = layer.weight, layer.bias, layer.bias_delta
-    left, right = (_lined(factor) for factor in layer.factors)
+    weight, bias, shift, source = layer.weight, layer.bias, layer.bias_delta, layer.source
     x, bias, shift = _lined(x), None if bias is None else bias.contiguous(), None if shift is None else _lined(shift)
-    (rows, n), m, rank = x.shape, len(weight), left.shape[1]
-    t, packed, y = x.new_empty(rows, rank), x.new_empty(n * -(-m // _PANEL) * _PANEL), x.new_empty(rows, m)
-    each = rows // len(left)
+    left, right = (None, None) if source else (_lined(factor) for factor in layer.factors)
+    (rows, n), m, rank = x.shape, len(weight), source.rank if source else layer.factors[0].shape[1]
+    wide, deep = min(-(-m // _PANEL) * _PANEL, _WIDE), min(n, _DEEP)
+    t, packed, y = x.new_empty(rows, rank), x.new_empty(wide * deep), x.new_empty(rows, m)
     values = (
-        x.data_ptr(), weight.data_ptr(), x.stride(0), *weight.stride(), rows, each, n, m, rank, left.data_ptr(),
-        right.data_ptr(), 0 if bias is None else bias.data_ptr(), 0 if shift is None else shift.data_ptr(),
-        left.stride(0), left.stride(1), right.stride(0), right.stride(1), 0 if shift is None else shift.stride(0),
-        t.data_ptr(), packed.data_ptr(), y.data_ptr(),
+        x.data_ptr(), weight.data_ptr(), x.stride(0), *weight.stride(), rows, rows // layer.members, n, m, rank,
+        _address(left), _address(right), _address(bias), _address(shift), *_steps(left), *_steps(right),
+        _steps(shift)[0], t.data_ptr(), packed.data_ptr(), y.data_ptr(),
+        ctypes.addressof(source.addresses) if source else 0,
     )  # fmt: skip
     found = kernels()
     assert found is not None
@@ -152,6 +193,15 @@ def add_thin(base: Tensor, shared: bool, t: Tensor, left: Tensor, shift: Tensor 
         0 if shift is None or len(shift) == 1 else shift.stride(0), members, rows, m, rank, torch.get_num_threads(),
     )  # fmt: skip
     return out
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _steps(tensor: Tensor | None) -> tuple[int, int]:
+    """Returns how far apart members are, and the rows of one."""
+    return (0, 0) if tensor is None else (tensor.stride(0), tensor.stride(1))
 
 
 def _lined(tensor: Tensor) -> Tensor:

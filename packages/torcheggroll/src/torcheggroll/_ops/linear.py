@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from . import fused_cpu, fused_cuda
-from .fused_cpu import Layer
+from .fused_cpu import Layer, Source
 from .products import add_thin, add_thin_, affine, affine_onto_thin, aligned, padded, thin_each, thin_shared
 
 
@@ -28,6 +28,7 @@ def linear(
     right: Tensor | None,
     bias_delta: Tensor | None,
     base: Tensor | None = None,
+    source: Source | None = None,
 ) -> Tensor:
     """Evaluates all members.
 
@@ -40,25 +41,28 @@ def linear(
         right: ``(members, r, n)``.
         bias_delta: ``(members, m)``, with σ and sign.
         base: `base_product` of ``x``, where it is known.
+        source: what the C++ kernel draws the factors from, in the place of ``left`` and ``right``.
 
     Returns:
         ``(members, ..., m)``, in the dtype of ``x``.
     """
-    layer = Layer(weight, bias, left, right, bias_delta)
+    layer = Layer(weight, bias, left, right, bias_delta, source)
     n, lead = x.shape[-1], x.shape[:-1] if shared else x.shape[1:-1]
     rows = x.reshape(-1, n)
-    if fused_cuda.fits(x, *layer) and fused_cuda.fits_rank(left):
+    if source is not None:
+        out = fused_cpu.product(rows, layer)
+    elif fused_cuda.fits(x, *layer[:5]) and fused_cuda.fits_rank(left):
         out = _on_cuda(rows, shared, layer, base)
     elif fused_cpu.fits(x, left, right, weight, bias, bias_delta, base):
         out = _on_cpu(rows, shared, layer, base)
     else:
         out = _in_torch(rows, shared, layer, base)
-    return out.view(len(layer.given), *lead, len(weight))
+    return out.view(layer.members, *lead, len(weight))
 
 
 def _on_cuda(rows: Tensor, shared: bool, layer: Layer, base: Tensor | None) -> Tensor:
     """Evaluates all members by the kernels of CUDA."""
-    weight, bias, left, right, bias_delta = layer
+    weight, bias, left, right, bias_delta, _ = layer
     members = len(layer.given)
     t = None if right is None else fused_cuda.thin(rows, shared, right)
     if not shared:
@@ -69,7 +73,7 @@ def _on_cuda(rows: Tensor, shared: bool, layer: Layer, base: Tensor | None) -> T
 
 def _on_cpu(rows: Tensor, shared: bool, layer: Layer, base: Tensor | None) -> Tensor:
     """Evaluates all members by the C++ kernels: (1), or the library's large product and (2)."""
-    weight, bias, _, _, bias_delta = layer
+    weight, bias, _, _, bias_delta, _ = layer
     left, right = layer.factors
     if not shared and fused_cpu.fits_product(layer, len(rows) // len(left)):
         return fused_cpu.product(rows, layer)
@@ -86,7 +90,7 @@ def _on_cpu(rows: Tensor, shared: bool, layer: Layer, base: Tensor | None) -> Te
 
 def _in_torch(rows: Tensor, shared: bool, layer: Layer, base: Tensor | None) -> Tensor:
     """Evaluates all members in torch ops: the reference, and the path of dtypes and devices without a kernel."""
-    weight, bias, left, right, bias_delta = layer
+    weight, bias, left, right, bias_delta, _ = layer
     given = layer.given
     members, m = len(given), len(weight)
     flat = aligned(rows)

@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import tempfile
 import warnings
@@ -50,7 +51,7 @@ def _say(reason: str) -> None:
 
 def _loaded(source: Path) -> ctypes.CDLL:
     level = LEVELS.get(torch.backends.cpu.get_cpu_capability(), ())
-    text = source.read_text(encoding="utf-8")
+    text = _with_headers(source)
     tag = hashlib.sha256("\n".join([text, *FLAGS, *level, platform.machine()]).encode()).hexdigest()[:16]
     kept = _cache() / "torcheggroll" / f"{source.parent.name.strip('_')}_{source.stem}_{tag}.so"
     if not kept.exists():
@@ -60,6 +61,12 @@ def _loaded(source: Path) -> ctypes.CDLL:
             _compile([*FLAGS, *level, str(source), "-o", str(made)])
             made.replace(kept)
     return ctypes.CDLL(str(kept))
+
+
+def _with_headers(source: Path) -> str:
+    """Returns the text of a C++ file, and of the headers beside it that it includes."""
+    text = source.read_text(encoding="utf-8")
+    return "\n".join([text, *(_with_headers(source.parent / name) for name in re.findall(r'#include "(.+)"', text))])
 
 
 def _cache() -> Path:

@@ -16,6 +16,7 @@ from ..filters import NamedParameter
 from .estimate import ascents, scale_of
 from .layout import Shape, perturbed_shape
 from .perturbation import Delta, Members, Noise
+from .undrawn import InKernels
 
 
 class Draw(NamedTuple):
@@ -44,6 +45,7 @@ class ModelNoise:
         self._shapes: dict[tuple[int, bool, bool], list[Shape]] = {}  # of the last rank
         self._cache: dict[tuple[int, ...], list[Delta]] | None = None
         self._cached: Draw | None = None
+        self._in_kernels = InKernels()
 
     def shapes(self, draw: Draw) -> list[Shape]:
         """Says how each parameter is perturbed."""
@@ -77,7 +79,9 @@ class ModelNoise:
         dtypes = [factor_dtype(p.value.dtype) for p in self._parameters]
         chosen = Members(members, draw.antithetic, self._parameters[0].value.device)
         noise = Noise(draw.seed, draw.distribution)
-        return noise.deltas(draw.number, chosen, self.shapes(draw), self.sigmas(draw), dtypes)
+        kept = self._cache is not None  # what is kept is drawn
+        in_kernels = None if kept else self._in_kernels
+        return noise.deltas(draw.number, chosen, self.shapes(draw), self.sigmas(draw), dtypes, in_kernels)
 
     def ascent(self, draw: Draw, weights: Tensor, scale: str, members: int) -> Iterator[Tensor]:
         """Yields ΔW of each parameter in order, formed when it is asked for, a few at a time.

@@ -10,9 +10,8 @@ two dimensions counts as the matrix (first, all others). r never exceeds the sma
 Source: Sarkar et al. 2025 (EGGROLL), section 4.1, https://arxiv.org/abs/2511.16652
 """
 
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -22,14 +21,42 @@ from . import fused_cpu, fused_cuda, reference
 from .counter import starts_of
 from .distributions import DISTRIBUTIONS
 from .layout import Layout, Shape, layout
+from .undrawn import InKernels, Undrawn, fits, source
 
 
-class Delta(NamedTuple):
-    """The perturbations of one parameter, one per member, σ and sign included: ``leftᵀ @ right``, or ``dense``."""
+class Delta:
+    """The perturbations of one parameter, one per member, σ and sign included: ``leftᵀ @ right``, or ``dense``.
 
-    left: Tensor | None  # (members, r, m), or (members, E, r, m) of a stack: Aᵀ times ±σ/√r
-    right: Tensor | None  # (members, r, n), or (members, E, r, n): Bᵀ
-    dense: Tensor | None  # (members, *size): ±σ z
+    Args:
+        left: ``(members, r, m)``, or ``(members, E, r, m)`` of a stack: Aᵀ times ±σ/√r.
+        right: ``(members, r, n)``, or ``(members, E, r, n)``: Bᵀ.
+        dense: ``(members, *size)``: ±σ z.
+        undrawn: factors that are drawn when they are read, in the place of all others.
+    """
+
+    __slots__ = ("_left", "_right", "dense", "undrawn")
+
+    def __init__(
+        self, left: Tensor | None, right: Tensor | None, dense: Tensor | None, *, undrawn: Undrawn | None = None
+    ) -> None:
+        self._left = left
+        self._right = right
+        self.dense: Tensor | None = dense
+        self.undrawn: Undrawn | None = undrawn
+
+    @property
+    def left(self) -> Tensor | None:
+        """``Aᵀ`` of every member, where there are factors."""
+        return self._left if self.undrawn is None else self.undrawn.read()[0]
+
+    @property
+    def right(self) -> Tensor | None:
+        """``Bᵀ`` of every member, where there are factors."""
+        return self._right if self.undrawn is None else self.undrawn.read()[1]
+
+    def __iter__(self) -> Iterator[Tensor | None]:
+        """Gives left, right and dense."""
+        return iter((self.left, self.right, self.dense))
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -37,9 +64,16 @@ class Delta(NamedTuple):
         return [t for t in self if t is not None]
 
     @property
+    def size(self) -> int:
+        """Bytes that a member's perturbation takes, or would take if it were drawn."""
+        if self.undrawn is not None:
+            return self.undrawn.size
+        return sum(t.numel() * t.element_size() for t in self.tensors) // self.members
+
+    @property
     def members(self) -> int:
         """The number of members."""
-        return len(self.tensors[0])
+        return len(self.tensors[0]) if self.undrawn is None else self.undrawn.members
 
 
 class Noise:
@@ -106,11 +140,16 @@ class Noise:
             ``(K, W)``, or ``(2K, W)`` when ``mirrored``.
         """
         device = pairs.device
+        starts, sent = self._tables(epoch, scales, device)
         out = torch.empty(len(pairs) * (2 if mirrored else 1), row.width, dtype=dtype, device=device)
         path = next((path for path in (fused_cpu, fused_cuda) if path.fits(out)), reference)
-        starts = _starts(self.seed, epoch, 1 << max(len(scales) - 1, 7).bit_length(), device)
-        path.fill(out, row, starts, pairs, _sent(tuple(scales), device), weights, mirrored, self.distribution)
+        path.fill(out, row, starts, pairs, sent, weights, mirrored, self.distribution)
         return out
+
+    def _tables(self, epoch: int, scales: Sequence[float], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Returns where the keys of every parameter start, and the parameters' scales."""
+        starts = _starts(self.seed, epoch, 1 << max(len(scales) - 1, 7).bit_length(), device)
+        return starts, _sent(tuple(scales), device)
 
     def deltas(
         self,
@@ -119,18 +158,73 @@ class Noise:
         shapes: Sequence[Shape],
         sigma: float | Sequence[float],
         dtypes: Sequence[torch.dtype],
+        in_kernels: InKernels | None = None,
     ) -> list[Delta]:
-        """Draws the perturbations of every parameter for some members: all that have one dtype in one call."""
+        """Draws the perturbations of every parameter for some members: all that have one dtype in one call.
+
+        Args:
+            epoch: number of the draw.
+            members: which.
+            shapes: how each parameter is perturbed.
+            sigma: σ, of all parameters or of each.
+            dtypes: of each parameter's numbers.
+            in_kernels: the parameters whose factors are not drawn before they are read, and that learns which; None
+                draws all.
+        """
         sigmas = [sigma] * len(shapes) if isinstance(sigma, int | float) else sigma
         scales = [sigma / shape.rank**0.5 if shape.rank else sigma for sigma, shape in zip(sigmas, shapes, strict=True)]
         out: dict[int, Delta] = {}
         for dtype in dict.fromkeys(dtypes):
-            group = [j for j, own in enumerate(dtypes) if own == dtype]
-            row = self.row([shapes[j] for j in group], group)
-            z = self.draw(epoch, row, members.pairs, scales, dtype, members.signs, members.mirrored)  # (3)
-            for j, (first, last) in zip(group, row.columns, strict=True):
-                out[j] = _delta(shapes[j], z[:, first:last])
+            group = [j for j, own in enumerate(dtypes) if own == dtype and (in_kernels is None or j not in in_kernels)]
+            out |= zip(group, self._drawn(epoch, members, shapes, scales, dtype, group), strict=True)
+        if in_kernels is not None and members.pairs.device.type == "cpu":
+            starts, sent = self._tables(epoch, scales, members.pairs.device)
+            for j, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True)):
+                if fits(shape, dtype):
+                    draw = partial(self._factors, epoch, members, shapes, scales, dtype, j)
+                    made = partial(
+                        source, starts, sent, members.pairs, members.signs, members.mirrored, shape, j,
+                        self.distribution,
+                    )  # fmt: skip
+                    drawn = None if j in in_kernels else _both(out[j])
+                    size = shape.rank * (shape.rows + shape.columns) * dtype.itemsize
+                    undrawn = Undrawn(j, members.count, size, draw, made, drawn, in_kernels)
+                    out[j] = Delta(None, None, None, undrawn=undrawn)
         return [out[j] for j in range(len(shapes))]
+
+    def _drawn(
+        self,
+        epoch: int,
+        members: "Members",
+        shapes: Sequence[Shape],
+        scales: Sequence[float],
+        dtype: torch.dtype,
+        group: Sequence[int],
+    ) -> list[Delta]:
+        """Draws the perturbations of some parameters of one dtype in one call."""
+        if not group:
+            return []
+        row = self.row([shapes[j] for j in group], group)
+        z = self.draw(epoch, row, members.pairs, scales, dtype, members.signs, members.mirrored)  # (3)
+        return [_delta(shapes[j], z[:, first:last]) for j, (first, last) in zip(group, row.columns, strict=True)]
+
+    def _factors(
+        self,
+        epoch: int,
+        members: "Members",
+        shapes: Sequence[Shape],
+        scales: Sequence[float],
+        dtype: torch.dtype,
+        parameter: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Draws the factors of one parameter."""
+        return _both(self._drawn(epoch, members, shapes, scales, dtype, [parameter])[0])
+
+
+def _both(delta: Delta) -> tuple[Tensor, Tensor]:
+    assert delta.left is not None
+    assert delta.right is not None
+    return delta.left, delta.right
 
 
 def _delta(shape: Shape, z: Tensor) -> Delta:
@@ -169,6 +263,7 @@ class Members:
     """
 
     def __init__(self, indices: list[int], antithetic: bool, device: torch.device) -> None:
+        self.count: int = len(indices)
         self.mirrored: bool = antithetic and _whole_pairs(indices)
         drawn = indices[::2] if self.mirrored else indices
         self.pairs: Tensor = _numbers([i // 2 if antithetic else i for i in drawn], device)
