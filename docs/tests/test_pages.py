@@ -144,3 +144,24 @@ def test_the_readme_shows_the_examples_of_the_front_page():
     ]
     assert len(blocks[0]) == len(PACKAGES)
     assert blocks[0] == blocks[1]
+
+
+def recorded(package: str, case: str, candidate: str) -> float:
+    """The value of a line of ``bench speed``."""
+    lines = (ROOT / "docs" / "records" / "speed" / f"{package}.jsonl").read_text().splitlines()
+    (value,) = (row["value"] for row in map(json.loads, lines) if (row["case"], row["candidate"]) == (case, candidate))
+    return value
+
+
+def test_the_overheads_of_the_wrappers_are_those_of_the_records():
+    readme = " ".join((ROOT / "packages" / "pulseopt" / "README.md").read_text().split())
+    step = recorded("pulseopt", "AdamW step, 300 tensors, 3 M parameters", "AEES")
+    search = recorded("pulseopt", "training step, MLP with 670 k parameters, batch 256", "AEES, searching")
+    assert f"takes {step:.1f} % longer under AEES" in readme
+    assert f"{search:.1f} % longer during the search" in readme
+    page = (ROOT / "docs" / "packages" / "adaptive-optimizer.md").read_text()
+    signals, every = "loss and reward every step", "AdaptiveOptimizer(AdamW), every rule"
+    python = recorded("adaptive-optimizer", f"overhead of the Python, one small tensor, {signals}", every)
+    whole = recorded("adaptive-optimizer", f"200 tensors, 10 M parameters, {signals}", every)
+    assert f"| at most 60 µs | {python:.1f} µs |" in page
+    assert f"| at most 2 % | {whole:.2f} % |" in page
