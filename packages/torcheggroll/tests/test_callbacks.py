@@ -1,5 +1,6 @@
 import json
 
+import pytest
 from torch import nn
 from torcheggroll import TorchEggrollES
 from torcheggroll.callbacks import JSONLines, TensorBoard
@@ -13,6 +14,7 @@ class Writer:
         self.rows.append(row)
 
 
+@pytest.mark.filterwarnings("ignore:at least one pair must have")
 def test_every_step_is_a_line_and_a_set_of_scalars(tmp_path):
     es, writer = TorchEggrollES(nn.Linear(3, 2), pop_size=4, seed=0), Writer()
     es.callbacks += [JSONLines(tmp_path / "run.jsonl"), TensorBoard(writer)]

@@ -133,6 +133,7 @@ def test_a_bad_member_takes_its_pair_along_and_nothing_else(bad):
     assert (es.diagnostics.counted, es.diagnostics.dropped) == (6, 2)
 
 
+@pytest.mark.filterwarnings("ignore:at least one pair must have")
 def test_no_good_member_at_all_changes_nothing():
     es = TorchEggrollES(mlp(), pop_size=8, seed=3, optimizer=torch.optim.Adam)
     before = flat(es.model)
@@ -462,3 +463,24 @@ def test_copies_and_pickles_go_on_alike():
     for twin in twins:
         twin.step(fitness)
         assert torch.equal(flat(es.model), flat(twin.model))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
+def test_a_step_without_any_fitness_says_so_and_moves_nothing(value):
+    es = TorchEggrollES(nn.Linear(2, 1), pop_size=4, seed=0)
+    before = es.base_params["weight"]
+    with pytest.warns(UserWarning, match="at least one pair must have a finite fitness") as caught:
+        es.step(lambda model: value)
+    assert len(caught) == 1
+    es.step(lambda model: value)  # said once
+    assert torch.equal(es.base_params["weight"], before)
+
+
+def test_what_is_no_module_and_no_member_is_refused():
+    with pytest.raises(TypeError, match=r"must be a torch.nn.Module, got int"):
+        TorchEggrollES(3)
+    es = TorchEggrollES(nn.Linear(2, 1), pop_size=4, seed=0)
+    with pytest.raises(TypeError, match="an index or a MemberSpec, got 'a'"):
+        es.export_lora("a")
+    with pytest.raises(ValueError, match="has 2: weight, bias"):
+        TorchEggrollES(nn.Linear(2, 1), param_filter=lambda p, name: False)

@@ -407,3 +407,27 @@ def test_rows_are_followed_where_they_move_or_refused(move, fine):
     assert (owner_of(out) == "ordered") == fine
     if fine:
         assert out.shape[0] == 6
+
+
+@pytest.mark.parametrize(
+    "out", [lambda x: x, lambda x: (x.sum(), None), lambda x: (x[0], None), lambda x: (x, None, 1)]
+)
+def test_a_module_that_gives_no_logits_is_refused(out):
+    class Wrong(nn.Embedding):
+        def forward(self, tokens, cache=None):
+            return out(super().forward(tokens))
+
+    es = TorchEggrollES(Wrong(10, 10), pop_size=4, seed=0)
+    with pytest.raises(TypeError, match="must return logits"):
+        es.generate([[1, 2]], max_new_tokens=2)
+
+
+@pytest.mark.parametrize("prompts", [None, 3])
+def test_what_holds_no_prompts_is_refused(prompts):
+    with pytest.raises(TypeError, match="prompts must be a list"):
+        made("GPT-2").generate(prompts, max_new_tokens=2)
+
+
+def test_an_end_token_that_is_none_is_refused():
+    with pytest.raises(TypeError, match="eos_token_id must be an integer"):
+        made("GPT-2").generate([[1]], max_new_tokens=2, eos_token_id="x")

@@ -10,6 +10,7 @@ from torch import nn
 from torcheggroll import TorchEggrollES
 from torcheggroll.rl import PolicySearch, actor
 from torcheggroll.rl.normalization import ObservationNormalizer
+from torcheggroll.rl.worlds import CartPole
 
 gymnasium = pytest.importorskip("gymnasium")
 numpy = pytest.importorskip("numpy")
@@ -230,3 +231,31 @@ def test_two_ranks_play_as_one_process_to_the_bit(tmp_path):
         assert own["means"] == one["means"]
         for kind in ("weights", "normalizer"):
             assert all(torch.equal(own[kind][name], value) for name, value in one[kind].items())
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "says"),
+    [
+        ({"es": nn.Linear(4, 2)}, TypeError, "es must be a TorchEggrollES, got Linear"),
+        ({"make_envs": "CartPole-v1"}, TypeError, "make_envs must be a function"),
+        ({"make_envs": lambda n: gymnasium.make("CartPole-v1")}, TypeError, "use gymnasium.make_vec"),
+        ({"make_envs": lambda n: CartPole(3)}, ValueError, "must return 4 environments, got 3"),
+        ({"make_envs": lambda n: gymnasium.make_vec("Blackjack-v1", n, "sync")}, TypeError, "one shape"),
+        ({"normalize": "yes"}, TypeError, "normalize must be"),
+        ({"act": 3}, TypeError, "act must be"),
+        ({"seed": 1.5}, TypeError, "seed must be an integer"),
+    ],
+)
+def test_a_search_refuses_what_it_can_not_play(change, kind, says):
+    given = {"es": TorchEggrollES(nn.Linear(4, 2), pop_size=4), "make_envs": CartPole, **change}
+    with pytest.raises(kind, match=says):
+        PolicySearch(given.pop("es"), given.pop("make_envs"), **given)
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_a_policy_with_another_number_of_outputs_is_refused(outputs):
+    es = TorchEggrollES(nn.Linear(4, outputs), pop_size=4)
+    before = es.base_params["weight"]
+    with pytest.raises(ValueError, match="must have 2 outputs"):
+        PolicySearch(es, CartPole).step()
+    assert torch.equal(es.base_params["weight"], before)

@@ -23,15 +23,22 @@ def evolved_parameters(model: nn.Module, param_filter: ParameterFilter | None) -
     """Returns the parameters that evolve; tied parameters once.
 
     Raises:
+        TypeError: ``model`` is not a module.
         ValueError: nothing is selected, or a selected parameter cannot be perturbed.
     """
+    if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}; wrap the function in a module")
     chosen = [
         NamedParameter(name, p, holds_matrices(model, name, p))
         for name, p in model.named_parameters()
         if p.requires_grad and (param_filter is None or param_filter(p, name))
     ]
     if not chosen:
-        raise ValueError("TorchEggrollES: no parameters selected for ES.")
+        names = [name for name, _ in model.named_parameters()]
+        raise ValueError(
+            f"TorchEggrollES: no parameters selected for ES. At least one parameter must require a gradient and pass "
+            f"param_filter; the model has {len(names)}: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
+        )
     for name, value, _ in chosen:
         if not value.is_floating_point() or value.layout != torch.strided:
             raise ValueError(

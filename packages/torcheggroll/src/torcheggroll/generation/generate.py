@@ -288,8 +288,10 @@ def end_tokens(model: Any, tokenizer: Any, given: int | Sequence[int] | None) ->
         found = getattr(tokenizer, "eos_token_id", None) if found is None else found
     if found is None:
         return ()
-    each: list[Any] = list(found) if hasattr(found, "__iter__") else [found]
-    return tuple(int(t) for t in each)
+    each: list[Any] = list(found) if hasattr(found, "__iter__") and not isinstance(found, str) else [found]
+    for token in each:
+        check_integer("eos_token_id", int(token) if isinstance(token, Tensor) else token, "[0, inf)")
+    return tuple(int(token) for token in each)
 
 
 def finished(tokens: Tensor, ends: Sequence[int], pad: int) -> Generated:

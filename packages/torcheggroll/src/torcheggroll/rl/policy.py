@@ -74,9 +74,12 @@ class PolicySearch:
         seed: int | None = None,
         initial_state: Any = None,
     ) -> None:
+        _check(es, make_envs, normalize, act)
         check_integer("episodes", episodes, "[1, inf)")
         if max_steps is not None:
             check_integer("max_steps", max_steps, "[1, inf)")
+        if seed is not None:
+            check_integer("seed", seed, "(-inf, inf)")
         self.es: TorchEggrollES = es
         self.episodes: int = episodes
         self.max_steps: int | None = max_steps
@@ -93,7 +96,7 @@ class PolicySearch:
         own = self._environments(max(len(es.own_members), 1))
         self.act: Actor = act or actor(own.single_action_space)
         self.common_seeds: bool = common_seeds
-        shape = tuple(int(n) for n in own.single_observation_space.shape)
+        shape = _observed(own.single_observation_space)
         made = ObservationNormalizer(shape) if normalize is True else None
         self.normalizer: ObservationNormalizer | None = (
             normalize if isinstance(normalize, ObservationNormalizer) else made
@@ -199,7 +202,17 @@ class PolicySearch:
 
     def _environments(self, count: int) -> Any:
         if count not in self._envs:
-            self._envs[count] = self._make(count)
+            made = self._make(count)
+            missing = [name for name in ("num_envs", "single_action_space", "single_observation_space", "step", "reset")
+                       if not hasattr(made, name)]  # fmt: skip
+            if missing:
+                raise TypeError(
+                    f"make_envs({count}) must return a vector environment, got {type(made).__name__} without "
+                    f"{', '.join(missing)}; use gymnasium.make_vec(name, {count}, 'sync')"
+                )
+            if int(made.num_envs) != count:
+                raise ValueError(f"make_envs({count}) must return {count} environments, got {int(made.num_envs)}")
+            self._envs[count] = made
         return self._envs[count]
 
     def _seen(self, observation: Tensor) -> Tensor:
@@ -242,16 +255,54 @@ def actor(space: Any) -> Actor:
         tensor([1, 0])
     """
     if hasattr(space, "n") and hasattr(space, "start"):
-        start = int(space.start)
-        return lambda outputs: outputs.argmax(-1) + start
+        start, actions = int(space.start), int(space.n)
+
+        def largest(outputs: Tensor) -> Tensor:
+            _check_outputs(outputs, actions)
+            return outputs.argmax(-1) + start
+
+        return largest
     if hasattr(space, "low") and hasattr(space, "high"):
         low, high = torch.as_tensor(space.low), torch.as_tensor(space.high)
 
         def clip(outputs: Tensor) -> Tensor:
+            _check_outputs(outputs, low.numel())
             return outputs.reshape(-1, *low.shape).to(low).clamp(low, high)
 
         return clip
     raise TypeError(f"act must be given for actions of {space!r}: a function of the outputs (n, outputs)")
+
+
+def _check_outputs(outputs: Tensor, count: int) -> None:
+    """Refuses a policy that has another number of outputs than the actions need."""
+    if outputs.shape[1:].numel() != count:
+        raise ValueError(
+            f"the policy must have {count} outputs, one for each action or part of one, got shape "
+            f"{tuple(outputs.shape[1:])} per environment; change its last layer, or pass act="
+        )
+
+
+def _observed(space: Any) -> tuple[int, ...]:
+    """Returns the shape of an observation."""
+    shape = getattr(space, "shape", None)
+    if shape is None:
+        raise TypeError(
+            f"observations must be arrays of one shape, got {space!r}; flatten them by a wrapper of the environment, "
+            "such as gymnasium.wrappers.FlattenObservation"
+        )
+    return tuple(int(n) for n in shape)
+
+
+def _check(es: Any, make_envs: Any, normalize: Any, act: Any) -> None:
+    """Refuses arguments of another kind."""
+    if not isinstance(es, TorchEggrollES):
+        raise TypeError(f"es must be a TorchEggrollES, got {type(es).__name__}; pass TorchEggrollES(policy, ...)")
+    if not callable(make_envs):
+        raise TypeError(f"make_envs must be a function of the number of environments, got {make_envs!r}")
+    if not isinstance(normalize, bool | ObservationNormalizer):
+        raise TypeError(f"normalize must be True, False or an ObservationNormalizer, got {normalize!r}")
+    if act is not None and not callable(act):
+        raise TypeError(f"act must be a function of the outputs, or None, got {act!r}")
 
 
 def _takes_one_each(envs: Any) -> bool:

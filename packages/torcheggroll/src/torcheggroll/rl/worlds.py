@@ -82,6 +82,8 @@ class CartPole:
         if seed is None:
             self._episodes += steps(0, 1, self.device)
         else:
+            if not isinstance(seed, list):
+                check_integer("seed", seed, "(-inf, inf)")
             given = seed if isinstance(seed, list) else list(range(seed, seed + self.num_envs))
             if len(given) != self.num_envs:
                 raise ValueError(

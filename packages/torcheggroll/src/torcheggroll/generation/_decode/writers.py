@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -178,13 +178,13 @@ class CacheWriter:
         return logits[:, -1], cache
 
     def _called(self, tokens: Tensor, cache: Any) -> tuple[Tensor, Any]:
-        out: Any = self._model(tokens, cache)
-        pair = cast("tuple[Any, Any]", out) if isinstance(out, tuple) and len(cast("Any", out)) == 2 else (out, None)
-        logits, rest = pair
-        if pair[0] is out or not isinstance(logits, Tensor) or logits.dim() != 3 or len(logits) != len(tokens):
-            shape = f" of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else ""
+        out: object = self._model(tokens, cache)
+        pair = tuple(cast("Iterable[object]", out)) if isinstance(out, tuple) else (out,)
+        logits = pair[0] if len(pair) == 2 else None
+        if not isinstance(logits, Tensor) or logits.dim() != 3 or len(logits) != len(tokens):
+            got = ", ".join(f"{type(v).__name__} {tuple(getattr(v, 'shape', ()))}" for v in pair)
             raise TypeError(
-                f"forward(tokens, cache) must return logits ({len(tokens)}, T, vocabulary) and the cache, got "
-                f"{type(out).__name__}, first {type(logits).__name__}{shape}; return (logits, None) without a cache"
+                f"forward(tokens, cache) must return logits ({len(tokens)}, T, vocabulary) and the cache, got {got}; "
+                "return (logits, None) without a cache"
             )
-        return logits, rest
+        return logits, pair[-1]
