@@ -124,6 +124,11 @@ TEXTS = sorted({*PAGES, *ROOT.glob("*.md"), *ROOT.glob("packages/*/*.md"), *ROOT
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_fence_closes(text):
+    assert len(re.findall(r"^```", text.read_text(), re.MULTILINE)) % 2 == 0
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_relative_link_leads_somewhere(text):
     prose = re.sub(r"^```.*?^```$|`[^`\n]*`", "", text.read_text(), flags=re.MULTILINE | re.DOTALL)
     links = re.findall(r"\]\(([^)\s]+)\)", prose)
