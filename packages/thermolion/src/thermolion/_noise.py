@@ -110,7 +110,8 @@ class Scratch:
             waves: float32, (…, 2, pairs).
         """
         self.z, self.y, self.spare = (_Words(words, words.view(torch.float32)) for words in (z, y, spare))
-        self.radius, self.waves, self.sine = radius, waves, waves.select(-2, 1)
+        self.radius, self.waves = radius, waves
+        self.cosine, self.sine = waves.unbind(-2)
         self.constants = constants_on(z.device)
         self.viewing = z.device.type in VIEWING
 
@@ -136,6 +137,19 @@ class Scratch:
         if self.viewing:
             return torch.mul(words.bits, factor, out=out)
         return out.copy_(words.bits).mul_(factor) if factor.is_floating_point() else out.copy_(words.bits.mul_(factor))
+
+    def begin_waves(self, square: Tensor) -> None:
+        """Writes the last two terms of both polynomials, each product and its sum rounded together.
+
+        Args:
+            square: φ², (…, 1, pairs).
+        """
+        one = self.constants
+        if self.viewing:
+            torch.addcmul(one.waves[3], one.waves[4], square, out=self.waves)
+            return
+        for series, wave, start in zip((COSINE, SINE), (self.cosine, self.sine), one.waves[3], strict=True):
+            torch.add(start, square.squeeze(-2), alpha=series[4], out=wave)  # in vectors, as the operation above is not
 
 
 class _Words(NamedTuple):
@@ -171,7 +185,7 @@ def pairs(
     torch.copysign(radius, x, out=radius)  # (13)
     phi = scratch.product(y, one.turn, spare.numbers)
     square = torch.mul(phi, phi, out=z.numbers).unsqueeze(-2)
-    torch.addcmul(one.waves[3], one.waves[4], square, out=waves)  # (14)
+    scratch.begin_waves(square)  # (14)
     for coefficient in one.waves[2::-1]:
         torch.addcmul(coefficient, waves, square, out=waves)  # (14)
     scratch.sine.mul_(phi)  # (14)

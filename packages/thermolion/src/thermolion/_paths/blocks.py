@@ -21,7 +21,7 @@ from thermolion._noise import GROUP, HALF, Scratch, counters_from, group_owners,
 from thermolion._paths import reference
 
 BLOCK = 1 << 18  # elements in a row: few enough for the cache, enough to hide what torch's calls cost
-SQUARED = 1 << 14  # elements of a gradient that are squared and added at once: by one thread, whatever their number
+SQUARED = 15 * GROUP  # elements of a gradient that are squared and added at once: by one thread, whatever their number
 Block = Sequence[Tensor]  # θ, g, m and v
 CPU = torch.device("cpu")
 _utils: Any = torch._utils
@@ -136,11 +136,16 @@ def _update_of(
     c, sign, skip = batch.coefficients, -1 if batch.group["maximize"] else 1, batch.group["skip_zero_grad"]
     c = c._replace(lr=read_number(c.lr) if isinstance(c.lr, Tensor) else c.lr)
 
+    cuts: dict[tuple[int, ...], list[list[Tensor]]] = {}  # of the rows, which begin where they began before
+
     def update(blocks: Sequence[Block], rows: Sequence[Tensor], noise: tuple[Tensor, Tensor] | None) -> None:
         thetas, grads, ms, vs = (list(tensors) for tensors in zip(*blocks, strict=True))
         before = [[tensor.clone() for tensor in (theta, m, v)] for theta, _, m, v in blocks] if skip else []
         a, s, w, agree = rows
-        parts = _parts((a, s, agree), [len(theta) for theta in thetas])
+        lengths = tuple(len(theta) for theta in thetas)
+        if lengths not in cuts:
+            cuts[lengths] = _parts((a, s, agree), lengths)
+        parts = cuts[lengths]
         a.zero_()
         move_moments(parts[0], grads, ms, vs, c, sign)
         for m, g, its_sign, product in zip(ms, grads, parts[1], parts[2], strict=True):
