@@ -44,7 +44,7 @@ nitpick_ignore_regex = [
     (
         "py:(class|obj)",
         r"(.*\.)?(Params|Rule|RuleOrName|ProcessGroup|Actor|Records?|Dataset|IterableDataset|.* .*"
-        r"|ParameterFilter|Shaping|Sigma|Reward|DrawDeltas|Item|Norms)",
+        r"|ParameterFilter|Shaping|Sigma|Reward|DrawDeltas|Factors|Item|Norms)",
     ),  # aliases, prose
     ("py:.*", r"(.*\.)?(BaseController|BaseEpisodeManager|AdaptiveMode|RateSearchManager)"),  # bases in private modules
 ]
