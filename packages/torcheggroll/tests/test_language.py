@@ -87,6 +87,22 @@ def test_modules_are_meant_as_peft_means_them(names):
         assert target_modules(names, bias=True)(nn.Parameter(torch.zeros(1)), f"{path}.bias") == want
 
 
+@pytest.mark.parametrize(
+    ("names", "want"),
+    [
+        (["experts"], {"mlp.experts.gate_up_proj", "mlp.experts.down_proj"}),
+        (["gate_up_proj"], {"mlp.experts.gate_up_proj"}),
+        (["experts.down_proj", "router"], {"mlp.experts.down_proj", "mlp.router.weight"}),
+        (r".*experts", {"mlp.experts.gate_up_proj", "mlp.experts.down_proj"}),
+    ],
+)
+def test_experts_are_chosen_by_module_or_by_name(names, want):
+    sizes = {"mlp.experts.gate_up_proj": (4, 8, 6), "mlp.experts.down_proj": (4, 3, 8), "mlp.experts.bias": (4, 6),
+             "mlp.router.weight": (4, 8), "mlp.router.bias": (4,)}  # fmt: skip
+    chosen = target_modules(names)
+    assert {name for name, size in sizes.items() if chosen(nn.Parameter(torch.zeros(size)), name)} == want
+
+
 def test_names_that_name_nothing_are_refused():
     with pytest.raises(ValueError, match="one module"):
         target_modules([])

@@ -57,12 +57,13 @@ def holds_matrices(model: nn.Module, name: str, parameter: nn.Parameter) -> bool
 
 
 def target_modules(names: str | Iterable[str], *, bias: bool = False) -> ParameterFilter:
-    """Returns a ``param_filter`` that evolves the weights of the named modules.
+    """Returns a ``param_filter`` that evolves the weights of the named modules, those of experts included.
 
     Args:
         names: a regular expression that the whole name of a module must match; or a list of names, each of which
             matches a module's name or the end of it: ``"c_attn"`` or ``"attn.c_attn"`` match
-            ``"transformer.h.0.attn.c_attn"``.
+            ``"transformer.h.0.attn.c_attn"``. In a list, a name may also be that of a parameter, such as
+            ``"experts.gate_up_proj"``.
         bias: also evolve the other parameters of these modules, usually biases.
 
     Returns:
@@ -91,6 +92,8 @@ def target_modules(names: str | Iterable[str], *, bias: bool = False) -> Paramet
 
     def chosen(parameter: nn.Parameter, name: str) -> bool:
         module, _, leaf = name.rpartition(".")
-        return pattern.fullmatch(module) is not None and (bias or leaf == "weight")
+        if not isinstance(names, str) and pattern.fullmatch(name):
+            return True
+        return pattern.fullmatch(module) is not None and (bias or leaf == "weight" or parameter.dim() > 2)
 
     return chosen
