@@ -84,6 +84,13 @@ def test_a_study_cut_short_is_named_and_gives_no_verdict(tmp_path, workspace, fa
     assert ["Digits with 40 % wrong labels" in names for names in lacking] == [True, False]
 
 
+def test_methods_that_a_profile_means_to_run_and_did_not_are_named(workspace):
+    text = generated(workspace, [workspace / "records.jsonl"])
+    named = "Methods not run yet: Digits with 40 % wrong labels: Lion, Lookahead(RAdam), Schedule-free AdamW"
+    assert named in text[workspace / "docs" / "evidence.md"]
+    assert "Methods not run yet" not in text[workspace / "packages" / "torcheggroll" / "README.md"]
+
+
 def test_nothing_run_is_said_everywhere(workspace):
     for path, text in generated(workspace, []).items():
         assert "Not run to the end yet" in text, path

@@ -1,6 +1,6 @@
 """The evidence as Markdown: a page of the docs, a table in the README of each package, one in the workspace's."""
 
-from bench.methods.table import METHODS, title
+from bench.methods.table import METHODS, entries_of, title
 from bench.protocol.profiles import PROFILES
 from bench.records.models import Family
 from bench.report.analysis import entries_in, families, is_ablation, is_ours, ranks, shared_flags
@@ -131,7 +131,19 @@ def unfinished(results: list[WorkloadResult], family: Family | None = None) -> l
         for one in WORKLOADS[name].budgets[profile.name]
         if (name, one) not in there and family in (None, one)
     ]
-    return ["", OPEN + ", ".join(missing) + "."] if missing else []
+    lacking = [f"{result.title}: {', '.join(names)}" for result in results if (names := _not_run(result, family))]
+    lines = ["", OPEN + ", ".join(missing) + "."] if missing else []
+    return [*lines, "", f"Methods not run yet: {'; '.join(lacking)}."] if lacking else lines
+
+
+def _not_run(result: WorkloadResult, family: Family | None) -> list[str]:
+    """Returns the methods that the profile means to run on a workload, and that need nothing more to be installed."""
+    if result.workload not in WORKLOADS or family not in (None, result.family):
+        return []
+    profile = PROFILES[result.profile]
+    rows = profile.fewer.get(result.workload) or profile.methods
+    planned = entries_of(WORKLOADS[result.workload], result.family, set(rows) if rows else None, ablations=False)
+    return [title(name) for name in planned if not METHODS[name].needs and result.entry(name) is None]
 
 
 def _bullet(package: str, entry: str, outcomes: list[Outcome], results: list[WorkloadResult]) -> str:
