@@ -80,6 +80,29 @@ def test_actors_write_and_learn_as_one_process():
     assert here.texts.report.tokens == 12 * 2 * 6
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_of_transformers_with_experts_learns_on_actors_as_here():
+    transformers = pytest.importorskip("transformers", reason="needs Transformers")
+    config = transformers.MixtralConfig(
+        vocab_size=40, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64, num_local_experts=4, num_experts_per_tok=2,
+        bos_token_id=None, eos_token_id=1, pad_token_id=0,
+    )  # fmt: skip
+
+    def made():
+        torch.manual_seed(0)
+        model = transformers.MixtralForCausalLM(config)
+        return job.TorchEggrollES(model, pop_size=8, sigma=0.05, lr=0.5, rank=2, seed=0, fitness="question")
+
+    here, there = made(), made()
+    with there.remote_members(2, num_cpus=1) as members:
+        for _ in range(2):
+            want = here.step_reward([[3, 4, 5], [7]], job.share_of_evens, max_new_tokens=8)
+            assert members.step_reward([[3, 4, 5], [7]], job.share_of_evens, max_new_tokens=8) == want
+    assert torch.equal(job.weights(here), job.weights(there))
+    assert not torch.equal(job.weights(here), job.weights(made()))
+
+
 def test_what_a_reward_does_wrong_is_raised_here_and_nothing_moves():
     es = job.writer()
     before = job.weights(es)
