@@ -9,7 +9,7 @@ from bench.report.analysis import analyse, ranks, shared_flags, widely_compared
 from bench.report.claims import judge_all
 from bench.report.pages import PACKAGES, evidence, of_package
 from bench.report.results import at_equal_cpu, differences_at_equal_cpu
-from bench.report.sentences import sentences
+from bench.report.sentences import sentence_of, sentences
 from bench.report.statistics import paired
 from bench.report.tables import interval, summary
 from bench.report.write import write
@@ -160,8 +160,13 @@ def test_a_documented_setting_that_short_runs_had_dropped_is_flagged(first, misl
     records = fabricate.study(selection=fabricate.selection(**documented))
     (result,) = analyse(records)
     assert ("stage 1 misled" in result.entry("adamw").flags) == misled
-    assert ("of AdamW it would have dropped" in evidence([result])) == misled
-    assert ("of AdamW it would have dropped" in "".join(of_package("thermolion", [result]))) is False
+    assert ("for AdamW they would have dropped" in evidence([result])) == misled
+    assert ("for AdamW they would have dropped" in "".join(of_package("thermolion", [result]))) is False
+    compared = fabricate.study("thermolion", tests=BETTER)[1:]
+    chosen = fabricate.selection("thermolion", documented=True)
+    (both,) = analyse([*records, chosen, *compared])
+    shown = "better on 1 (Digits with 40 % wrong labels" + ", documented settings" * misled + ")"
+    assert shown in sentence_of("thermolion", [both])
     (older,) = analyse(fabricate.study(selection=fabricate.selection(trials=trials, untuned={"lr": 0.001})))
     assert not older.misled
 

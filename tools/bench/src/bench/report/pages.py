@@ -50,10 +50,12 @@ def overview(results: list[WorkloadResult], entries: list[str]) -> list[str]:
     head = ["method", *(f"{result.title}: {result.metric}, {result.better} is better" for result in results)]
     rows = [[title(entry), *(_cell(result, result.entry(entry)) for result in results)] for entry in entries]
     rows = [cells for cells in rows if any(cells[1:])]
+    cautions = [f"{result.title}: {caution}" for result in results if (caution := cautioned(result))]
+    after = [line for caution in cautions for line in ("", caution)]
     if not found:
-        return table(head, rows)
+        return [*table(head, rows), *after]
     shown = {title(name): f"{rank.mean:.1f} [{rank.low:.1f}, {rank.high:.1f}]" for name, rank in found.items()}
-    return table([*head, "average rank [95 %]"], [[*cells, shown.get(cells[0], "")] for cells in rows])
+    return table([*head, "average rank [95 %]"], [[*cells, shown.get(cells[0], "")] for cells in rows]) + after
 
 
 def _cell(result: WorkloadResult, entry: EntryResult | None) -> str:
@@ -85,7 +87,7 @@ def of_package(package: str, results: list[WorkloadResult]) -> list[str]:
         return last
     rows = [
         [
-            *(result.title, mine.title, result.metric, spread(mine), spread(other), title(mine.against)),
+            *(result.place, mine.title, result.metric, spread(mine), spread(other), title(mine.against)),
             *(interval(mine.comparison), mine.verdict),
         ]
         for result, mine in pairs
@@ -112,8 +114,8 @@ def cautioned(result: WorkloadResult) -> str:
         return ""
     names = ", ".join(result.misled)
     return (
-        f"Short runs misled the search: of {names} it would have dropped the setting that was best at full length. "
-        "Read the verdicts as verdicts on documented settings."
+        f"short runs misled the search; for {names} they would have dropped the documented setting, which was the best "
+        "at full length. The verdicts are about documented settings, not tuned ones."
     )
 
 
@@ -244,7 +246,8 @@ def _section(result: WorkloadResult) -> list[str]:
     ]
     if PROFILES[result.profile].documented and not result.entries[0].selection.documented:
         lines += ["The documented settings entered stage 2 of the search by their rank alone.", ""]
-    lines += _spaced([caution for caution in [cautioned(result)] if caution])
+    caution = cautioned(result)
+    lines += [caution[:1].upper() + caution[1:], ""] if caution else []
     if any(entry.comparison for entry in result.entries):
         lines += [f"![paired differences](_static/bench/{result.name}-forest.svg)", ""]
         lines += [f"![learning curves, every seed](_static/bench/{result.name}-curves.svg)", ""]

@@ -178,6 +178,11 @@ class WorkloadResult:
         return [entry.title for entry in self.entries if entry.is_rescued()]
 
     @property
+    def place(self) -> str:
+        """The title, and what its verdicts are about where that is not what the search chose."""
+        return f"{self.title}, documented settings" if self.misled else self.title
+
+    @property
     def name(self) -> str:
         """For anchors and file names."""
         return f"{self.profile}-{self.workload}-{self.family}"
