@@ -74,7 +74,7 @@ class Controller:
 
     @property
     def lr_factor(self) -> float:
-        """What multiplies every base lr."""
+        """The factor on every base lr."""
         low, high = self.settings.lr_factor_bounds
         if self.guard is not None:
             low, high = max(low, self.guard.floor), self.guard.bound
@@ -82,7 +82,7 @@ class Controller:
 
     @property
     def wd_factor(self) -> float:
-        """What multiplies every base weight decay."""
+        """The factor on every base weight decay."""
         return product(self.wd)  # (22)
 
     def feed(self, stream: str, value: float, bases: Bases) -> None:
@@ -91,7 +91,7 @@ class Controller:
         Args:
             stream: "loss", smaller being better, or "reward", larger being better.
             value: its newest value.
-            bases: base values of the averages that rules move; not looked at unless the stream `moves_averages`.
+            bases: base values of the averages that rules move; unused unless the stream `moves_averages`.
 
         Raises:
             ValueError: the value is not finite and ``on_nonfinite="raise"``; nothing has changed.
@@ -235,7 +235,7 @@ class Controller:
             self.lr[0].put(0.5 * self.lr[0].value)
 
     def _follow_guard(self, guard: Guard) -> None:
-        """Keeps what climbs or sinks by and by inside the guard's interval, so that it need not come back from afar."""
+        """Clamps accumulating factors to the guard's interval, so that they can reverse at once."""
         climbing = [each for each in (*self.lr, *self.reward) if each.rule is not None and each.clamp[1] > 1]
         floor = guard.floor if len(climbing) == 1 else min(guard.floor, 1.0)  # several multiply
         for factor in climbing:

@@ -35,10 +35,10 @@ class Delegated(Generic[T]):
 
 
 def checked_optimizer(optimizer: object) -> Optimizer:
-    """Returns ``optimizer``, refused where it is none.
+    """Returns ``optimizer`` if it is one.
 
     Raises:
-        TypeError: ``optimizer`` is no ``torch.optim.Optimizer``.
+        TypeError: ``optimizer`` is not a ``torch.optim.Optimizer``.
     """
     if not isinstance(optimizer, Optimizer):
         raise TypeError(

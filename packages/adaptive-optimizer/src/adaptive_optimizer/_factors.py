@@ -39,7 +39,7 @@ class Factor:
         self.value = 1.0
 
     def update(self, signal: Signal) -> None:
-        """Lets the rule move the factor; what is no number leaves it where it is."""
+        """Lets the rule move the factor; a result that is not a number leaves it unchanged."""
         if self.rule is not None:
             self.put(self.rule(self.value, signal))
 
@@ -87,7 +87,7 @@ class Guard:
 
     @property
     def floor(self) -> float:
-        """What the factor does not sink below."""
+        """The lower bound of the factor."""
         return min(self._clamp[0] * self.climbed**2, self.climbed / 3, self.bound)  # (26)
 
     def update(self, stream: str, value: float, factor: float) -> None:

@@ -39,7 +39,7 @@ LIMITS = {
 
 
 def movable(mu0: float | None) -> TypeGuard[float]:
-    """Returns whether ``mu0`` has a horizon that can move: 0 is no average, 1 never forgets."""
+    """Returns whether ``mu0`` has a horizon that can move: 0 averages nothing, 1 never forgets."""
     return mu0 is not None and 0 < mu0 < 1
 
 

@@ -12,7 +12,7 @@ POLICIES = ("backoff", "ignore", "raise")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that steers the controller apart from the rules; ``AdaptiveOptimizer`` documents each one."""
+    """The settings of the controller apart from the rules; ``AdaptiveOptimizer`` documents each one."""
 
     cycle_length: int = 500
     cycle_mult: float = 2

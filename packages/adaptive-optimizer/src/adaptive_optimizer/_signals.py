@@ -19,7 +19,7 @@ def read(name: str, signal: float | Tensor, *, average_ranks: bool) -> float:
 
     Args:
         name: for the error message.
-        signal: a real number, or a tensor of shape ``()`` or ``(1,)``; its graph is left alone.
+        signal: a real number, or a tensor of shape ``()`` or ``(1,)``; its graph is not changed.
         average_ranks: take the mean over all ranks of the default process group, where there is one.
 
     Raises:
