@@ -54,7 +54,7 @@ class HierarchicalEpisodeManager:
 
 @dataclass(frozen=True)
 class StepStats:
-    """What one step brought to one arm."""
+    """The reward of one arm in one step."""
 
     step_index: int
     mode_id: int
@@ -112,7 +112,7 @@ def parse_lr_candidates(lr_candidates_str: str) -> list[float]:
     """Returns the learning-rate factors in a text, separated by commas.
 
     Raises:
-        ValueError: there is none, or one is no number, not above 0, not finite, or there twice.
+        ValueError: there is no number, or one is not above 0, not finite, or repeated.
     """
     return _parse_floats("lr_candidates", lr_candidates_str, zero=False)
 
@@ -121,7 +121,7 @@ def parse_noise_candidates(noise_candidates_str: str) -> list[float]:
     """Returns the noise deviations in a text, separated by commas.
 
     Raises:
-        ValueError: there is none, or one is no number, negative, not finite, or there twice.
+        ValueError: there is no number, or one is negative, not finite, or repeated.
     """
     return _parse_floats("noise_candidates", noise_candidates_str, zero=True)
 
@@ -186,7 +186,7 @@ def get_axis_candidate_values(
     """Returns the candidates of the axis ``"lr"`` or ``"noise"``.
 
     Raises:
-        ValueError: there is no such axis.
+        ValueError: the axis does not exist.
     """
     axes = {"lr": lr_candidates, "noise": noise_candidates}
     if axis_name not in axes:
@@ -198,7 +198,7 @@ def get_non_driver_structured_axes(driver_axis: str) -> list[str]:
     """Returns the axes other than this one.
 
     Raises:
-        ValueError: there is no such axis.
+        ValueError: the axis does not exist.
     """
     validate_structured_axis_name(driver_axis)
     return [name for name in SUPPORTED_STRUCTURED_AXES if name != driver_axis]
@@ -208,7 +208,7 @@ def validate_structured_axis_name(axis_name: str) -> str:
     """Returns the name of an axis.
 
     Raises:
-        ValueError: there is no such axis.
+        ValueError: the axis does not exist.
     """
     if axis_name not in SUPPORTED_STRUCTURED_AXES:
         raise ValueError(f"axis_name must be one of {', '.join(SUPPORTED_STRUCTURED_AXES)}, got '{axis_name}'.")
@@ -246,7 +246,7 @@ def estimate_hierarchical_controller_count(
     """Returns 1, plus one controller per candidate of the driver for every other axis with several candidates.
 
     Raises:
-        ValueError: there is no such axis, or weight decay varies.
+        ValueError: the axis does not exist, or weight decay varies.
     """
     refuse_weight_decay(weight_decay_candidates)
     validate_structured_axis_name(driver_axis)

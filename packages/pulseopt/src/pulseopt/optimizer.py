@@ -305,7 +305,7 @@ def _check_mode(mode: object) -> None:
     """Rejects what is not a candidate.
 
     Raises:
-        TypeError: ``mode`` is none.
+        TypeError: ``mode`` is not a candidate.
     """
     if mode is not None and not isinstance(mode, CandidateConfig):
         raise TypeError("mode must be a CandidateConfig or ExplorationMode.")

@@ -278,7 +278,7 @@ def build_reward(
 
     Raises:
         TypeError: it is neither a name nor an object with ``compute``.
-        ValueError: there is no reward of this name, or an argument lies outside its range.
+        ValueError: the name is unknown, or an argument lies outside its range.
     """
     name = reward if isinstance(reward, str) else "log"
     if name not in REWARDS:
@@ -292,7 +292,7 @@ def build_reward(
 
 
 def scored(reward: BaseReward, summary: EpisodeSummary) -> EpisodeSummary:
-    """Returns the summary with its reward and, where the reward tells them, the parts.
+    """Returns the summary with its reward and, where available, the parts of the reward.
 
     Raises:
         ValueError: the reward is not finite.

@@ -200,7 +200,7 @@ def checked_arm(arm: object, arms: int, controller: str, what: str = "arm") -> i
 
     Raises:
         TypeError: it is not an integer.
-        ValueError: there is no such arm.
+        ValueError: the arm does not exist.
     """
     if isinstance(arm, bool) or not isinstance(arm, int):
         raise TypeError(f"{controller}.select_mode() must return an integer {what} id.")

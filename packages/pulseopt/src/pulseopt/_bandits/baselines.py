@@ -40,7 +40,7 @@ class RandomController(Arms):
             reward: finite; higher is better.
 
         Raises:
-            ValueError: ``mode_id`` is no arm, or ``reward`` is not finite.
+            ValueError: ``mode_id`` is not an arm, or ``reward`` is not finite.
         """
         self._check_update(mode_id, reward)
 
@@ -99,7 +99,7 @@ class FixedModeController(Arms):
             reward: finite; higher is better.
 
         Raises:
-            ValueError: ``mode_id`` is no arm, or ``reward`` is not finite.
+            ValueError: ``mode_id`` is not an arm, or ``reward`` is not finite.
         """
         self._check_update(mode_id, reward)
 

@@ -60,7 +60,7 @@ class BucketedContextualController(Arms):
             bucket_id: one of ``bucket_names``.
 
         Raises:
-            ValueError: there is no such context.
+            ValueError: the context does not exist.
         """
         if bucket_id not in self._visits:
             raise ValueError(f"Unknown context bucket '{bucket_id}'.")
@@ -91,7 +91,7 @@ class BucketedContextualController(Arms):
 
         Raises:
             RuntimeError: no context has been set.
-            ValueError: ``mode_id`` is no arm, or ``reward`` is not finite; nothing has been changed.
+            ValueError: ``mode_id`` is not an arm, or ``reward`` is not finite; nothing has been changed.
         """
         name, bucket = self._active_bucket()
         self._prior.update(mode_id, reward)

@@ -83,7 +83,7 @@ class DiscountedUCBController(Arms):
             reward: finite; higher is better.
 
         Raises:
-            ValueError: ``mode_id`` is no arm, or ``reward`` is not finite.
+            ValueError: ``mode_id`` is not an arm, or ``reward`` is not finite.
         """
         self._check_update(mode_id, reward)
         self._counts = fade(self._counts, self.discount, mode_id, 1.0)

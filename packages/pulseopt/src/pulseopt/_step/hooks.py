@@ -57,7 +57,7 @@ class ObservedLosses:
         """Closes the wait for the last step's loss, at the beginning of the next step.
 
         Raises:
-            RuntimeError: more than ``limit`` steps in a row were not given a loss; None is no limit.
+            RuntimeError: more than ``limit`` consecutive steps had no loss; None for no limit.
         """
         self._unheard = self._unheard + 1 if self.waiting_for_loss else 0
         self.waiting_for_loss = self.ignores_next = False

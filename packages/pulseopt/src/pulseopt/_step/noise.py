@@ -39,7 +39,7 @@ class NoiseSource:
     Args:
         seed: of equations (16) and (17).
         shared: draw for all tensors of a device and dtype at once, from one stream seeded with ``seed``: a few
-            launches for any number of tensors. Sparse and sharded gradients keep streams of their own.
+            launches for any number of tensors. Sparse and sharded gradients keep separate streams.
         spare_zeros: leave entries whose gradient is 0 alone.
     """
 

@@ -15,7 +15,7 @@ class ScheduleStep:
     is the number of steps taken so far, counted from 1.
 
     Args:
-        scheduler: has a ``step``; a wrapper that hides its arguments is looked into.
+        scheduler: has a ``step``; inside a wrapper that hides its arguments, the inner scheduler is inspected.
 
     Raises:
         TypeError: it has no ``step``, or one that wants other arguments.
@@ -61,7 +61,7 @@ class ScheduleStep:
 
 
 def _parameters(scheduler: Any) -> dict[str, inspect.Parameter] | None:
-    """Returns the named parameters of a scheduler's ``step``; None where no signature tells them."""
+    """Returns the named parameters of a scheduler's ``step``, or None if its signature is unknown."""
     while True:
         try:
             found = inspect.signature(scheduler.step).parameters
