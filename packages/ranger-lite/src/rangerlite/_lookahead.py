@@ -71,7 +71,7 @@ def swapped_in(params: list[Tensor], values: list[Tensor]) -> Generator[None]:
 
     Args:
         params: tensors whose contents are replaced; restored after an exception too.
-        values: one tensor of the same shape for each; left alone.
+        values: one tensor of the same shape for each; not changed.
     """
     with torch.no_grad():
         fast = [p.detach().clone(memory_format=torch.preserve_format) for p in params]

@@ -12,7 +12,7 @@ from ._radam import RAdamConfig
 
 
 class GradScaling(NamedTuple):
-    """What a GradScaler leaves to a fused step, as tensors of one element; None where there is no scaler."""
+    """The scale and overflow flag that a GradScaler passes to a fused step, one-element tensors or None."""
 
     scale: Tensor | None  # the gradients are multiplied by it
     found_inf: Tensor | None  # not 0 where some gradient is not finite

@@ -57,7 +57,7 @@ def _cache() -> Path:
 
 
 def _compile(built: Path, flags: list[str]) -> None:
-    """Compiles in a folder of its own and moves the result in, so that concurrent builds do not conflict."""
+    """Compiles in a separate folder and moves the result, so that concurrent builds do not conflict."""
     work = Path()
     try:
         built.parent.mkdir(parents=True, exist_ok=True)

@@ -75,7 +75,7 @@ def _announce(written: list[Tensor]) -> None:
 
 
 def try_out(device: torch.device) -> None:
-    """Steps one small tensor of its own: what stops the kernel on this machine raises here, whatever it is."""
+    """Steps one small private tensor, so that any error of the kernel on this machine is raised here."""
     batch = Batch(*([torch.ones(4, device=device)] for _ in Batch._fields))
     batch = batch._replace(step=[torch.zeros((), device=device)], mu=[])
     radam, lookahead = RAdamConfig(1e-3, 0.95, 0.999, 1e-5, 0.0), LookaheadConfig(6, 0.5, "keep")
