@@ -36,7 +36,7 @@ COLD = 0.01  # at this temperature and below there is no noise
 
 
 class Coefficients(NamedTuple):
-    """What the equations take besides tensors."""
+    """The numbers in the equations."""
 
     lr: float | Tensor  # η
     beta1: float

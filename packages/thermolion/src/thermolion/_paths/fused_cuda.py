@@ -95,7 +95,7 @@ class Sent:
 
 
 class Tables:
-    """What the kernels need of a batch besides its tensors, kept on the device from step to step."""
+    """Data of a batch that the kernels need besides its tensors, kept on the device between steps."""
 
     def __init__(self) -> None:
         self._addresses: list[int] = []
