@@ -22,7 +22,7 @@ MODULE_STATES = ("restore", "centre")
 
 
 class Settings(NamedTuple):
-    """What a user may choose; ``check_settings`` says what each must be."""
+    """The user's settings; ``check_settings`` holds the condition on each."""
 
     pop_size: int
     sigma: float

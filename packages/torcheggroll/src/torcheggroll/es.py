@@ -596,7 +596,7 @@ class TorchEggrollES:
             A member and its folder.
 
         Raises:
-            ValueError: a parameter belongs to no module of the model.
+            ValueError: a parameter does not belong to a module of the model.
 
         Example:
             >>> import tempfile, torch
@@ -684,7 +684,7 @@ class TorchEggrollES:
         check_settings(self.settings())
 
     def _state(self) -> SharedState:
-        """Says what all ranks must have in common."""
+        """Returns the state that all ranks must share."""
         chosen = {**self.settings()._asdict(), "checksum_every": self.checksum_every}
         due = self._verify or bool(self.checksum_every and self.epoch % self.checksum_every == 0)
         weights = [p.value for p in self.parameters]

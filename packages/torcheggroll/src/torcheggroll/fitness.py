@@ -146,7 +146,7 @@ def fitness_table(results: Any) -> Tensor:
             is missing some evaluations become NaN.
 
     Raises:
-        TypeError: something is no real number.
+        TypeError: a fitness is not a real number.
     """
     if isinstance(results, Tensor):
         if results.is_complex() or results.dim() not in (1, 2):

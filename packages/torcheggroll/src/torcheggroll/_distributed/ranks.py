@@ -135,7 +135,7 @@ class Ranks:
         return torch.cat([found[: len(share)] for found, share in zip(rows, shares, strict=True)])
 
     def compare(self, words: Mapping[str, int], epoch: int, own: int = 0) -> int:
-        """Refuses to go on where ranks hold different states.
+        """Raises if ranks hold different states.
 
         Args:
             words: what they must have in common, by name.

@@ -90,7 +90,7 @@ class RemoteMembers:
         return self._tell(specs, [(share, cast(Written, written).scores.values) for share, written in found])
 
     def close(self) -> None:
-        """Ends the actors; Ray goes on."""
+        """Ends the actors; Ray keeps running."""
         for actor in self._actors:
             self._ray.kill(actor)
         self._actors = []
@@ -173,7 +173,7 @@ class RemoteMembers:
 
 
 class Holder:
-    """What an actor does: it holds a copy of the optimizer, measures members of it, and moves with the others.
+    """The actor: holds a copy of the optimizer, evaluates some members, and makes the same updates as the others.
 
     Args:
         es: the copy.

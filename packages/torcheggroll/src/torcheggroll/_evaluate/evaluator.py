@@ -47,7 +47,7 @@ class Engine(Protocol):
         ...
 
     def join(self, chunks: Iterable[Any], members: int) -> Any:
-        """Joins the results of chunks, which are made as they are asked for."""
+        """Joins the results of chunks, which are computed on demand."""
         ...
 
 
@@ -296,12 +296,12 @@ class Evaluator:
         used: Set[str],
         where: Callable[[float], str] = lambda factor: "",
     ) -> str | None:
-        """Says why a way of evaluating members side by side is not right, or None where it is.
+        """Returns why an engine is not correct, or None if it is.
 
         Args:
             name: of this way, for messages.
-            probe: what the loop makes of a few members.
-            run: evaluates members side by side, and joins their results.
+            probe: the loop's results for a few members.
+            run: evaluates members together, and joins their results.
             used: names of the parameters whose use it saw, once it ran.
             where: names the place of a difference at an amplification.
 

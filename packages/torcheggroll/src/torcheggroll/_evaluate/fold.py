@@ -83,7 +83,7 @@ class Folder(Interceptor):
     Args:
         parameters: what the members' parameters are.
         members: how many.
-        warn: told of ops without a rule.
+        warn: called for ops without a rule.
         products: base products of what all members share.
         numbers: the random streams that all members share.
     """
@@ -206,7 +206,7 @@ class Folder(Interceptor):
         return mark(attention(q, k, v, h.mask, not is_folded(h.mask), h.causal, h.scale, h.grouped))
 
     def whole(self, func: Any, value: Any) -> Any:
-        """Gives every member's parameter formed in full for ``func``, or ``value`` where it is none."""
+        """Returns a parameter, formed for every member, for ``func``; any other ``value`` unchanged."""
         known = self.find(value)
         if known is None:
             return value
@@ -313,7 +313,7 @@ class Folder(Interceptor):
     def _convolved(
         self, func: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any, **more: Any
     ) -> Tensor | None:
-        """Convolves with filters that every member has of its own: one more factor of groups."""
+        """Convolves with separate filters for each member: members multiply the groups."""
         dims, turned = _CONVOLUTIONS[func]
         if not is_folded(weight) or self.dims(x) != dims + 2:
             return None
@@ -381,11 +381,11 @@ def _viewed(own: list[Tensor], source: set[int]) -> Tensor:
 
 
 class Fold:
-    """Evaluates the members of a chunk as one batch; base products that all members share last as long as it does.
+    """Evaluates the members of a chunk as one batch; shared base products are kept as long as it exists.
 
     Args:
         parameters: the evolved ones.
-        warn: told of ops without a rule.
+        warn: called for ops without a rule.
         start: what every member starts from.
     """
 
@@ -423,7 +423,7 @@ class Fold:
         return outputs if task.finish is None else self._finished(outputs, task, members)
 
     def _outside(self, tensor: Tensor, fold: Folder) -> Tensor:
-        """Gives an output with members in front, as a tensor that nothing else looks into."""
+        """Returns an output ``(members, ...)`` as a tensor that shares no storage."""
         fold.writes.follow(tensor)
         if fold.find(tensor) is not None:
             tensor = fold.whole(self._outside, tensor)

@@ -51,7 +51,7 @@ class Hidden:
 
 
 def hidden(value: Any) -> Any:
-    """Hides what may hold tensors in places that nobody looks into; numbers, strings and the like stay."""
+    """Wraps objects that may hold tensors out of reach of tree functions; numbers, strings and the like stay."""
     return Hidden(type(value).__name__) if hasattr(value, "__dict__") and not callable(value) else value
 
 
@@ -94,7 +94,7 @@ def rebuilt(tree: Any, function: Callable[[Tensor], Any]) -> Any:
 
 
 class _Copies(NamedTuple):
-    """What tensors that look into a storage look into from now on."""
+    """The copies that views of a storage refer to from now on."""
 
     old: Tensor  # all numbers of the storage; kept, so that nothing else takes its place in memory
     new: Tensor  # (members, numbers), or (numbers,) where the storage held the members before
@@ -122,7 +122,7 @@ class CopyOnWrite:
         self._own.add(storage_of(data))
 
     def follow(self, tensor: Tensor) -> None:
-        """Leads a tensor to the copies, if what it looks into was copied."""
+        """Points a tensor to the copies if its storage was copied."""
         if tensor.layout == torch.strided and not tensor.is_meta:
             copies = self._copies.get(storage_of(tensor))
             if copies is not None:
@@ -153,7 +153,7 @@ class CopyOnWrite:
         mark(tensor)
 
     def undo(self) -> None:
-        """Gives every tensor back what it looked into."""
+        """Restores the storage of every tensor."""
         for reference, own, folded in reversed(self._led):
             tensor = reference()
             if tensor is not None:

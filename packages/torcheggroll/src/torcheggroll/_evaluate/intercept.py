@@ -116,7 +116,7 @@ class Interceptor(TorchFunctionMode):
         parameters: what this member's parameters are.
         rules: op to rule; a rule gets the interceptor and the op's arguments, and gives NotImplemented to decline.
         always: ops whose rule applies whatever the arguments.
-        warn: told of ops without a rule.
+        warn: called for ops without a rule.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Interceptor(TorchFunctionMode):
         return "" if self._func is None else op_name(self._func)
 
     def apply(self, call: Call, x: Tensor, *tensors: Tensor | None) -> Tensor:
-        """Evaluates an op of the library for the member at hand; vmap makes it all of them."""
+        """Evaluates an op of the library for the current member; under vmap, for all members."""
         return PerMember.apply(call, x, *tensors)  # type: ignore[no-any-return]
 
     def source(
@@ -164,7 +164,7 @@ class Interceptor(TorchFunctionMode):
         return self._known.get(id(value))
 
     def remember(self, view: Perturbed) -> Tensor:
-        """Knows a view from now on; its tensor is kept, so that its identity stays its own."""
+        """Registers a view; its tensor is kept, so that its identity is not reused."""
         self._known[id(view.value)] = view
         return view.value
 
@@ -181,7 +181,7 @@ class Interceptor(TorchFunctionMode):
         return out.numel() * out.element_size()
 
     def evaluated(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Evaluates one op for the member at hand."""
+        """Evaluates one op for the current member."""
         always = self._always.get(func)
         if always is not None:
             return always(self, *args, **kwargs)
@@ -212,7 +212,7 @@ class Interceptor(TorchFunctionMode):
         return func(*mine, **named)
 
     def whole(self, func: Any, value: Any) -> Any:
-        """Gives this member's parameter formed in full for ``func``, or ``value`` where it is none."""
+        """Returns a parameter, formed for this member, for ``func``; any other ``value`` unchanged."""
         known = self.find(value)
         if known is None:
             return value

@@ -23,7 +23,7 @@ class Loop:
 
     Args:
         parameters: the evolved ones.
-        warn: told of ops without a rule.
+        warn: called for ops without a rule.
         start: what every member starts from.
     """
 
@@ -62,7 +62,7 @@ def perturbed_weights(
     Args:
         parameters: the evolved ones.
         deltas: of one member, without the dimension of members.
-        warn: told of ops without a rule.
+        warn: called for ops without a rule.
     """
     every = perturbed(parameters, deltas)
     precise = [p for p in every if p.value.dtype in _PRECISE]

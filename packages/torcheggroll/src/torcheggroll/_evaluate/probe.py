@@ -26,7 +26,7 @@ _STANDS_OUT = 50  # times the rounding
 
 
 class Effects(NamedTuple):
-    """What the loop gave at one amplification, leaf by leaf."""
+    """The loop's results at one amplification, leaf by leaf."""
 
     factor: float
     results: list[list[Tensor]]  # one list of leaves per member
@@ -76,7 +76,7 @@ class Effects(NamedTuple):
 
 
 class Probe:
-    """What the loop makes of a few members, computed where it is asked for, and engines held against it.
+    """The loop's results for a few members, computed on demand, and the comparison of engines with them.
 
     Args:
         task: of these members; where it has a loss the outputs are compared too.
@@ -96,7 +96,7 @@ class Probe:
         self._centre: list[list[Tensor]] | None = None
 
     def effects(self, factor: float) -> Effects:
-        """Returns what the loop makes of perturbations that are ``factor`` times as large."""
+        """Returns the loop's results for perturbations that are ``factor`` times as large."""
         if factor not in self._effects:
             results = self._loop(amplified(self.deltas, factor), self.task)
             mine = [leaves(result) for result in results]
@@ -211,7 +211,7 @@ def rounding_of(tensors: Sequence[Tensor]) -> float:
 
 
 def _distance(a: Tensor, b: Tensor) -> float:
-    """Measures how far two results are apart; results of different shapes are far."""
+    """Returns the distance of two results, infinite for different shapes."""
     return norm_of((a - b).nan_to_num(0.0, 0.0, 0.0)) if a.shape == b.shape else max(norm_of(a), norm_of(b), 1.0)
 
 

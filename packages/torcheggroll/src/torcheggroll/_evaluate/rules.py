@@ -243,7 +243,7 @@ def split_rule(func: Any) -> Rule:
 
 
 class Heads(NamedTuple):
-    """What torch's attention was given, parameters formed in full."""
+    """The arguments of torch's attention, with parameters formed in full."""
 
     query: Tensor
     key: Tensor

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .._ops.embedding import embedding
 from .._ops.grouped import grouped
 from .._ops.linear import linear
 from .._ops.per_member import Call
@@ -95,7 +96,7 @@ def bmm_rule(intercept: Interceptor, input: Tensor, mat2: Tensor) -> Any:
 def baddbmm_rule(
     intercept: Interceptor, input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Any:
-    """``baddbmm(bias, x, w)`` for a stack w and a bias that is no parameter, or a view of one already formed."""
+    """``baddbmm(bias, x, w)`` for a stack w and a bias that is not a parameter, or a view of one already formed."""
     if beta != 1 or alpha != 1 or intercept.find(input) is not None or intercept.dims(input) != 3:
         return NotImplemented
     out = matmul_rule(intercept, batch1, batch2)
@@ -167,12 +168,21 @@ def transpose_rule(intercept: Interceptor, input: Tensor, *dims: Any, **named: A
 
 
 def item_rule(intercept: Interceptor, input: Tensor, index: Any) -> Any:
-    """``w[e]``: one matrix of a stack, or a row of a matrix."""
+    """``w[e]``: one matrix of a stack, or a row of a matrix; ``w[tokens]``: rows of a matrix, as an embedding has."""
     found = intercept.find(input)
+    if found is not None and input.dim() == 2 and found.delta.left is not None and _are_places(index):
+        places = intercept.like(index, torch.where(index < 0, index + len(input), index))
+        return intercept.apply(Call(embedding, 1, {}), places, input, found.delta.left, found.delta.right)
     number = _number(intercept, index)
     if found is None or input.dim() not in (2, 3) or number is None or not -len(input) <= number < len(input):
         return NotImplemented
     return intercept.remember(found.at(number % len(input)))
+
+
+def _are_places(index: Any) -> bool:
+    """Says whether an index is a tensor of places, one or more dimensions of integers."""
+    whole = isinstance(index, Tensor) and not (index.is_floating_point() or index.is_complex())
+    return whole and index.dtype not in (torch.bool, torch.uint8) and index.dim() > 0
 
 
 def _number(intercept: Interceptor, index: Any) -> int | None:

@@ -140,7 +140,7 @@ class ModelState:
 
 
 class StartingPoint:
-    """What every member starts from: one state of the model, one place in the random streams.
+    """The starting point of every member: one state of the model, one state of the random streams.
 
     Args:
         state: of the model.

@@ -9,7 +9,7 @@ from .tree import map_tensors, tensors_of
 
 
 class Task(NamedTuple):
-    """What is asked of each member: ``finish(forward(data), data)``, either of which may be missing."""
+    """The computation for each member: ``finish(forward(data), data)``, either of which may be missing."""
 
     forward: Callable[[list[Any]], Any] | None  # the member's own data to the model's outputs
     finish: Callable[[Any, list[Any]], Any] | None  # outputs and own data to the result
@@ -65,7 +65,7 @@ class MemberData:
 
 
 def refill(tree: Any, tensors: list[Tensor]) -> Any:
-    """Returns ``tree`` with other tensors in the place of its own."""
+    """Returns ``tree`` with its tensors replaced."""
     given = iter(tensors)
     return map_tensors(lambda _: next(given), tree)
 
@@ -74,7 +74,7 @@ def sliced_parts(per_member: bool | str) -> tuple[bool, bool]:
     """Says whether inputs, and whether targets, have one slice per member.
 
     Raises:
-        ValueError: ``per_member`` is none of its four values.
+        ValueError: ``per_member`` is not one of its four values.
     """
     if per_member not in (True, False, "inputs", "targets"):
         raise ValueError(f"per_member must be True, False, 'inputs' or 'targets', got {per_member!r}")
@@ -116,7 +116,7 @@ def loss_task(
 
 
 def code_of(function: Callable[..., Any]) -> Hashable:
-    """Returns what tells one function from another, and not two makings of one lambda."""
+    """Returns a key that differs between functions but not between instances of one lambda."""
     return getattr(function, "__code__", None) or getattr(function, "__qualname__", type(function).__qualname__)
 
 

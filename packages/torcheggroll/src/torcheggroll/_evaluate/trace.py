@@ -22,7 +22,7 @@ _KEPT = 4096  # numbers of each result that are compared
 
 
 class Result(NamedTuple):
-    """What an op gave to one member."""
+    """The result of an op for one member."""
 
     op: str
     values: list[Tensor]

@@ -21,7 +21,7 @@ class Vmap:
 
     Args:
         parameters: the evolved ones.
-        warn: told of ops without a rule.
+        warn: called for ops without a rule.
         start: what every member starts from.
     """
 

@@ -25,7 +25,7 @@ class Watch(TorchFunctionMode):
     """Calls ``before`` with every tensor that an op is about to write into.
 
     Args:
-        before: told of the tensor.
+        before: called with the tensor.
     """
 
     def __init__(self, before: Callable[[Tensor], None]) -> None:

@@ -27,7 +27,7 @@ DRAWN = 4  # the largest rank whose factors the kernel draws
 
 
 class Source(NamedTuple):
-    """What the kernel draws factors from, where it needs them."""
+    """The counters from which the kernel draws factors."""
 
     members: int
     rank: int

@@ -126,7 +126,7 @@ def product(
     shift: Tensor | None,
     bias: Tensor | None,
 ) -> Tensor:
-    """Evaluates a linear layer whose members have rows of their own: (1) in one kernel, or the library's and another.
+    """Evaluates a linear layer whose members have separate rows: (1) in one kernel, or the library's and one more.
 
     Args:
         x: ``(members · rows, n)``.

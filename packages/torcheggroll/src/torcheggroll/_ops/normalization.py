@@ -35,7 +35,7 @@ def normalization(
         bias_delta: ``(members, *bias.shape)``, with σ and sign.
         normalize: the norm without its affine part.
         channel_first: whether the channels are dimension 1, as for group norm; otherwise the scale fits the last ones.
-        rowwise: ε, and whether the mean is taken off, where each row of the last dimension is normalised by itself.
+        rowwise: ε, and whether to subtract the mean, where rows of the last dimension are normalised separately.
 
     Returns:
         ``(members, batch, ...)``.

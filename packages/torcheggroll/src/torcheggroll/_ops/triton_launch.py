@@ -32,7 +32,7 @@ def usable(tensor: Tensor) -> bool:
 
 @lru_cache(maxsize=8)
 def has_descriptors(device: torch.device) -> bool:
-    """Says whether the device copies whole tiles by itself, as it does from Hopper on, and Triton asks it to."""
+    """Says whether the device (Hopper or later) and Triton support tensor descriptors."""
     return _describes_tensors() and torch.cuda.get_device_capability(device) >= (9, 0)
 
 

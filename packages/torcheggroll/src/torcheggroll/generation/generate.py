@@ -188,7 +188,7 @@ class TextGenerator:
             self._state.restore()
 
     def _choose(self, prompts: Prompts, draw: DrawDeltas, members: list[int], audit_every: int) -> None:
-        """Decides whether members write side by side, and compares a few now and then."""
+        """Decides whether members generate in one batch, and compares a few at intervals."""
         evaluator = self._evaluator
         if self._refused or evaluator.engine == "loop" or not members:
             evaluator.last = "loop"
@@ -204,7 +204,7 @@ class TextGenerator:
             self._refuse(reason)
 
     def _fault(self, deltas: list[Delta], prompts: Prompts, count: int) -> str | None:
-        """Holds the logits of members side by side against those of the same members alone, by the evaluator's rule."""
+        """Compares the logits of members in one batch with those of the same members alone, by the evaluator's rule."""
         writer, evaluator, used = cast(Writer, self._writer), self._evaluator, set[str]()
 
         def alone(larger: Sequence[Delta], _: Task) -> list[Tensor]:

@@ -125,7 +125,7 @@ class IntegerEggroll:
 
     @contextmanager
     def members(self, first: int, last: int) -> Generator[nn.Module, None, None]:
-        """Lets the model be members ``first`` to ``last - 1`` of this epoch, side by side.
+        """Turns the model into members ``first`` to ``last - 1`` of this generation, in one batch.
 
         Args:
             first: even.
@@ -235,7 +235,7 @@ class IntegerEggroll:
         return self.epoch // self.noise_reuse if self.noise_reuse else 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns everything that a run needs to go on to the bit."""
+        """Returns everything that a run needs to continue to the bit."""
         weights = {p.name: p.value.detach().to("cpu", copy=True) for p in self.parameters}
         return {"epoch": self.epoch, "weights": weights, **{name: getattr(self, name) for name in _SETTINGS}}
 

@@ -102,7 +102,7 @@ class Layout(NamedTuple):
 
 @lru_cache(maxsize=64)
 def layout(shapes: tuple[Shape, ...], parameters: tuple[int, ...], per_word: int, dense: bool = True) -> Layout:
-    """Lays some parameters side by side.
+    """Returns the layout of some parameters in a row.
 
     Args:
         shapes: of these parameters.

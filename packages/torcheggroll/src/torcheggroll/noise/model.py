@@ -20,7 +20,7 @@ from .undrawn import InKernels
 
 
 class Draw(NamedTuple):
-    """What the noise of a population is a function of, beside parameter and member."""
+    """The arguments of a population's noise, beside parameter and member."""
 
     seed: int
     number: int  # generations that reuse their noise share it
@@ -84,7 +84,7 @@ class ModelNoise:
         return noise.deltas(draw.number, chosen, self.shapes(draw), self.sigmas(draw), dtypes, in_kernels)
 
     def ascent(self, draw: Draw, weights: Tensor, scale: str, members: int) -> Iterator[Tensor]:
-        """Yields ΔW of each parameter in order, formed when it is asked for, a few at a time.
+        """Yields ΔW of each parameter in order, computed on demand, a few at a time.
 
         Args:
             draw: of the population.

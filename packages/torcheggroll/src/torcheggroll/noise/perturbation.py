@@ -90,7 +90,7 @@ class Noise:
         self._per_word = DISTRIBUTIONS[distribution].per_word
 
     def numbers(self, epoch: int, parameters: Sequence[int], counts: Sequence[int], pairs: Tensor) -> Tensor:
-        """Draws numbers for several parameters side by side.
+        """Draws numbers for several parameters in one row.
 
         Args:
             epoch: number of the draw.
@@ -112,7 +112,7 @@ class Noise:
         return layout(tuple(Shape((count,), 0) for count in counts), tuple(parameters), self._per_word)
 
     def row(self, shapes: Sequence[Shape], parameters: Sequence[int], dense: bool = True) -> Layout:
-        """Lays some parameters side by side; ``dense`` says whether dense numbers are scaled."""
+        """Returns the layout of some parameters in a row; ``dense`` says whether dense numbers are scaled."""
         return layout(tuple(shapes), tuple(parameters), self._per_word, dense)
 
     def draw(

@@ -1,4 +1,4 @@
-"""Factors that are not drawn before somebody reads them, so that a kernel may draw them where it needs them.
+"""Factors drawn on first use, so that a kernel can draw them itself.
 
 A matrix of few rows per member is read once: its factors would be written to memory only to be read again. Which
 parameters that concerns is learnt from one chunk for the next: a kernel that would have drawn them says so, and whoever
@@ -55,7 +55,7 @@ class Undrawn:
         draw: draws the factors.
         source: gives what a kernel draws them from.
         drawn: the factors, where they are drawn already.
-        chosen: told how the factors are used.
+        chosen: records how the factors are used.
     """
 
     def __init__(

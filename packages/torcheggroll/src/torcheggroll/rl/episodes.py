@@ -118,8 +118,8 @@ def play(
         envs: a Gymnasium vector environment.
         act: observations ``(environments, *shape)``, and which of them begin an episode, to an array of actions.
         episodes: per environment.
-        seeds: of the episodes; where an environment starts again by itself, only the first is set.
-        watch: told every observation, and of which environments it counts.
+        seeds: seeds of the episodes; where environments reset by themselves, only the first is set.
+        watch: called with every observation and a mask of the environments where it counts.
         max_steps: after so many steps whoever still plays is cut off, with the reward it has.
     """
     mode, count = autoreset_mode(envs), int(envs.num_envs)

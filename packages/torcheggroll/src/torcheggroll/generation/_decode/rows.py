@@ -64,7 +64,7 @@ class Rows(Interceptor):
         parameters: what the members' parameters are, members in front of every perturbation.
         members: M.
         rows: of the batch, M·b.
-        warn: told of ops without a rule.
+        warn: called for ops without a rule.
     """
 
     def __init__(self, parameters: Sequence[Perturbed], members: int, rows: int, warn: WarnOnce) -> None:
@@ -91,7 +91,7 @@ class Rows(Interceptor):
         return out
 
     def _carry(self, func: Any, args: Any, kwargs: Any, owners: Sequence[tuple[Tensor, Owner]], out: Any) -> None:
-        """Tags what came of tagged tensors."""
+        """Tags the results of ops on tagged tensors."""
         owner = self._owner_after(func, args, kwargs, owners)
         for tensor in (out,) if isinstance(out, Tensor) else cast("Any", out) if isinstance(out, tuple | list) else ():
             if isinstance(tensor, Tensor):
@@ -156,7 +156,7 @@ class Rows(Interceptor):
         return x.reshape(self.members, x.shape[0] // self.members, *x.shape[1:])
 
     def _picked(self, call: Call, x: Tensor, owner: Tensor, *tensors: Tensor | None) -> Tensor:
-        """Evaluates a linear layer on rows that were picked, each by the factors of its owner."""
+        """Evaluates a linear layer on selected rows, each with the factors of its owner."""
         if call.op is not linear or x.dim() != 2:
             raise FoldError(f"{op_name(call.op)} met rows that were picked from the batch")
         weight, bias, left, right, shift = tensors
@@ -170,7 +170,7 @@ class Rows(Interceptor):
         return tag(out, owner)
 
     def whole(self, func: Any, value: Any) -> Any:
-        """Returns every member's parameter formed in full for ``func``, or ``value`` where it is none."""
+        """Returns a parameter, formed for every member, for ``func``; any other ``value`` unchanged."""
         if isinstance(value, tuple | list):
             raise FoldError(f"{op_name(func)} takes parameters in a list")
         known = self.find(value)
@@ -259,7 +259,7 @@ class Rows(Interceptor):
         return tag(func(*given, **kwargs).flatten(0, 1), "ordered")
 
     def _member_view(self, value: Any, dims: int, batch: Tensor) -> Any:
-        """Returns a tensor with the members as a dimension of their own."""
+        """Returns a tensor with the members as a separate dimension."""
         if not isinstance(value, Tensor):
             return value
         if owner_of(value) is not None:
@@ -472,7 +472,7 @@ def _dense_product_rule(intercept: Any, input: Tensor, other: Tensor) -> Any:
 
 
 def _with_dense(intercept: Any, input: Tensor, out: Tensor, dense: Tensor) -> Tensor:
-    """Adds to ``out`` what each row of ``input`` makes of its owner's dense perturbation ``(members, in, out)``."""
+    """Adds to ``out`` each row of ``input`` times its owner's dense perturbation ``(members, in, out)``."""
     owner = intercept.owners(input)
     for member in range(intercept.members):
         at = (owner == member).nonzero()[:, 0]

@@ -14,7 +14,7 @@ from .prompts import Prompts
 
 
 class Plan(NamedTuple):
-    """What to write."""
+    """The settings of a generation."""
 
     max_new_tokens: int
     ends: tuple[int, ...]  # tokens that end a text

@@ -20,7 +20,7 @@ _X_LIMIT, _ANGLE_LIMIT, _START = 2.4, 12 * 2 * 3.141592653589793 / 360, 0.05
 
 
 class Moved(NamedTuple):
-    """What a step gives."""
+    """The results of a step."""
 
     state: Tensor  # (4, worlds): of the next episode where one ended
     seen: Tensor  # (worlds, 4): the same numbers, world by world
