@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class Exit(IntEnum):
-    """Exits codes of ``release``, ``check`` and ``affected``."""
+    """Exit codes of ``release``, ``check`` and ``affected``."""
 
     FINE = 0
     REFUSED = 1
