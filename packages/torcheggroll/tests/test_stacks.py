@@ -251,3 +251,43 @@ def test_a_member_as_an_adapter_holds_the_experts_in_full():
 def test_another_word_for_stacks_is_refused():
     with pytest.raises(ValueError, match="stacked_matrices must be one of separate, flattened"):
         made(stacked_matrices="each")
+
+
+@pytest.mark.parametrize("engine", ["fold", "vmap"])
+def test_rows_that_tokens_name_are_those_of_an_embedding(engine):
+    class Table(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.head = nn.Parameter(torch.randn(11, 24)), nn.Linear(24, 11)
+
+        def forward(self, tokens):
+            guess = self.head(self.table[tokens]).argmax(-1)  # every member has its own
+            return self.head(self.table[guess] + self.table[tokens - 11])
+
+    torch.manual_seed(0)
+    es = TorchEggrollES(Table(), pop_size=6, sigma=0.2, rank=2, seed=0, engine=engine)
+    tokens = torch.randint(0, 11, (3, 5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = es.forward(tokens)
+    for i in range(6):
+        with es.member(i) as model, torch.no_grad():
+            torch.testing.assert_close(got[i], model(tokens), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_row_beyond_the_table_is_refused_as_ever():
+    es = TorchEggrollES(Indexing(), pop_size=4, seed=0)
+    with pytest.raises(IndexError):
+        es.forward(torch.tensor([11]))
+
+
+class Indexing(nn.Module):
+    """Rows of a bare matrix."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(11, 24))
+
+    def forward(self, tokens):
+        return self.table[tokens]
