@@ -1,1 +1,1 @@
-"""The main job: train real models on real data with all five methods beside tuned baselines."""
+"""Benchmarks: small models trained on real data with all five methods, beside tuned baselines."""

@@ -1,4 +1,4 @@
-"""Names that a user types: an unknown one is an error that offers the nearest known ones."""
+"""Names typed by a user: the error for an unknown one suggests the nearest known ones."""
 
 import difflib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The bench in a notebook: a comparison with a live table, whose result shows the answer and two pictures.
+"""The bench in a notebook: a comparison with a live table, whose result shows the answer and two plots.
 
 In a cell::
 

@@ -1,4 +1,4 @@
-"""Typed doors to the parts of torch whose annotations are not complete."""
+"""Typed wrappers of torch functions with incomplete annotations."""
 
 from collections.abc import Generator
 from contextlib import contextmanager

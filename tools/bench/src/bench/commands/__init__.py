@@ -1,1 +1,1 @@
-"""What each command of `bench` does."""
+"""The commands of `bench`."""

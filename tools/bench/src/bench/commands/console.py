@@ -1,4 +1,4 @@
-"""Where commands print."""
+"""The console that commands print to."""
 
 import codecs
 import sys

@@ -1,4 +1,4 @@
-"""Fix what a run costs in the repository, from records. For maintainers."""
+"""Writes the cost of a run to the repository, from records. For maintainers."""
 
 import json
 import statistics

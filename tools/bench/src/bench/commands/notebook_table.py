@@ -1,4 +1,4 @@
-"""The live table in a notebook: one output that is replaced as the runs go on."""
+"""The live table in a notebook: one output, updated during the runs."""
 
 import importlib
 import io

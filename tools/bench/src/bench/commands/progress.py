@@ -1,4 +1,4 @@
-"""What the user sees while it runs: one live table with the time left, or plain lines where there is no terminal."""
+"""Progress of a run: a live table with the time left, or plain lines without a terminal."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""Put published records into the docs and the READMEs. For maintainers.
+"""Writes published records to the docs and the READMEs. For maintainers.
 
 Everything between ``<!-- bench -->`` and ``<!-- /bench -->`` of a README is generated.
 """

@@ -1,4 +1,4 @@
-"""Make a recorded run again: on the CPU it must give the same numbers to the bit."""
+"""Repeats a recorded run: on the CPU it must give the same numbers to the bit."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A call of `bench run` from its announcement to its last line."""
+"""A call of `bench run`, from the estimate to the last line."""
 
 import signal
 import time

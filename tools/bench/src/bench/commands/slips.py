@@ -1,4 +1,4 @@
-"""A user's slip is one line on standard error and exit code 2; a fault of the bench itself keeps its traceback.
+"""User errors, reported in one line on standard error with exit code 2; errors of the bench keep their traceback.
 
 BENCH_TRACEBACK=1 shows the traceback of a slip as well.
 Exit codes: 0, done; 1, the answer is no (a replay that differs) or a run of a built-in workload broke; 2, a slip.

@@ -1,1 +1,1 @@
-"""Where runs happen: in processes of this machine, or on Ray. The records are the same."""
+"""Executors: processes of this machine, or Ray. The records are the same."""

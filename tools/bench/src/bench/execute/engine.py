@@ -1,4 +1,4 @@
-"""Runs studies to their end: hands jobs to the executor, writes each finished run at once, repeats nothing."""
+"""Runs studies: passes jobs to the executor, writes each finished run at once, and repeats none."""
 
 from collections import deque
 from collections.abc import Generator, Iterable

@@ -1,4 +1,4 @@
-"""What an executor tells, and what it must be able to do."""
+"""The interface of an executor, and the events it reports."""
 
 from dataclasses import dataclass
 from typing import Protocol

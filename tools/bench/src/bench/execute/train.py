@@ -1,4 +1,4 @@
-"""One run: train with one method, evaluate along the way, test once, write down everything."""
+"""One run: train with one method, evaluate during training, test once, and record everything."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""What a worker does with a job, wherever the worker lives."""
+"""The execution of a job by a worker, on any executor."""
 
 import os
 from collections.abc import Callable

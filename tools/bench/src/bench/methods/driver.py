@@ -1,4 +1,4 @@
-"""How the training loop talks to a method: one small object per run that hides what makes the method special."""
+"""The interface between the training loop and a method: one object per run that hides the method's specifics."""
 
 from typing import Any
 

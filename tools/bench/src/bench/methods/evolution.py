@@ -1,4 +1,4 @@
-"""Evolution strategies: TorchEggrollES, and the dense one of OpenAI, which no package offers on its own.
+"""Evolution strategies: TorchEggrollES, and OpenAI-ES with dense noise, which no package offers separately.
 
     θ ← θ + Adam(ĝ),  ĝ = (1 / (N σ)) Σᵢ Fᵢ εᵢ,  εᵢ ~ N(0, I) in antithetic pairs,  F the centred ranks   (1)
 

@@ -1,4 +1,4 @@
-"""A method's entry in the table: where it comes from, what is tuned, what its defaults are."""
+"""A method's entry in the table: its origin, tuned hyper-parameters and defaults."""
 
 import importlib.util
 import os

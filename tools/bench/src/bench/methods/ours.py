@@ -1,4 +1,4 @@
-"""The four of our methods that follow a gradient."""
+"""Our four methods that use gradients."""
 
 from collections import Counter
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""Published packages that cannot be installed beside ours, read from a folder that the user names."""
+"""Earlier releases that cannot be installed beside ours, imported from a folder that the user names."""
 
 import importlib.util
 import os

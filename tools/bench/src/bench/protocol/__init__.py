@@ -1,1 +1,1 @@
-"""What is run: profiles, search, claims, and the plan of a study."""
+"""The protocol: profiles, search, claims, and the plan of a study."""

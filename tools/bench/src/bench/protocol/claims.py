@@ -1,4 +1,4 @@
-"""What each of our methods claims, written down before the fresh seeds run, and the workload on which it can fail.
+"""The claim of each of our methods, written before the final seeds run, and the workload that tests it.
 
 A claim that fails on two complete sets of records is withdrawn from its README.
 """

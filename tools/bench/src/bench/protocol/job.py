@@ -1,4 +1,4 @@
-"""What a worker gets: a run's config, and what the run is for."""
+"""A job for a worker: the configuration of a run, and its purpose."""
 
 from dataclasses import dataclass
 

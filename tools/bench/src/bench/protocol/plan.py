@@ -1,4 +1,4 @@
-"""Which studies a profile means on this machine, and how long they will take."""
+"""The studies of a profile on this machine, and their estimated time."""
 
 import json
 import time

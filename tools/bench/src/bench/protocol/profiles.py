@@ -1,4 +1,4 @@
-"""How much is run: smoke shows that everything works, quick demonstrates, full and paper give evidence."""
+"""Profiles: smoke shows that everything works, quick demonstrates, full and paper give evidence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

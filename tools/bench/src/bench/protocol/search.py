@@ -1,4 +1,4 @@
-"""The search of a method's box: one scrambled Sobol sequence for everyone, the documented recommendation as point 0.
+"""The search of a method's box: one scrambled Sobol sequence for all methods, the recommended setting as point 0.
 
 Sobol 1967, USSR Computational Mathematics 7; scrambling by Owen 1998, both as scipy implements them.
 """

@@ -1,4 +1,4 @@
-"""One workload's study: search every method's box in two stages, then run the final, untuned and rate runs.
+"""The study of a workload: search every method's box in two stages, then run the final, untuned and rate runs.
 
 A study is a generator. It yields the jobs it needs next and receives their runs; it never knows where they ran, or
 whether they were found finished in the record file.

@@ -1,1 +1,1 @@
-"""What a run leaves behind, the file it stands in, and the machine it was made on."""
+"""Records of runs, their file, and the machine they were made on."""

@@ -1,4 +1,4 @@
-"""What a number depends on besides the code: CPU, load, versions, revision."""
+"""The machine that a number depends on: CPU, load, versions, revision."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""What a benchmark leaves behind: one JSON line per finished run, per choice made in tuning, per session.
+"""The records of a benchmark: one JSON line per finished run, per selection made in tuning, and per session.
 
 A run is identified by the hash of its `Config`, so that a rerun repeats nothing finished and two machines' files can
 be joined. Every record carries a digest of its own content: a number edited by hand is found out on reading.

@@ -1,4 +1,4 @@
-"""What to answer a person who brought a task and asks whether to switch from AdamW, and to which setting."""
+"""The answer to a user's task: whether to switch from AdamW, and to which setting."""
 
 from bench.methods.table import title
 from bench.report.results import EntryResult, WorkloadResult

@@ -1,4 +1,4 @@
-"""From records to results: who ran, how they compare with the reference on equal seeds, what is wrong with it.
+"""From records to results: the entries, their comparison with the reference on equal seeds, and flags.
 
 The reference of a workload is AdamW under the best of its schedules; its tuning runs fix the target of everyone.
 """

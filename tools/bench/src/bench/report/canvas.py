@@ -1,4 +1,4 @@
-"""What all figures share: matplotlib without a screen, one style, our colours, SVG that can stand in a page."""
+"""The canvas of all figures: matplotlib without a display, one style, our colours, SVG for inclusion in a page."""
 
 import importlib
 import io

@@ -1,4 +1,4 @@
-"""Makes matplotlib's SVG small: a tenth of a point is enough, and a style that many elements share is told once."""
+"""Makes matplotlib's SVG smaller: coordinates to a tenth of a point, and shared styles written once."""
 
 import hashlib
 import re

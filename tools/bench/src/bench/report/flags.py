@@ -1,4 +1,4 @@
-"""What is wrong with a result: each rule of the protocol that a result breaks shows as a flag beside it."""
+"""Flags: each rule of the protocol that a result breaks is shown beside it."""
 
 from bench.protocol.search import score
 from bench.records.models import Run, Selection, Trial, digest_of

@@ -1,4 +1,4 @@
-"""What a report is made from: each entry's result on a workload, and the workload's with all its entries."""
+"""The results in a report: those of each entry on a workload, and of the workload with all its entries."""
 
 import math
 import statistics

@@ -1,4 +1,4 @@
-"""The result in sentences: what each of our methods is to the reference, counted over workloads."""
+"""The result in sentences: each of our methods against the reference, counted over workloads."""
 
 from collections import Counter
 

@@ -1,1 +1,1 @@
-"""Step time, memory and percent of pure inference: ratios taken side by side in one process."""
+"""Step time, memory and percent of pure inference, as ratios measured within one process."""

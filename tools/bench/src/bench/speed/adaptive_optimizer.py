@@ -1,4 +1,4 @@
-"""AdaptiveOptimizer beside the optimizer it wraps: what its Python costs a step, every rule on."""
+"""AdaptiveOptimizer beside the optimizer it wraps: its Python overhead per step, with every rule on."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""What a step costs on W ranks: arithmetic, random numbers, bytes, memory and time.
+"""The cost of a step on W ranks: arithmetic, random numbers, bytes, memory and time.
 
     k  = ⌈K/W⌉                              (1)  pairs of the busiest rank, of K
     C  = 2 m k R (P + s)                    (2)  flops of evaluation: m members a pair, R rows each

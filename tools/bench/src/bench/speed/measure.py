@@ -1,4 +1,4 @@
-"""Time candidates side by side in one process and report ratios, which survive a busy machine.
+"""Timing of candidates in interleaved rounds within one process, as ratios, which are robust on a busy machine.
 
 **Writing a speed module.** A file ``speed/<module>.py`` defines ``CASES: list[SpeedCase | NumberCase]``::
 

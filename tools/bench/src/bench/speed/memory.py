@@ -1,4 +1,4 @@
-"""Peak memory, two ways: what a child process really held, and what torch's allocator was asked for.
+"""Peak memory, measured in two ways: resident memory of a child process, and requests to torch's allocator.
 
 `peak_rss_mb` is the number for the bars: a fresh child builds the objects, resets its high-water mark, runs, and
 reports how far the mark rose. `peak_allocated_mb` counts torch allocations in this process: exact and repeatable,

@@ -34,7 +34,7 @@ def _params(device: str) -> list[nn.Parameter]:
 
 
 def _controlled(optimizer: torch.optim.Optimizer, settings: dict[str, Any]) -> Callable[[], None]:
-    """Return a step of the optimizer under AEES; the loss is a tensor, as in training."""
+    """Returns a step of the optimizer under AEES; the loss is a tensor, as in training."""
     aees = AEES(optimizer, seed=0, **settings)
     loss = torch.ones((), device=optimizer.param_groups[0]["params"][0].device)
 

@@ -1,4 +1,4 @@
-"""Find the cases, run them, hold each bar against its number, keep a record."""
+"""Finds the cases, runs them, compares each number with its bar, and writes a record."""
 
 import importlib
 import json

