@@ -1,1 +1,1 @@
-"""List, plan, bump, build, check, rehearse and publish each package on its own cadence."""
+"""Commands to list, plan, bump, build, check, rehearse and publish each package separately."""

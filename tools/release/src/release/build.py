@@ -1,4 +1,4 @@
-"""Build a package twice, compare the files, and judge what they hold and what an index would show."""
+"""Builds a package twice, compares the files, and checks their contents and their page on an index."""
 
 import hashlib
 import re

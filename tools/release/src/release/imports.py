@@ -1,4 +1,4 @@
-"""Who may import whom: the house's table, judged on each file's syntax tree.
+"""Import boundaries: the allowed imports, checked on the syntax tree of each file.
 
 packages/*/src         torch, the standard library, itself, what it declares; extras inside integrations/,
                        or at the moment of use; trainers inside integrations/ alone

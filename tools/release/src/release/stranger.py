@@ -1,4 +1,4 @@
-"""Import a package as a stranger would, in a clean environment, with nothing but the standard library.
+"""Imports a package in a clean environment, using only the standard library.
 
 Every module that needs no extra is imported; then the distributions that were loaded are compared with those that the
 package declares, and those that these declare.

@@ -1,4 +1,4 @@
-"""The workspace: its members as their ``pyproject.toml`` files declare them, its history as git knows it, its tags."""
+"""The workspace: its members as declared in their ``pyproject.toml``, its git history, and its tags."""
 
 import tomllib
 from dataclasses import dataclass
