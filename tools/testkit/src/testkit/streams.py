@@ -1,4 +1,4 @@
-"""The process-wide random streams: seeded together, and put back after use."""
+"""The process-wide random streams: seeded together, and restored after use."""
 
 import random
 import sys

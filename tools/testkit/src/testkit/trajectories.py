@@ -1,4 +1,4 @@
-"""A trajectory: where the parameters have been, step by step."""
+"""Trajectories: the parameters after each step of a run."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""Gradients: without one nothing moves, and the one that is there stays as backward left it."""
+"""Gradients: without one nothing changes, and existing ones are not modified."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Layouts: dtype, device, strides and storage survive, and shapes without extent are fine."""
+"""Layouts: dtype, device, strides and storage survive, and scalar and empty shapes work."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Learning rates: schedulers are obeyed, whether the rate is a float or a tensor."""
+"""Learning rates: schedulers work, whether the rate is a float or a tensor."""
 
 import warnings
 from collections.abc import Callable

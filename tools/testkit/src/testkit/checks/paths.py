@@ -1,4 +1,4 @@
-"""Paths: every fast path is the reference path, sooner."""
+"""Paths: every fast path equals the reference path."""
 
 from collections.abc import Mapping
 from typing import Any

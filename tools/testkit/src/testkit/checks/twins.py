@@ -1,4 +1,4 @@
-"""Copies: ``deepcopy`` and ``pickle`` give a twin that runs on alike, and alone."""
+"""Copies: ``deepcopy`` and ``pickle`` give a twin that continues the run in the same way, sharing nothing."""
 
 import copy
 import pickle

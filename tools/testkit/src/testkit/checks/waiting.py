@@ -1,4 +1,4 @@
-"""Waiting: how often a step waits for the device is counted, and bounded by what is documented."""
+"""Waiting: the number of times a step waits for the device is counted, and bounded by the documented number."""
 
 from collections.abc import Iterable
 
