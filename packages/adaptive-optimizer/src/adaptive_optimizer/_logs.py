@@ -42,7 +42,7 @@ class Logs:
 
     @property
     def wanted(self) -> bool:
-        """Tells whether anyone would see a record."""
+        """Returns whether anyone would see a record."""
         return self.limit > 0 or self._writer is not None
 
     def add(self, *row: Any) -> None:

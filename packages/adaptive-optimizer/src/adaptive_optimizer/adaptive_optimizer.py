@@ -73,7 +73,7 @@ class AdaptiveOptimizer(Optimizer):
         compensate_lr: keep the size of heavy-ball steps (SGD, RMSprop) while momentum moves.
         accumulate: number of losses averaged into one, as with gradient accumulation.
         on_nonfinite: effect of a non-finite loss: "backoff" halves the lr factor, "ignore" only counts it, "raise".
-        average_ranks: average losses and rewards over the ranks where ``torch.distributed`` is initialized.
+        average_ranks: average losses and rewards over the ranks where ``torch.distributed`` is initialised.
         guard: return the factor on the lr to half of its last good value when losses or rewards get worse by more than
             their noise, equations (23) to (26); works with any rule, and without one.
         loss_delay: 1 lets each loss count one step later, so that reading it does not wait for the device; saving a
