@@ -454,7 +454,7 @@ class StructuredEpisodeManager(BaseEpisodeManager):
 
     @property
     def learns(self) -> bool:
-        """Tells whether losses change what comes next."""
+        """Returns whether losses change what comes next."""
         return bool(self.controllers)
 
     @property
@@ -578,7 +578,7 @@ class RateSearchManager(BaseEpisodeManager):
 
     @property
     def learns(self) -> bool:
-        """Tells whether losses change what comes next."""
+        """Returns whether losses change what comes next."""
         return self.search.searching
 
     @property

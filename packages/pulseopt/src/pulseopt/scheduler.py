@@ -292,7 +292,7 @@ class AEES:
 
     @property
     def awaiting_loss(self) -> bool:
-        """Tells whether a hooked step has been taken whose loss has not been observed yet."""
+        """Returns whether a hooked step has been taken whose loss has not been observed yet."""
         return bool(self._hooks) and (self._observed.waiting_for_loss or self._observed.ignores_next)
 
     def step_start(self, global_step: int) -> CandidateConfig:

@@ -42,7 +42,7 @@ class EMATracker:
 
     @property
     def initialized(self) -> bool:
-        """Tells whether there is an average yet."""
+        """Returns whether there is an average yet."""
         return self._value is not None
 
     def update(self, value: float) -> float:

@@ -39,7 +39,7 @@ class OptimizerStep:
 
     @property
     def measures_alignment(self) -> bool:
-        """Tells whether steps are compared with the one before; switching it on or off forgets the last update."""
+        """Returns whether steps are compared with the one before; switching it on or off forgets the last update."""
         return self._last_update is not None
 
     @measures_alignment.setter
