@@ -218,7 +218,7 @@ class RangerLite(RAdam):
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
-        """Tells whether a GradScaler leaves unscaling and overflows to ``step``."""
+        """Returns whether a GradScaler leaves unscaling and overflows to ``step``."""
         return all(group["fused"] for group in self.param_groups)
 
     def _refuse_while_swapped(self, what: str) -> None:

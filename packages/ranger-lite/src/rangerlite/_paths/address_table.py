@@ -110,7 +110,7 @@ class AddressTables:
 
 
 def is_capturing(device: torch.device) -> bool:
-    """Says whether what is launched on ``device`` now is captured by a CUDA graph."""
+    """Returns whether what is launched on ``device`` now is captured by a CUDA graph."""
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
@@ -123,7 +123,7 @@ def _state(batch: Batch) -> list[Tensor]:
 
 
 def _is_uniform(batch: Batch, i: int) -> bool:
-    """Says whether one index walks all tensors of a parameter alike, without gaps."""
+    """Returns whether one index walks all tensors of a parameter alike, without gaps."""
     theta = batch.theta[i]
     columns: Sequence[list[Tensor]] = (batch.grad, batch.m, batch.v, batch.phi, batch.mu)
     return (
