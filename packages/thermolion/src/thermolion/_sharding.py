@@ -27,7 +27,7 @@ def _tensor_class() -> tuple[type, ...]:
 
 
 def is_sharded(tensor: Tensor) -> "TypeGuard[DTensor]":
-    """Says whether this is a DTensor, of which a process holds a shard."""
+    """Returns whether this is a DTensor, of which a process holds a shard."""
     return type(tensor) is not torch.nn.Parameter and isinstance(tensor, _tensor_class())
 
 

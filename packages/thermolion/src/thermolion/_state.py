@@ -96,7 +96,7 @@ class Clock:
         self._note_versions()
 
     def fits(self, states: Sequence[State]) -> bool:
-        """Says whether every state still holds the tensors of this clock."""
+        """Returns whether every state still holds the tensors of this clock."""
         if len(states) != len(self._elements):
             return False
         return all(
@@ -145,7 +145,7 @@ def advance_tensors(steps: list[Tensor], temperatures: list[Tensor], decay: floa
 
 
 def resolve_seeds(groups: list[dict[str, Any]], *, alone: bool = False) -> None:
-    """Gives a seed to every group that has none: torch's initial one, rank 0's in a process group.
+    """Gives a seed to every group that has none: torch's initial seed, that of rank 0 in a process group.
 
     Args:
         groups: the optimizer's.

@@ -30,7 +30,7 @@ unflatten: Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...]] = _utils._un
 
 
 def fits(batch: Batch) -> bool:
-    """Says whether the path takes this batch: float32 throughout, on the CPU, whole tensors, noise of our own."""
+    """Returns whether the path takes this batch: float32 throughout, on the CPU, whole tensors, noise of our own."""
     plain = not (batch.capturable or batch.from_global_stream or (batch.warm and batch.sharded))
     return plain and batch.device == CPU and batch.thetas[0].dtype == torch.float32 and batch.in_place
 

@@ -37,7 +37,7 @@ def refuse_without_triton() -> None:
 
 
 def fits(batch: Batch) -> bool:
-    """Says whether the kernels take this batch: whole tensors, noise of our own, float64 with float64 alone."""
+    """Returns whether the kernels take this batch: whole tensors, noise of our own, float64 with float64 alone."""
     same = (batch.thetas[0].dtype == torch.float64) == (batch.ms[0].dtype == torch.float64)
     return same and not (batch.group["noise"] == "global" or (batch.sharded and batch.warm))
 
