@@ -48,7 +48,7 @@ def evolved_parameters(model: nn.Module, param_filter: ParameterFilter | None) -
 
 
 def holds_matrices(model: nn.Module, name: str, parameter: nn.Parameter) -> bool:
-    """Says whether a parameter holds matrices ``(E, m, n)``; the weight of a convolution does not."""
+    """Returns whether a parameter holds matrices ``(E, m, n)``; the weight of a convolution does not."""
     if parameter.dim() != 3 or len(parameter) == 1:
         return False
     path = name.split(".")[:-1]

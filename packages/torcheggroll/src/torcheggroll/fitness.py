@@ -123,7 +123,7 @@ def shape_fitness(s: Tensor, shaping: str | Shaping, antithetic: bool, group_siz
 
 
 def alike(s: Tensor, counted: Tensor) -> bool:
-    """Says whether all members that count, two at least, have one fitness."""
+    """Returns whether all members that count, two at least, have one fitness."""
     kept = s[counted]
     return len(kept) > 1 and bool((kept == kept[0]).all())
 

@@ -165,7 +165,7 @@ def begin(initial: list[Tensor], members: int) -> list[Tensor]:
 
 
 def begins(epoch: int, windows: int) -> bool:
-    """Says whether a sequence of ``windows`` windows begins at generation ``epoch``; with 0 it never ends."""
+    """Returns whether a sequence of ``windows`` windows begins at generation ``epoch``; with 0 it never ends."""
     return epoch == 0 if windows == 0 else epoch % windows == 0
 
 

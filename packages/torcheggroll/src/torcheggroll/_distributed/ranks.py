@@ -41,7 +41,7 @@ class Ranks:
 
     @property
     def alone(self) -> bool:
-        """Tells whether there is nobody to exchange anything with."""
+        """Returns whether there is nobody to exchange anything with."""
         return self._gather is None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Ranks":

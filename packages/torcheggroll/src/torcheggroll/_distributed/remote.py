@@ -154,7 +154,7 @@ class RemoteMembers:
         self._actors[rank] = None  # begins once the others have moved on
 
     def _tell(self, specs: Sequence[MemberSpec], found: Sequence[tuple[range, Tensor]]) -> float:
-        """Gives the fitness of the population to this process and to every actor."""
+        """Sends the fitness of the population to this process and to every actor."""
         table: dict[MemberSpec, Any] = {}
         for share, values in found:
             table.update(zip(specs[share.start : share.stop], values, strict=True))

@@ -339,7 +339,7 @@ _NUMBERS: frozenset[Any] = frozenset(
 
 
 def _writes(func: Any, args: Any, kwargs: Any) -> bool:
-    """Says whether an op writes into one of its arguments."""
+    """Returns whether an op writes into one of its arguments."""
     return bool(_targets(func, args, kwargs)) if func in _STATISTICS else writes(func)
 
 

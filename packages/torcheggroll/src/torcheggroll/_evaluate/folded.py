@@ -19,7 +19,7 @@ class FoldError(RuntimeError):
 
 
 def is_folded(value: object) -> bool:
-    """Says whether a tensor holds every member."""
+    """Returns whether a tensor holds every member."""
     return isinstance(value, Tensor) and getattr(value, "_torcheggroll_folded", False)
 
 
@@ -56,7 +56,7 @@ def hidden(value: Any) -> Any:
 
 
 def aligned(value: Any, dims: int) -> Any:
-    """Gives a folded tensor of fewer dimensions those that broadcasting would add, behind the members."""
+    """Adds to a folded tensor the dimensions that broadcasting would add, behind the members."""
     if not is_folded(value) or value.dim() >= dims + 1:
         return value
     return value.reshape(value.shape[0], *[1] * (dims + 1 - value.dim()), *value.shape[1:])
@@ -114,7 +114,7 @@ class CopyOnWrite:
         self._led: list[tuple[weakref.ref[Tensor], Tensor, bool]] = []
 
     def __bool__(self) -> bool:
-        """Says whether anything was copied."""
+        """Returns whether anything was copied."""
         return bool(self._copies)
 
     def keep(self, data: Tensor) -> None:

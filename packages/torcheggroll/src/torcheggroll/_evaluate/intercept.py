@@ -37,7 +37,7 @@ class Perturbed(NamedTuple):
 
     @property
     def stacked(self) -> bool:
-        """Says whether the parameter ``(E, m, n)`` has factors for each of its matrices."""
+        """Returns whether the parameter ``(E, m, n)`` has factors for each of its matrices."""
         return stacked(self.delta.left, self.delta.right, self.value.shape)
 
     def at(self, index: int) -> "Perturbed":
@@ -79,7 +79,7 @@ def perturbed(parameters: Sequence[NamedParameter], deltas: Sequence[Delta]) -> 
 
 
 def stacked(left: Tensor | None, right: Tensor | None, size: torch.Size) -> bool:
-    """Says whether factors are those of each matrix of a stack, and not of one matrix for the whole parameter."""
+    """Returns whether factors are those of each matrix of a stack, and not of one matrix for the whole parameter."""
     return left is not None and right is not None and left.shape[-1] * right.shape[-1] < size.numel()
 
 
@@ -203,7 +203,7 @@ class Interceptor(TorchFunctionMode):
         return self.materialised(func, args, kwargs)
 
     def _autocast(self) -> bool:
-        """Says whether torch rounds what ops are given: a member's weights then, and not its factors."""
+        """Returns whether torch rounds what ops are given: a member's weights then, and not its factors."""
         return any(torch.is_autocast_enabled(kind) for kind in self._devices)
 
     def materialised(self, func: Any, args: Any, kwargs: Any) -> Any:

@@ -43,7 +43,7 @@ class Effects(NamedTuple):
         return [max(column) for column in zip(*rows, strict=True)]
 
     def visible(self) -> bool:
-        """Says whether results leave the centre by more than rounding."""
+        """Returns whether results leave the centre by more than rounding."""
         values = [max(norm_of(y[k]) for y in self.centre) for k in range(len(self.centre[0]))]
         clear = [
             size > _STANDS_OUT * self.rounding * value and size > 0
@@ -52,11 +52,11 @@ class Effects(NamedTuple):
         return bool(clear) and clear[-1] and any(clear)
 
     def act(self) -> bool:
-        """Says whether the perturbations change anything."""
+        """Returns whether the perturbations change anything."""
         return any(size > 0 for size in self.sizes)
 
     def finite(self) -> bool:
-        """Says whether all results are finite."""
+        """Returns whether all results are finite."""
         return all(bool(torch.isfinite(leaf).all()) for leaves in self.results for leaf in leaves)
 
     def agree(self, got: list[list[Tensor]], slack: float = 1.0) -> bool:
@@ -139,15 +139,15 @@ class Probe:
             yield effects
 
     def perturbs(self) -> bool:
-        """Says whether anything is perturbed; with σ = 0 nothing is."""
+        """Returns whether anything is perturbed; with σ = 0 nothing is."""
         return any(all(bool(t.any()) for t in d.tensors) for d in self.deltas)
 
     def act(self) -> bool:
-        """Says whether the perturbations change anything, at any amplification."""
+        """Returns whether the perturbations change anything, at any amplification."""
         return any(effects.act() for effects in self._bearable())
 
     def alone(self, chosen: Sequence[bool]) -> bool:
-        """Says whether the perturbations of some parameters, and no others, change what the loop gives."""
+        """Returns whether the perturbations of some parameters, and no others, change what the loop gives."""
         own = [d if mine else amplified([d], 0.0)[0] for d, mine in zip(self.deltas, chosen, strict=True)]
         return Probe(self.task, own, self._loop, self._rounding).act()
 

@@ -123,7 +123,7 @@ def _normalization(
 
 
 def _is_row(normalized_shape: Any) -> bool:
-    """Says whether a norm is over the last dimension alone, and short enough for one program of a GPU."""
+    """Returns whether a norm is over the last dimension alone, and short enough for one program of a GPU."""
     size = [normalized_shape] if isinstance(normalized_shape, int) else list(normalized_shape)
     return len(size) == 1 and fits_row(size[0])
 

@@ -180,7 +180,7 @@ def item_rule(intercept: Interceptor, input: Tensor, index: Any) -> Any:
 
 
 def _are_places(index: Any) -> bool:
-    """Says whether an index is a tensor of places, one or more dimensions of integers."""
+    """Returns whether an index is a tensor of places, one or more dimensions of integers."""
     whole = isinstance(index, Tensor) and not (index.is_floating_point() or index.is_complex())
     return whole and index.dtype not in (torch.bool, torch.uint8) and index.dim() > 0
 

@@ -71,7 +71,7 @@ def refill(tree: Any, tensors: list[Tensor]) -> Any:
 
 
 def sliced_parts(per_member: bool | str) -> tuple[bool, bool]:
-    """Says whether inputs, and whether targets, have one slice per member.
+    """Returns whether inputs, and whether targets, have one slice per member.
 
     Raises:
         ValueError: ``per_member`` is not one of its four values.

@@ -51,7 +51,7 @@ def _targets(func: Any, args: Any, kwargs: Any) -> Iterator[Tensor]:
 
 @lru_cache(maxsize=4096)
 def writes(func: Any) -> bool:
-    """Says whether an op writes into its first argument: ``add_``, ``x += y``, ``x[i] = y``, ``x.data = y``."""
+    """Returns whether an op writes into its first argument: ``add_``, ``x += y``, ``x[i] = y``, ``x.data = y``."""
     name = op_name(func)
     if name.startswith("__"):
         return name == "__setitem__" or func == SET_DATA or name[2:-2] in _AUGMENTED  # torch wraps the setter anew

@@ -84,7 +84,7 @@ def kernels() -> tuple[Any, Any, Any] | None:
 
 
 def fits(x: Tensor, left: Tensor | None, right: Tensor | None, *others: Tensor | None) -> bool:
-    """Says whether the kernels take these: with factors, on the CPU, all of one dtype that no autocast changes.
+    """Returns whether the kernels take these: with factors, on the CPU, all of one dtype that no autocast changes.
 
     The kernels read addresses: a product that autocast returns in another dtype would be read beyond its end.
     """
@@ -99,12 +99,12 @@ def fits(x: Tensor, left: Tensor | None, right: Tensor | None, *others: Tensor |
 
 
 def fits_product(layer: Layer, rows: int) -> bool:
-    """Says whether the large product is worth a kernel, by what does not depend on the number of members."""
+    """Returns whether the large product is worth a kernel, by what does not depend on the number of members."""
     return rows >= _ROWS or layer.weight.numel() <= _SMALL
 
 
 def draws(layer: Layer, x: Tensor, members: int, size: int) -> bool:
-    """Says whether the large product is to draw the factors itself: of few rows, and too many to stay in a cache.
+    """Returns whether the large product is to draw the factors itself: of few rows, and too many to stay in a cache.
 
     Args:
         layer: without factors.

@@ -25,14 +25,14 @@ _LONGEST_ROW = 1 << 14  # numbers of a row that one program normalises
 
 
 def fits(*tensors: Tensor | None) -> bool:
-    """Says whether the kernels take these tensors: on CUDA, with Triton, all of one dtype of at most 32 bits."""
+    """Returns whether the kernels take these tensors: on CUDA, with Triton, all of one dtype of at most 32 bits."""
     given = [t for t in tensors if t is not None]
     dtype = given[0].dtype
     return dtype in triton_launch.REAL and all(t.dtype == dtype and triton_launch.usable(t) for t in given)
 
 
 def fits_rank(left: Tensor | None) -> bool:
-    """Says whether a thin product of this rank is worth a kernel."""
+    """Returns whether a thin product of this rank is worth a kernel."""
     return left is None or left.shape[1] <= _LONGEST_RANK
 
 
@@ -170,7 +170,7 @@ def _tile_height(rows: int) -> int:
 
 
 def _tiled(x: Tensor, weight: Tensor, members: int) -> bool:
-    """Says whether the large product has the low-rank part inside."""
+    """Returns whether the large product has the low-rank part inside."""
     low = x.dtype in (torch.bfloat16, torch.float16)
     lines = all(size * x.element_size() % 16 == 0 for size in weight.shape)
     return low and lines and _tile_height(x.shape[0] // members) > 0 and triton_launch.has_descriptors(x.device)
@@ -219,7 +219,7 @@ def normalized(
 
 
 def fits_row(n: int) -> bool:
-    """Says whether one program normalises a row of ``n`` numbers."""
+    """Returns whether one program normalises a row of ``n`` numbers."""
     return 0 < n <= _LONGEST_ROW
 
 

@@ -33,7 +33,7 @@ def aligned(matrix: Tensor) -> Tensor:
 
 
 def _begins_lines(matrix: Tensor) -> bool:
-    """Says whether every row begins a cache line."""
+    """Returns whether every row begins a cache line."""
     size = matrix.element_size()
     steps = [step for count, step in zip(matrix.shape[:-1], matrix.stride()[:-1], strict=True) if count > 1]
     return all(at * size % _LINE == 0 for at in (matrix.storage_offset(), *steps))
@@ -68,7 +68,7 @@ def thin_each(x: Tensor, right: Tensor) -> Tensor:
 
 
 def _straddles(h: Tensor, left: Tensor) -> bool:
-    """Says whether a member's ``h Aᵀ`` begins within a cache line, where so long a sum takes other instructions."""
+    """Returns whether a member's ``h Aᵀ`` begins within a cache line, where so long a sum takes other instructions."""
     return h.shape[2] >= _LONG_RANK and (left.shape[2] % _COLUMNS != 0 or not _begins_lines(left))
 
 

@@ -18,7 +18,7 @@ def _installed() -> bool:
 
 @lru_cache(maxsize=1)
 def _describes_tensors() -> bool:
-    """Says whether this Triton reads and writes tiles through descriptors, made on the host."""
+    """Returns whether this Triton reads and writes tiles through descriptors, made on the host."""
     try:
         return find_spec("triton.tools.tensor_descriptor") is not None
     except ModuleNotFoundError:
@@ -26,13 +26,13 @@ def _describes_tensors() -> bool:
 
 
 def usable(tensor: Tensor) -> bool:
-    """Says whether the kernels run on this tensor's device."""
+    """Returns whether the kernels run on this tensor's device."""
     return tensor.device.type == "cuda" and _installed()
 
 
 @lru_cache(maxsize=8)
 def has_descriptors(device: torch.device) -> bool:
-    """Says whether the device (Hopper or later) and Triton support tensor descriptors."""
+    """Returns whether the device (Hopper or later) and Triton support tensor descriptors."""
     return _describes_tensors() and torch.cuda.get_device_capability(device) >= (9, 0)
 
 

@@ -97,7 +97,7 @@ def _owners(full: Iterable[str], ranks: Container[str]) -> set[str]:
 
 
 def _lies_in(path: str, owners: Iterable[str]) -> bool:
-    """Says whether a module lies in one of some others."""
+    """Returns whether a module lies in one of some others."""
     return any(path.startswith(f"{owner}.") for owner in owners)
 
 
@@ -117,7 +117,7 @@ def _fill(
 
 
 def _takes_factors(module: nn.Module) -> bool:
-    """Says whether PEFT has factors for modules of this kind."""
+    """Returns whether PEFT has factors for modules of this kind."""
     plain = isinstance(module, nn.Linear | nn.Embedding | nn.Conv1d | nn.Conv2d | nn.Conv3d)
     return (plain and getattr(module, "groups", 1) == 1) or type(module).__name__ == "Conv1D"
 
@@ -130,7 +130,7 @@ def _names(model: nn.Module, path: str) -> tuple[str, str]:
 
 
 def _stores_transposed(model: nn.Module, path: str) -> bool:
-    """Says whether a module stores ``(in, out)``, as the Conv1D of Transformers does."""
+    """Returns whether a module stores ``(in, out)``, as the Conv1D of Transformers does."""
     return type(model.get_submodule(path)).__name__ == "Conv1D"
 
 

@@ -245,7 +245,7 @@ def _answer() -> None:
 
 
 def _lost(future: Future[Any]) -> bool:
-    """Says whether a call ended with its process, or with that of another call."""
+    """Returns whether a call ended with its process, or with that of another call."""
     return future.cancelled() or (future.done() and isinstance(future.exception(), BrokenProcessPool))
 
 

@@ -33,7 +33,7 @@ def kernel() -> Any:
 
 
 def fits(out: Tensor) -> bool:
-    """Says whether the kernel writes this tensor."""
+    """Returns whether the kernel writes this tensor."""
     return out.device.type == "cpu" and out.dtype in CODES and kernel() is not None
 
 

@@ -14,7 +14,7 @@ from .layout import BLOCK, Layout, table
 
 
 def fits(out: Tensor) -> bool:
-    """Says whether the kernel writes this tensor."""
+    """Returns whether the kernel writes this tensor."""
     return triton_launch.usable(out)
 
 

@@ -27,7 +27,7 @@ class InKernels:
         self._refused: set[int] = set()
 
     def __contains__(self, parameter: int) -> bool:
-        """Says whether to leave a parameter's factors undrawn."""
+        """Returns whether to leave a parameter's factors undrawn."""
         return parameter in self._chosen
 
     def choose(self, parameter: int) -> None:
@@ -95,7 +95,7 @@ class Undrawn:
 
 
 def fits(shape: Shape, dtype: torch.dtype) -> bool:
-    """Says whether a kernel of the CPU might draw the factors of a parameter."""
+    """Returns whether a kernel of the CPU might draw the factors of a parameter."""
     return dtype in DTYPES and 0 < shape.rank <= DRAWN and not shape.stack
 
 

@@ -79,7 +79,7 @@ class ReturnCounter:
 
     @property
     def busy(self) -> bool:
-        """Tells whether an episode that counts is still to end."""
+        """Returns whether an episode that counts is still to end."""
         return bool((self.episode < self.returns.shape[1]).any())
 
     def record(self, reward: Tensor, ended: Tensor) -> Tensor:
@@ -142,5 +142,5 @@ def play(
 
 
 def takes_tensors(envs: Any) -> bool:
-    """Says whether a vector environment takes and returns tensors on its own device."""
+    """Returns whether a vector environment takes and returns tensors on its own device."""
     return bool(getattr(envs, "takes_tensors", False))

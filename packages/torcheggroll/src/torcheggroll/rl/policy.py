@@ -306,7 +306,7 @@ def _check(es: Any, make_envs: Any, normalize: Any, act: Any) -> None:
 
 
 def _takes_one_each(envs: Any) -> bool:
-    """Says whether ``reset`` takes a list of seeds, as Gymnasium's Sync and Async vector environments do."""
+    """Returns whether ``reset`` takes a list of seeds, as Gymnasium's Sync and Async vector environments do."""
     return bool(getattr(envs, "seed_each", False)) or hasattr(getattr(envs, "unwrapped", envs), "env_fns")
 
 

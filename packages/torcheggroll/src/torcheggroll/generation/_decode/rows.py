@@ -48,7 +48,7 @@ def tag(value: Tensor, owner: Owner) -> Tensor:
 
 
 def per_member(value: object) -> bool:
-    """Says whether a tensor has the members in front, and is the same for all rows of one."""
+    """Returns whether a tensor has the members in front, and is the same for all rows of one."""
     return isinstance(value, Tensor) and getattr(value, _MEMBERS, False)
 
 

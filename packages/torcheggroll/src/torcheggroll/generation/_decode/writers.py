@@ -106,7 +106,7 @@ class TransformersWriter:
 
 @contextmanager
 def greedy(model: Any, plan: Plan, pad: int) -> Generator[Any, None, None]:
-    """Gives a generation config for greedy decoding; the model's own is what it was afterwards."""
+    """Yields a generation config for greedy decoding, and restores the model's own afterwards."""
     before = model.generation_config
     config = copy.deepcopy(before)
     config.max_new_tokens, config.max_length, config.min_length = plan.max_new_tokens, None, None

@@ -27,7 +27,7 @@ def kernel() -> Any:
 
 
 def fits(state: Tensor) -> bool:
-    """Says whether the kernel moves this state."""
+    """Returns whether the kernel moves this state."""
     return state.device.type == "cpu" and state.dtype == torch.float32 and kernel() is not None
 
 
