@@ -38,5 +38,5 @@ def speak_plainly(streams: tuple[TextIO, ...] | None = None) -> None:
 
 
 def is_live(plain: bool) -> bool:
-    """Tells whether to redraw a table in place: in a notebook or on a terminal that can, unless lines are wanted."""
+    """Returns whether to redraw a table in place: in a notebook or on a terminal that can, unless lines are wanted."""
     return not plain and (console.is_jupyter or (console.is_terminal and not console.is_dumb_terminal))

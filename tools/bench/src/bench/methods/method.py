@@ -75,7 +75,7 @@ class Method:
 
     @property
     def available(self) -> bool:
-        """Tells whether it can take part here."""
+        """Returns whether it can take part here."""
         if self.needs.isupper():
             return self.needs in os.environ
         return not self.needs or importlib.util.find_spec(self.needs) is not None

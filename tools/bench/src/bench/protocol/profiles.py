@@ -56,7 +56,7 @@ class Profile:
         return max(1, round(self.points / 4))
 
     def keeps_documented(self, workload: str) -> bool:
-        """Tells whether point 0 enters stage 2 of a workload whatever stage 1 makes of it."""
+        """Returns whether point 0 enters stage 2 of a workload whatever stage 1 makes of it."""
         return self.documented and workload not in self.undocumented
 
     @property

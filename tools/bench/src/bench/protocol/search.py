@@ -61,11 +61,11 @@ class Space:
         return math.log(float(setting["lr"]) / low) / math.log(high / low)
 
     def is_outer(self, setting: Setting) -> bool:
-        """Tells whether a rate lies in the outer tenth of its axis, or beyond it."""
+        """Returns whether a rate lies in the outer tenth of its axis, or beyond it."""
         return not OUTER <= self.position(setting) <= 1 - OUTER
 
     def is_edge(self, setting: Setting, widened: bool) -> bool:
-        """Tells whether a rate lies at an end of the axis, the decade by which it was widened taken in."""
+        """Returns whether a rate lies at an end of the axis, the decade by which it was widened taken in."""
         if not widened:
             return self.is_outer(setting)
         low, high = self.rates

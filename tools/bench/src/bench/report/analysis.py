@@ -158,17 +158,17 @@ def _judged(run: Run) -> bool:
 
 
 def is_reference(entry: str) -> bool:
-    """Tells whether an entry is a reference, the second one included."""
+    """Returns whether an entry is a reference, the second one included."""
     return entry in (*REFERENCE.values(), SECOND_REFERENCE)
 
 
 def is_ours(entry: str) -> bool:
-    """Tells whether an entry is a method of ours."""
+    """Returns whether an entry is a method of ours."""
     return METHODS[entry].ours
 
 
 def is_ablation(entry: str) -> bool:
-    """Tells whether an entry is a method without a part of its own."""
+    """Returns whether an entry is a method without a part of its own."""
     return bool(METHODS[entry].ablates)
 
 

@@ -60,7 +60,7 @@ class Match:
 
     @property
     def needs_p(self) -> bool:
-        """Tells whether it is a claim of a difference."""
+        """Returns whether it is a claim of a difference."""
         return self.claim.kind.startswith("better")
 
 

@@ -48,7 +48,7 @@ def flags_of_entry(entry: EntryResult, result: WorkloadResult) -> list[str]:
 
 
 def _equal_tuning(selection: Selection, result: WorkloadResult) -> bool:
-    """Tells whether it tried as many settings as most, more only where its box was widened, on the same seeds."""
+    """Returns whether it tried as many settings as most, more only where its box was widened, on the same seeds."""
     others = [other.selection for other in result.entries if other.selection.follows is None]
     alone = [other for other in others if not other.widened] or others
     typical, mine = max(map(_tried, alone)), _tried(selection)
@@ -63,7 +63,7 @@ def _tried(selection: Selection) -> int:
 
 
 def choice_follows(entry: EntryResult) -> bool:
-    """Tells whether the recorded tuning runs give the recorded trials, and those the recorded choice."""
+    """Returns whether the recorded tuning runs give the recorded trials, and those the recorded choice."""
     selection = entry.selection
     values = {_key(run): run for run in entry.tuning}
     for trial in selection.trials:

@@ -37,7 +37,7 @@ class Paired:
     detectable: float  # (2)
 
     def inside(self, margin: float) -> bool:
-        """Tells whether the t interval lies within ± ``margin``."""
+        """Returns whether the t interval lies within ± ``margin``."""
         return -margin < self.t_low and self.t_high < margin
 
 

@@ -35,7 +35,7 @@ class Source:
 
     @cached_property
     def installed(self) -> bool:
-        """Tells whether the package is there."""
+        """Returns whether the package is there."""
         return importlib.util.find_spec(self.module) is not None
 
     def read(self, name: str) -> bytes:
