@@ -144,7 +144,7 @@ def _test_reason(owner: Member, path: str, found: Import) -> str | None:
 
 
 def _is_helper(owner: Member, path: str, top: str) -> bool:
-    """Tells whether a test imports a file or folder of its own member's tests."""
+    """Returns whether a test imports a file or folder of its own member's tests."""
     tests = owner.folder / "tests"
     inside = path.startswith(f"{owner.path}/tests/")
     return inside and any(found.stem == top for found in tests.rglob(f"{top}*") if found.suffix in ("", ".py"))

@@ -86,7 +86,7 @@ def publish(files: Built, address: str | None, shell: Shell) -> None:
 
 
 def allowed(address: str | None) -> bool:
-    """Tells whether this may be uploaded to from here."""
+    """Returns whether this may be uploaded to from here."""
     on_loopback = address is not None and urlsplit(address).hostname in LOOPBACK
     return on_loopback or os.environ.get("GITHUB_ACTIONS") == "true"
 

@@ -95,7 +95,7 @@ def size(old: Version, new: Version) -> str:
 
 
 def allows_breaks(old: Version, new: Version) -> bool:
-    """Tells whether a step is large enough to break the API: a minor one below 1.0, a major one from there."""
+    """Returns whether a step is large enough to break the API: a minor one below 1.0, a major one from there."""
     return size(old, new) in (("major", "minor") if old.major == 0 else ("major",))
 
 
@@ -213,7 +213,7 @@ def _breaks(repository: Repository, member: Member, earlier: dict[Version, str])
 
 
 def _confessed(member: Member, last: Version) -> bool:
-    """Tells whether some section above the last release has an entry under Changed or Removed."""
+    """Returns whether some section above the last release has an entry under Changed or Removed."""
     found = changelog.sections(member.changelog.read_text(encoding="utf-8"))[1:]
     return any({"Changed", "Removed"} & set(section.entries) for section in found if Version(section.label) > last)
 

@@ -149,7 +149,7 @@ def file_faults(root: Path, names: list[str]) -> list[str]:
 
 
 def differing_checks(workspace: Workspace) -> list[str]:
-    """Says whether ``_checks.py`` is the same in every package, byte for byte."""
+    """Returns whether ``_checks.py`` is the same in every package, byte for byte."""
     copies = [member.source / member.module / "_checks.py" for member in workspace.packages.values()]
     return [
         f"{other.relative_to(workspace.root)} must equal {one.relative_to(workspace.root)}, byte for byte"

@@ -51,7 +51,7 @@ class Member:
 
     @property
     def published(self) -> bool:
-        """Tells whether it may go to an index; tools carry a classifier that indexes refuse."""
+        """Returns whether it may go to an index; tools carry a classifier that indexes refuse."""
         return PRIVATE not in self.project.get("classifiers", [])
 
     @property
@@ -168,7 +168,7 @@ class Repository:
         return self.shell.query("git", *arguments).rstrip("\n")
 
     def knows(self, revision: str) -> bool:
-        """Tells whether a commit is here under this name."""
+        """Returns whether a commit is here under this name."""
         return self.shell.succeeds(
             "git", "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}"
         )
@@ -178,11 +178,11 @@ class Repository:
         return self.git("rev-parse", "--verify", "--end-of-options", revision + "^{commit}")
 
     def is_shallow(self) -> bool:
-        """Tells whether history was cut off."""
+        """Returns whether history was cut off."""
         return self.git("rev-parse", "--is-shallow-repository") == "true"
 
     def is_ancestor(self, older: str, newer: str) -> bool:
-        """Tells whether one commit lies in another's history."""
+        """Returns whether one commit lies in another's history."""
         return self.shell.succeeds("git", "merge-base", "--is-ancestor", older, newer)
 
     def main(self) -> str | None:
