@@ -64,6 +64,6 @@ def _module(name: str, file: str) -> ModuleType:
 
 @cache
 def _importable(name: str, file: str) -> bool:
-    """Says whether an import by name finds that file; pytest keeps modules under names that no import would find."""
+    """Returns whether an import by name finds that file; pytest keeps modules under names that no import would find."""
     stems = [Path(entry).resolve().joinpath(*name.split(".")) for entry in sys.path]
     return any(file.startswith((f"{stem}.", f"{stem / '__init__'}.")) for stem in stems)
