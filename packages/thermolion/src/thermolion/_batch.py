@@ -86,6 +86,9 @@ class Batch:
 
         What lies otherwise is copied, and θ, m and v are copied back afterwards.
         """
+        if self._in_order:
+            yield list(zip(self.thetas, self.grads, self.ms, self.vs, self.v_means, strict=True))
+            return
         rows: list[tuple[Tensor, ...]] = []
         copies: list[tuple[Tensor, Tensor]] = []
         for theta, g, m, v, v_mean in zip(self.thetas, self.grads, self.ms, self.vs, self.v_means, strict=True):
@@ -99,6 +102,14 @@ class Batch:
         yield rows
         for tensor, stepped_copy in copies:
             tensor.copy_(stepped_copy)
+
+    @property
+    def _in_order(self) -> bool:
+        """Tells whether `rows` needs no copy, as is usual."""
+        columns, dtype = (self.thetas, self.grads, self.ms, self.vs), self.thetas[0].dtype
+        in_order = [tensor.is_contiguous() for column in columns for tensor in column]
+        as_they_are = [g.dtype is dtype and not g.is_neg() for g in self.grads]
+        return False not in in_order and False not in as_they_are
 
     @property
     def device(self) -> torch.device:

@@ -255,12 +255,11 @@ class ThermoLion(Optimizer):
     def _refuse(self) -> None:
         """Refuses what cannot be stepped, before anything is written."""
         for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is None:
-                    continue
-                if param.grad.layout is not torch.strided:
-                    raise RuntimeError(
-                        "ThermoLion does not support sparse gradients; pass sparse=False to the layer that makes them"
-                    )
-                if group["fused"]:
+            stepped = [(param, param.grad) for param in group["params"] if param.grad is not None]
+            if any(grad.layout is not torch.strided for _, grad in stepped):
+                raise RuntimeError(
+                    "ThermoLion does not support sparse gradients; pass sparse=False to the layer that makes them"
+                )
+            if group["fused"]:
+                for param in {(param.device, param.dtype): param for param, _ in stepped}.values():
                     refuse_fused(param)

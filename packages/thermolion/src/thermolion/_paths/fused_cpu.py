@@ -76,7 +76,7 @@ def fits(batch: Batch) -> bool:
 
 def step(batch: Batch) -> None:
     """Steps all tensors in one call of the kernel."""
-    table, temperatures = array("q"), array("d", batch.temperatures)
+    temperatures = array("d", batch.temperatures)
     c, group, seed = batch.coefficients, batch.group, batch.group["seed"]
     numbers = Numbers(
         read_number(c.lr) if isinstance(c.lr, Tensor) else c.lr, float(c.beta1), float(c.beta2), c.weight_decay, c.eps,
@@ -85,6 +85,15 @@ def step(batch: Batch) -> None:
     )  # fmt: skip
     codes = CODES[batch.thetas[0].dtype], CODES[batch.ms[0].dtype]
     with batch.rows() as rows:
-        for row, count, index in zip(rows, batch.steps, batch.indices, strict=True):
-            table.extend((*(tensor.data_ptr() for tensor in row), row[0].numel(), count, index))
+        table = _table(rows, batch.steps, batch.indices)
         kernel()(table.buffer_info()[0], temperatures.buffer_info()[0], len(rows), ctypes.byref(numbers), *codes)
+
+
+def _table(rows: list[tuple[Tensor, ...]], steps: list[int], indices: list[int]) -> "array[int]":
+    """Returns the C++ structs of all tensors one after the other, filled field by field."""
+    columns = [[tensor.data_ptr() for tensor in column] for column in zip(*rows, strict=True)]
+    columns += [[row[0].numel() for row in rows], steps, indices]
+    table = array("q", bytes(8 * len(columns) * len(rows)))
+    for place, column in enumerate(columns):
+        table[place :: len(columns)] = array("q", column)
+    return table
