@@ -431,3 +431,34 @@ def test_what_holds_no_prompts_is_refused(prompts):
 def test_an_end_token_that_is_none_is_refused():
     with pytest.raises(TypeError, match="eos_token_id must be an integer"):
         made("GPT-2").generate([[1]], max_new_tokens=2, eos_token_id="x")
+
+
+class Bare(nn.Module):
+    """A transformer with a cache and without an embedding layer: rows of bare matrices."""
+
+    def __init__(self):
+        super().__init__()
+        self.token, self.position = (nn.Parameter(torch.randn(n, 16) * 0.3) for n in (SYMBOLS, 32))
+        self.qkv, self.out = nn.Linear(16, 48), nn.Linear(16, 16)
+
+    def forward(self, tokens, cache=None):
+        past = 0 if cache is None else cache[0].shape[2]
+        x = self.token[tokens] + self.position[past : past + tokens.shape[1]]
+        q, k, v = self.qkv(x).unflatten(-1, (3, 2, 8)).permute(2, 0, 3, 1, 4)
+        if cache is not None:
+            k, v = torch.cat([cache[0], k], 2), torch.cat([cache[1], v], 2)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=cache is None)
+        return (x + self.out(mixed.transpose(1, 2).flatten(2))) @ self.token.T, (k, v)
+
+
+@pytest.mark.filterwarnings("ignore:torcheggroll has no factored rule for add")
+def test_rows_of_bare_matrices_are_followed_side_by_side():
+    def written(engine):
+        torch.manual_seed(0)
+        es = TorchEggrollES(Bare(), pop_size=MEMBERS, sigma=0.1, rank=2, seed=0, engine=engine)
+        return es, es.generate(PROMPTS["padded"], max_new_tokens=6, eos_token_id=()).tokens
+
+    (side, together), (_, alone) = written("fold"), written("loop")
+    assert torch.equal(together, alone)
+    assert side.evaluator.last == "fold"
+    assert len({tuple(row.flatten().tolist()) for row in together}) > 2

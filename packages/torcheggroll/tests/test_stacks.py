@@ -276,6 +276,29 @@ def test_rows_that_tokens_name_are_those_of_an_embedding(engine):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("engine", ["fold", "vmap"])
+@pytest.mark.filterwarnings("ignore:torcheggroll has no factored rule for add")
+def test_a_stretch_of_rows_keeps_its_factors(engine):
+    class Stretch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(20, 24))
+
+        def forward(self, x):
+            return (x + self.w[2 : 2 + len(x)]) @ self.w[-12:].T @ self.w[:12] + functional.linear(x, self.w[::2])[
+                :, :1
+            ]
+
+    torch.manual_seed(0)
+    es, x = TorchEggrollES(Stretch(), pop_size=4, sigma=0.2, rank=2, seed=0, engine=engine), torch.randn(5, 24)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*no factored rule for __getitem__.*")  # every second row
+        got = es.forward(x)
+    for i in range(4):
+        with es.member(i) as model, torch.no_grad():
+            torch.testing.assert_close(got[i], model(x), rtol=1e-4, atol=1e-4)
+
+
 def test_a_row_beyond_the_table_is_refused_as_ever():
     es = TorchEggrollES(Indexing(), pop_size=4, seed=0)
     with pytest.raises(IndexError):

@@ -168,21 +168,31 @@ def transpose_rule(intercept: Interceptor, input: Tensor, *dims: Any, **named: A
 
 
 def item_rule(intercept: Interceptor, input: Tensor, index: Any) -> Any:
-    """``w[e]``: one matrix of a stack, or a row of a matrix; ``w[tokens]``: rows of a matrix, as an embedding has."""
+    """``w[e]``: one matrix of a stack, or a row of a matrix; ``w[tokens]``, ``w[2:5]``: rows."""
     found = intercept.find(input)
-    if found is not None and input.dim() == 2 and found.delta.left is not None and _are_places(index):
+    if found is not None and input.dim() == 2 and found.delta.left is not None and are_places(index):
         places = intercept.like(index, torch.where(index < 0, index + len(input), index))
         return intercept.apply(Call(embedding, 1, {}), places, input, found.delta.left, found.delta.right)
+    if found is not None and input.dim() == 2 and _is_stretch(index):
+        return intercept.remember(found.rows(input.detach()[index], index.indices(len(input))[0]))
     number = _number(intercept, index)
     if found is None or input.dim() not in (2, 3) or number is None or not -len(input) <= number < len(input):
         return NotImplemented
     return intercept.remember(found.at(number % len(input)))
 
 
-def _are_places(index: Any) -> bool:
+def are_places(index: Any) -> bool:
     """Returns whether an index is a tensor of places, one or more dimensions of integers."""
     whole = isinstance(index, Tensor) and not (index.is_floating_point() or index.is_complex())
     return whole and index.dtype not in (torch.bool, torch.uint8) and index.dim() > 0
+
+
+def _is_stretch(index: Any) -> bool:
+    """Says whether an index is a slice of rows that follow one another."""
+    if not isinstance(index, slice):
+        return False
+    given = cast("Any", index)
+    return given.step in (None, 1) and all(end is None or isinstance(end, int) for end in (given.start, given.stop))
 
 
 def _number(intercept: Interceptor, index: Any) -> int | None:

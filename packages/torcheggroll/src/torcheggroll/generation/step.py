@@ -83,7 +83,7 @@ def scored(
     """Lets the members of this process generate, and scores the texts."""
     pool = reward if isinstance(reward, RewardPool) else RewardPool(reward, batched=batched)
     check_prompts(prompts, tokenizer)
-    if tokenizer is not None and not (hasattr(tokenizer, "batch_decode") or hasattr(tokenizer, "decode")):
+    if tokenizer is not None and not (_has(tokenizer, "batch_decode") or _has(tokenizer, "decode")):
         raise TypeError(
             f"tokenizer must have decode, from tokens to a string, for a reward that reads text, got "
             f"{type(tokenizer).__name__}; add it, or pass tokens as prompts and no tokenizer"
@@ -121,6 +121,10 @@ def decoded(written: Generated, member: int, tokenizer: Any, ends: Sequence[int]
     rows = [row[:-1] if row and row[-1] in ends else row for row in written.sequences(member)]
     if tokenizer is None:
         return rows
-    if hasattr(tokenizer, "batch_decode"):
+    if _has(tokenizer, "batch_decode"):
         return cast("list[Any]", tokenizer.batch_decode(rows, skip_special_tokens=True))
     return [tokenizer.decode(row) for row in rows]
+
+
+def _has(tokenizer: Any, method: str) -> bool:
+    return callable(getattr(tokenizer, method, None))

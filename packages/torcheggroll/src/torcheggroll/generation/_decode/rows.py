@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from ..._evaluate.folded import FoldError
 from ..._evaluate.intercept import METADATA, Interceptor, Perturbed, op_name
-from ..._evaluate.rules import RULES, matmul_rule
-from ..._evaluate.stack_rules import STACK_RULES
+from ..._evaluate.rules import RULES, embedding_rule, matmul_rule
+from ..._evaluate.stack_rules import STACK_RULES, are_places, item_rule
 from ..._evaluate.warn import WarnOnce
 from ..._ops.linear import linear
 from ..._ops.per_member import Call
@@ -443,16 +443,17 @@ _IN_PLACE: frozenset[Any] = frozenset(
 ) | {Tensor.__setitem__}
 
 
-def _expert_rule(intercept: Any, input: Tensor, index: Any) -> Any:
-    """``w[e]`` of a parameter for all experts: the matrix or the bias of one."""
+def _item_rule(intercept: Any, input: Tensor, index: Any) -> Any:
+    """``w[e]``: the matrix or the bias of one expert; ``w[tokens]`` and ``w[2:5]``: rows of a matrix."""
     known = intercept.find(input)
-    if (
-        known is None
-        or input.dim() not in (2, 3)
-        or not (isinstance(index, int) or (isinstance(index, Tensor) and not index.dim()))
-    ):
+    if known is None or input.dim() not in (2, 3):
         return NotImplemented
-    return intercept.remember_expert(known, int(index))
+    if isinstance(index, int) or (isinstance(index, Tensor) and not index.dim()):
+        return intercept.remember_expert(known, int(index))
+    if input.dim() == 2 and are_places(index):
+        places, owner = torch.where(index < 0, index + len(input), index), owner_of(index)
+        return embedding_rule(intercept, places if owner is None else tag(places, owner), input)
+    return item_rule(intercept, input, index) if isinstance(index, slice) else NotImplemented
 
 
 def _dense_linear_rule(intercept: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
@@ -485,6 +486,6 @@ _PRODUCTS: tuple[Any, ...] = (torch.matmul, Tensor.matmul, Tensor.__matmul__)
 _RULES: dict[Any, Any] = {
     **{func: rule for func, rule in RULES.items() if func not in STACK_RULES},  # they lose sight of rows
     functional.linear: _dense_linear_rule,
-    Tensor.__getitem__: _expert_rule,
+    Tensor.__getitem__: _item_rule,
     **dict.fromkeys(_PRODUCTS, _dense_product_rule),
 }
