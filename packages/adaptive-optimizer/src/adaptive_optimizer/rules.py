@@ -266,7 +266,7 @@ class RuleSet:
 
     @property
     def names(self) -> dict[str, str]:
-        """For each argument with a rule: the rule's name, parts joined by "+"."""
+        """The name of the rule of each argument that has one, with parts joined by "+"."""
         return {ARGUMENTS[knob]: "+".join(rules) for knob, rules in self.rules.items() if rules}
 
     def for_groups(self, present: Sequence[Set[str]], optimizer: str, *, strict: bool) -> "RuleSet":

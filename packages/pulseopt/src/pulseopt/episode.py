@@ -449,7 +449,7 @@ class StructuredEpisodeManager(BaseEpisodeManager):
 
     @property
     def controllers(self) -> dict[str, BaseController]:
-        """The controllers by name: ``"lr"`` and ``"noise"``, ``"noise given lr 0"`` and so on, or ``"joint"``."""
+        """The controllers by name (``"lr"`` and ``"noise"``, ``"noise given lr 0"`` and so on, or ``"joint"``)."""
         return self._axes.named
 
     @property

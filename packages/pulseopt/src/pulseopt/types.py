@@ -10,7 +10,7 @@ class CandidateConfig:
     """One candidate: a factor on the learning rate and a deviation of gradient noise.
 
     Args:
-        name: not empty; what logs call it.
+        name: its name in logs, not empty.
         lr_multiplier: factor on every group's learning rate, above 0 and finite.
         noise_std: standard deviation of the noise on each gradient entry, in the gradient's unit, finite.
 
@@ -44,7 +44,7 @@ class CandidateConfig:
 
     @property
     def weight_decay_multiplier(self) -> float:
-        """Always 1: weight decay is the optimizer's own."""
+        """Always 1, because weight decay is not a candidate."""
         return 1.0
 
 

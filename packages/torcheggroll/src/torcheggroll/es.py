@@ -230,7 +230,7 @@ class TorchEggrollES:
 
     @property
     def own_members(self) -> range:
-        """The members that this process evaluates: all, or some whole pairs where ranks share the population."""
+        """The members that this process evaluates, which are some whole pairs where ranks share the population."""
         return self.shares[self.ranks.rank]
 
     @property

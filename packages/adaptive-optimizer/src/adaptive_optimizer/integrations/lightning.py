@@ -41,7 +41,7 @@ class AdaptiveCallback(pl.Callback):
 
     @property
     def state_key(self) -> str:
-        """The key of this callback in checkpoints: one for each optimizer."""
+        """The key of this callback in checkpoints, one for each optimizer."""
         return self._generate_state_key(optimizer=self.optimizer)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:

@@ -76,7 +76,7 @@ class AxisControllers:
 
     @property
     def named(self) -> dict[str, BaseController]:
-        """The controllers by name: ``"lr"`` and ``"noise"``, ``"noise given lr 0"`` and so on, or ``"joint"``."""
+        """The controllers by name (``"lr"`` and ``"noise"``, ``"noise given lr 0"`` and so on, or ``"joint"``)."""
         named: dict[str, BaseController] = {}
         if self._lr is not None:
             named["joint" if self.mode == "joint" else "lr"] = self._lr

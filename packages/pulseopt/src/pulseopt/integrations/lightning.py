@@ -46,7 +46,7 @@ class AEESCallback(Callback):
 
     @property
     def state_key(self) -> str:
-        """The key of this callback in checkpoints: one for each optimizer."""
+        """The key of this callback in checkpoints, one for each optimizer."""
         return f"{type(self).__name__}[optimizer_index={self._index}]"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -27,7 +27,7 @@ class Shape(NamedTuple):
 
     @property
     def stack(self) -> tuple[int, ...]:
-        """The dimensions in front of the matrices: ``(E,)``, or none where the parameter counts as one matrix."""
+        """The dimensions in front of the matrices, ``(E,)``, or none where the parameter counts as one matrix."""
         return self.size[:1] if self.stacked else ()
 
     @property
