@@ -1,6 +1,6 @@
 """``AdaptiveOptimizer``: adapts the settings of any optimizer to losses and rewards."""
 
-# A delegated attribute cannot be told apart from the attribute it stands in for, except by type checkers.
+# Type checkers distinguish a delegated attribute from the one it replaces; nothing else does.
 # pyright: reportIncompatibleVariableOverride=false
 
 from collections import OrderedDict, defaultdict
