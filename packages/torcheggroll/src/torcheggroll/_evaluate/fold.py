@@ -396,8 +396,8 @@ class Fold:
         self._products = SharedProducts()
         self.largest = 0  # bytes of a member's largest tensor
         self.used: set[str] = set()  # parameters that an op was seen to use
-        self.at = ""  # the op at hand
-        self.note: Callable[[str, Any], None] | None = None  # told what every op gives to the member ``noted``
+        self.at = ""  # the current op
+        self.note: Callable[[str, Any], None] | None = None  # called with the result of every op for the member ``noted``
         self.noted = 0
 
     def run(self, deltas: Sequence[Delta], task: Task) -> Any:

@@ -69,7 +69,7 @@ def ascents(
                 total = _added(total, shapes[j], z[:, slice(*columns)], f * scales[j])
                 if first + count >= len(w):  # of several parameters each is summed in one block, and yielded here
                     yield total
-                    total = None  # whoever asked may have let it go
+                    total = None  # the caller may have freed it
 
 
 def _together(shapes: Sequence[Shape], dtypes: Sequence[torch.dtype], room: int) -> Iterator[list[int]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .._ops.triton_launch import send
 
-LINE = 16  # numbers of a cache line; whoever draws a factor, no product sees another address
+LINE = 16  # numbers of a cache line: products see factors at the same alignment, whoever drew them
 BLOCK = 1024  # numbers of one program on CUDA
 
 
