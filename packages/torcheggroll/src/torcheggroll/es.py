@@ -277,7 +277,14 @@ class TorchEggrollES:
         return mean
 
     def step_task(self, inputs: Any, loss_fn: Any, targets: Any, eval_fn: Any, per_member: bool | str) -> Task:
-        """Returns the arguments of ``step`` as a task."""
+        """Returns the arguments of ``step`` as a task.
+
+        Args:
+            inputs, loss_fn, targets, eval_fn, per_member: as in ``step``.
+
+        Raises:
+            TypeError: the call has neither form of ``step``.
+        """
         if eval_fn is None and loss_fn is None and callable(inputs) and not isinstance(inputs, Tensor):
             inputs, eval_fn = None, inputs
         if eval_fn is not None and inputs is None and loss_fn is None:
@@ -289,14 +296,28 @@ class TorchEggrollES:
         return loss_task(lambda x: call_model(self.model, x), given[0], loss_fn, given[1])
 
     def measure(self, task: Task) -> Tensor:
-        """Returns the fitness of the members of this process, ``(n,)`` or ``(n, evaluations)``."""
+        """Returns the fitness of the members of this process, ``(n,)`` or ``(n, evaluations)``.
+
+        Args:
+            task: the result of ``step_task``.
+
+        Raises:
+            ValueError: the task gives another number of fitnesses.
+        """
         fitness = fitness_table(self.run(task))
         if len(fitness) != len(self.own_members):
             raise ValueError(f"Expected {len(self.own_members)} fitness scores, got {len(fitness)}")
         return fitness
 
     def run(self, task: Task) -> Any:
-        """Evaluates the members of this process and returns their results."""
+        """Evaluates the members of this process.
+
+        Args:
+            task: the computation for each member.
+
+        Returns:
+            The results, each tensor ``(members, ...)``.
+        """
         key = None if task.forward is None else random_key(self.seed, self.epoch, self._evaluations)
         self._evaluations += 1
         return self.evaluator.run(task._replace(key=key), self.perturbations, list(self.own_members))
@@ -359,12 +380,22 @@ class TorchEggrollES:
         return self.run(self.forward_task(inputs, per_member))
 
     def forward_task(self, inputs: Any, per_member: bool) -> Task:
-        """Returns the task of computing the outputs of each member."""
+        """Returns the task of computing the outputs of each member.
+
+        Args:
+            inputs, per_member: as in ``forward``.
+        """
         data = self.member_data(inputs, per_member, "inputs")
         return output_task(lambda x: call_model(self.model, x), data)
 
     def member_data(self, tree: Any, per_member: bool, name: str) -> MemberData:
-        """Returns data that the members share, or that has one slice for each."""
+        """Returns data that the members share, or that has one slice for each.
+
+        Args:
+            tree: a tensor, or tensors in tuples, lists and dictionaries.
+            per_member: whether each tensor has one slice per member as its first dimension.
+            name: its name in error messages.
+        """
         return MemberData(tree, self.own_members if per_member else None, self.pop_size, name)
 
     def ask(self) -> Population[MemberSpec]:
@@ -646,7 +677,12 @@ class TorchEggrollES:
         return mean
 
     def perturbations(self, members: list[int], spec: MemberSpec | None = None) -> list[Delta]:
-        """Returns the factors of some members of this generation, or of that of ``spec``."""
+        """Returns the perturbations of some members, one for each parameter.
+
+        Args:
+            members: indices in the population.
+            spec: a member of another generation to draw from; None for this one.
+        """
         return self.model_noise.deltas(self._draw(spec), members)
 
     def _perturbation(self, member: int | MemberSpec) -> list[Delta]:

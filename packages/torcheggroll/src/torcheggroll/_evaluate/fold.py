@@ -286,7 +286,7 @@ class Folder(Interceptor):
         shared = [(t, t._version) for t in walk((args, kwargs)) if not is_folded(t) and not t.is_inference()]
         try:
             out = torch.func.vmap(lambda *own: (call(cast("Any", own)), own[0])[silent])(*found)
-        except (RuntimeError, ValueError, TypeError, NotImplementedError):
+        except (RuntimeError, ValueError, TypeError, NotImplementedError, UserWarning):  # torch's word on a slow rule
             return self._each(func, call, found)
         if any(t._version != version for t, version in shared):
             raise FoldError(f"{op_name(func)} writes into a tensor that the members share")
@@ -397,7 +397,7 @@ class Fold:
         self.largest = 0  # bytes of a member's largest tensor
         self.used: set[str] = set()  # parameters that an op was seen to use
         self.at = ""  # the current op
-        self.note: Callable[[str, Any], None] | None = None  # called with the result of every op for the member ``noted``
+        self.note: Callable[[str, Any], None] | None = None  # called with each result of the member ``noted``
         self.noted = 0
 
     def run(self, deltas: Sequence[Delta], task: Task) -> Any:
