@@ -21,6 +21,7 @@ from ..filters import NamedParameter
 from ..noise.perturbation import Delta
 from .folded import CopyOnWrite, FoldError, aligned, hidden, is_folded, mark, rebuilt, storage_of, walk
 from .intercept import METADATA, Interceptor, Perturbed, op_name, perturbed
+from .loss_rules import LOSS_RULES
 from .randomness import CommonRandomNumbers
 from .rules import OPENED, RULES, heads
 from .shared import SharedProducts
@@ -441,7 +442,8 @@ class Fold:
 
         stream = self._numbers.now()
         try:
-            return torch.func.vmap(one)(tensors, task.data)
+            with Interceptor([], {}, LOSS_RULES, self._warn):
+                return torch.func.vmap(one)(tensors, task.data)
         except Exception as error:
             each: list[Any] = []
             for i in range(members):

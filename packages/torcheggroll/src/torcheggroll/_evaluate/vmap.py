@@ -9,6 +9,7 @@ from torch import Tensor
 from ..filters import NamedParameter
 from ..noise.perturbation import Delta
 from .intercept import Interceptor, perturbed
+from .loss_rules import LOSS_RULES
 from .rules import ALWAYS, RULES
 from .state import StartingPoint
 from .task import Task
@@ -40,7 +41,7 @@ class Vmap:
         def one(tensors: list[Tensor], data: list[Any]) -> Any:
             given = iter(tensors)
             own = [Delta(*(next(given) if there else None for there in row)) for row in present]
-            intercept = Interceptor(perturbed(self._parameters, own), RULES, ALWAYS, self._warn)
+            intercept = Interceptor(perturbed(self._parameters, own), RULES, ALWAYS | LOSS_RULES, self._warn)
             self.at = ""
             try:
                 with intercept:

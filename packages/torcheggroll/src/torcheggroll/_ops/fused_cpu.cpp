@@ -17,7 +17,7 @@ constexpr int BYTES = 32, TILE = 6;
 #endif
 constexpr int64_t DEPTH = 512;                 // of a tile's x, which stays in a core's first cache
 constexpr int64_t SPAN = 1024, COLUMNS = 512;  // of a block of W, which all rows pass before the next
-constexpr int64_t BLOCK = 48;                  // rows that a thread takes at once
+constexpr int64_t BLOCK = 48, FEW = 16;        // rows that pass a stretch of W before the next, if a member has not few
 constexpr int64_t APART = DEPTH + 16;          // between the rows of a tile, which would otherwise share cache sets
 constexpr int64_t DRAWN = 4;                   // the largest rank whose factors are drawn here
 
@@ -345,50 +345,51 @@ struct Ahead {
   }
 };
 
-// ROWS rows and one block of W; t is summed while the first columns are.
+// ROWS rows and a stretch of a block of W; t is summed while the first columns are.
 template <class T, int ROWS>
-void strip(const Layer<T>& l, const Block& block, int64_t row) {
+void strip(const Layer<T>& l, const Block& block, int64_t k, int64_t depth, int64_t row) {
   constexpr int64_t L = Lanes<T>::COUNT, N = 2 * L;
   alignas(64) T x[ROWS * APART], lefts[ROWS * DRAWN * COLUMNS];
   Row<T> rows[ROWS];
-  for (int i = 0; i < ROWS; ++i) rows[i].begin(l, row + i);
-  for (int64_t k = block.depth; k < block.depth + block.deep; k += DEPTH) {
-    int64_t depth = std::min(DEPTH, block.depth + block.deep - k);
-    for (int i = 0; i < ROWS; ++i) std::memcpy(x + i * APART, rows[i].x + k, sizeof(T) * depth);
-    bool begin = k == 0, end = k + depth == l.n;
-    if (block.column == 0 && l.source)
-      drawn_dots_of<T, ROWS>(l, rows, row, x, k, depth);
-    else if (block.column == 0)
-      dots_of<T, ROWS>(l, rows, x, k, depth);
-    if (end && l.source) draw_left<T, ROWS>(l, block, rows, row, lefts);
-    Ahead<T, ROWS> ahead(l, block, rows, k, depth, end);
-    for (int64_t c = 0; c < block.columns; c += N) {
-      ahead.ask(c);
-      const T* panel = l.packed + c * block.deep + (k - block.depth) * N;
-      if (block.columns - c > L)
-        tile<T, ROWS, 2>(l, rows, x, depth, panel, block.column + c, begin, end);
-      else
-        tile<T, ROWS, 1>(l, rows, x, depth, panel, block.column + c, begin, end);
-    }
+  for (int i = 0; i < ROWS; ++i) {
+    rows[i].begin(l, row + i);
+    std::memcpy(x + i * APART, rows[i].x + k, sizeof(T) * depth);
+  }
+  bool begin = k == 0, end = k + depth == l.n;
+  if (block.column == 0 && l.source)
+    drawn_dots_of<T, ROWS>(l, rows, row, x, k, depth);
+  else if (block.column == 0)
+    dots_of<T, ROWS>(l, rows, x, k, depth);
+  if (end && l.source) draw_left<T, ROWS>(l, block, rows, row, lefts);
+  Ahead<T, ROWS> ahead(l, block, rows, k, depth, end);
+  for (int64_t c = 0; c < block.columns; c += N) {
+    ahead.ask(c);
+    const T* panel = l.packed + c * block.deep + (k - block.depth) * N;
+    if (block.columns - c > L)
+      tile<T, ROWS, 2>(l, rows, x, depth, panel, block.column + c, begin, end);
+    else
+      tile<T, ROWS, 1>(l, rows, x, depth, panel, block.column + c, begin, end);
   }
 }
 
-// All rows pass each block of W.
+// All rows pass each block of W, some at a time each stretch of it.
 template <class T>
 void product(const Layer<T>& l, int threads) {
+  int64_t together = l.each < FEW ? TILE : BLOCK;
 #pragma omp parallel num_threads(threads) if (threads > 1)
   for (int64_t c = 0; c < l.m; c += COLUMNS)
-    for (int64_t k = 0; k < l.n; k += SPAN) {
-      Block block{c, std::min(COLUMNS, l.m - c), k, std::min(SPAN, l.n - k)};
+    for (int64_t d = 0; d < l.n; d += SPAN) {
+      Block block{c, std::min(COLUMNS, l.m - c), d, std::min(SPAN, l.n - d)};
       pack(l, block);
 #pragma omp for schedule(static)
-      for (int64_t top = 0; top < l.rows; top += BLOCK) {
-        int64_t bottom = std::min(l.rows, top + BLOCK), i = top;
-        for (; i + TILE <= bottom; i += TILE) strip<T, TILE>(l, block, i);
-        for (; i + TILE * 2 / 3 <= bottom; i += TILE * 2 / 3) strip<T, TILE * 2 / 3>(l, block, i);
-        for (; i + 4 <= bottom; i += 4) strip<T, 4>(l, block, i);
-        for (; i < bottom; ++i) strip<T, 1>(l, block, i);
-      }
+      for (int64_t top = 0; top < l.rows; top += together)
+        for (int64_t k = d; k < d + block.deep; k += DEPTH) {
+          int64_t bottom = std::min(l.rows, top + together), depth = std::min(DEPTH, d + block.deep - k), i = top;
+          for (; i + TILE <= bottom; i += TILE) strip<T, TILE>(l, block, k, depth, i);
+          for (; i + TILE * 2 / 3 <= bottom; i += TILE * 2 / 3) strip<T, TILE * 2 / 3>(l, block, k, depth, i);
+          for (; i + 4 <= bottom; i += 4) strip<T, 4>(l, block, k, depth, i);
+          for (; i < bottom; ++i) strip<T, 1>(l, block, k, depth, i);
+        }
     }
 }
 
