@@ -112,7 +112,6 @@ def members_by_hand(es, x):
 
 @pytest.mark.parametrize("way", MARKED)
 @pytest.mark.parametrize("engine", ["fold", "loop"])
-@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch's, of histc
 def test_members_are_those_made_by_hand(way, engine):
     dtype = torch.float32 if way is by_groups else torch.float64  # torch's grouped product takes no float64
     es = made(way, dtype, engine=engine)
@@ -145,7 +144,6 @@ def test_an_op_without_a_rule_says_so_and_is_right():
 
 
 @pytest.mark.parametrize("way", MARKED)
-@pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_a_member_has_the_same_bits_in_any_chunk(way):
     x = torch.randn(7, D)
     whole = made(way, torch.float32, engine="fold", chunk_size=6).forward(x)
