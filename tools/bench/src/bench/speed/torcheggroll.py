@@ -6,6 +6,7 @@ all that an evaluation can not do without. Release 0.2.0, EvoTorch and dense mem
 """
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -233,6 +234,27 @@ def peaks(device: str) -> Mapping[str, float]:
     return {"MLP": peak_rss_mb(prepared_mlp, 256), "transformer": peak_rss_mb(prepared_transformer, 4)}
 
 
+@seeded(0)
+def audits(device: str) -> Mapping[str, float]:
+    """Measures what the default of ``audit_every`` adds to a step: the time of an audit over that of so many steps."""
+    every: int = inspect.signature(TorchEggrollES).parameters["audit_every"].default
+    images = torch.randn(128, 784, device=device), functional.cross_entropy, torch.randint(0, 10, (128,), device=device)
+    tokens = [torch.randint(0, 256, (4, 64), device=device) for _ in "xy"]
+    found: dict[str, float] = {}
+    for name, model, population, asked in (
+        ("MLP", mlp(), 256, images),
+        ("transformer", Transformer(), 64, (tokens[0], token_loss, tokens[1])),
+    ):
+        made: dict[str, Callable[[], None]] = {}
+        for how, often in (("without", 0), ("audited", 1)):
+            own = copy.deepcopy(model).to(device)
+            es = TorchEggrollES(own, population, rank=4, seed=0, engine="fold", audit_every=often)
+            made[how] = _discard(partial(es.step, *asked))
+        pair = compare(made, against="without", rounds=5, repeat=1, warmup=1, device=device)
+        found[name] = 100 * (pair[1].ratio - 1) / every
+    return found
+
+
 def growth(device: str) -> Mapping[str, float]:
     """Measures by how much the peak grows with the population, 16 members at a time."""
     small, large = (peak_rss_mb(prepared_mlp_of_16, population) for population in (64, 4096))
@@ -274,6 +296,7 @@ CASES = [
         "speed over torcheggroll 0.2.0", "torcheggroll", speedups, "times",
         (Bar("MLP", 8.0, "number at least"), Bar("transformer, rank 4", 2.2, "number at least")),
     ),
+    NumberCase("audits, once in 100 steps", "torcheggroll", audits, "% of a step"),
     NumberCase(
         "peak memory above model and torch", "torcheggroll", peaks, "MB",
         (Bar("MLP", 60.0, "number at most"), Bar("transformer", 130.0, "number at most")),
