@@ -75,6 +75,50 @@ for members, rows, n, m, rank in ((2, 64, 24, 40, 1), (2, 5, 33, 40, 4), (2, 3, 
         near(fused_cuda.embedded(token, False, weight, table, right).view_as(X), W[token] + own @ B, dtype)
         own = table[:, :, token[0]].mT.double()
         near(fused_cuda.embedded(token[0], True, weight, table, right).view_as(X), W[token[0]] + own @ B, dtype)
+
+from torcheggroll._ops.layer import Layer
+from torcheggroll.noise.distributions import DISTRIBUTIONS
+from torcheggroll.noise.perturbation import Members, Noise
+from torcheggroll.noise.undrawn import InKernels, fits
+
+CHOSEN = InKernels()
+CHOSEN.choose(0)
+for distribution in DISTRIBUTIONS:
+    for rows, n, m, rank in ((1, 80, 48, 1), (3, 1104, 1040, 2), (2, 33, 70, 1), (4, 64, 16, 3)):
+        members = Members(list(range(2, 8)), True, torch.device("cpu"))
+        shape = perturbed_shape((m, n), rank)
+        given = 11, members, [shape], 0.07, [torch.float32]
+        (delta,), (undrawn,) = (Noise(5, distribution).deltas(*given, *chosen) for chosen in ((), (CHOSEN,)))
+        x, weight, bias, shift = torch.randn(6 * rows, n), torch.randn(m, n) / n**0.5, torch.randn(m), torch.randn(6, m)
+        source = undrawn.undrawn.take(again=True)
+        X, A, B = x.double().view(6, rows, n), delta.left.double(), delta.right.double()
+        for b, e in ((bias, shift), (None, None)):
+            got = fused_cuda.product_drawn(x, Layer(weight, b, None, None, e, source))
+            want = X @ weight.double().T + (X @ B.mT) @ A
+            want = want if b is None else want + b.double() + e.double().unsqueeze(1)
+            near(got.view_as(want), want, torch.float32)
+assert not fits(perturbed_shape((50, 64), 2), torch.float32, members.pairs, True)  # a second column begins within a word
+assert not fits(perturbed_shape((48, 64), 2), torch.float32, members.pairs, False)
+assert not fits(perturbed_shape((48, 64), 2), torch.float16, members.pairs, True)
+
+from torch import nn
+from torcheggroll import TorchEggrollES
+
+def forwards(rows, **settings):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 48), nn.Tanh(), nn.Linear(48, 16))
+    es = TorchEggrollES(model, 8, sigma=0.1, rank=2, seed=3, engine="fold", **settings)
+    x = torch.randn(8, rows, 64)
+    return es, [es.forward(x, per_member=True) for _ in range(3)]
+
+drew, launch = [], triton_launch.launch
+triton_launch.launch = lambda kernel, *rest, **constants: (drew.append(kernel.fn.__name__), launch(kernel, *rest, **constants))
+es, (first, second, third) = forwards(2, chunk_size=4)
+assert torch.equal(first, second) and torch.equal(second, third), "who drew before must not matter"
+assert drew.count("thin_drawn_kernel") == 3 * 2 * 2  # forwards, layers, chunks
+assert es.model_noise._in_kernels._chosen == {0, 2}
+triton_launch.usable = lambda tensor: False
+near(forwards(2)[1][0], first, torch.float32)
 print("interpreted")
 """
 
@@ -101,6 +145,11 @@ for kind in ("bf16", "fp16", "fp32"):
     low = kind != "fp32"
     assert ("wgmma" in compiled(ops.thin_kernel, types, RANKS=16, BM=64, BK=128, PRECISE="ieee")) == low
     assert ("wgmma" in compiled(ops.add_kernel, types, RANKS=16, BM=64, BN=128, PRECISE="ieee")) == low
+    streams = types | {"t": "*fp32", "start": "*i64", "pairs": "*i64", "quantiles": "*fp32", "scale": "*fp64"}
+    for distribution in ("gaussian", "uniform", "rademacher"):
+        drawn = dict(RANK=2, ROWS=1, BLOCK=1024, DISTRIBUTION=distribution)
+        assert "st.global" in compiled(ops.thin_drawn_kernel, streams, **drawn)
+        assert "st.global" in compiled(ops.add_drawn_kernel, streams, **drawn)
     assert "st.global" in compiled(ops.norm_kernel, types, CENTERED=True, BLOCK=1024)
     assert "st.global" in compiled(ops.embedding_kernel, types, BLOCK=1024)
     if low:

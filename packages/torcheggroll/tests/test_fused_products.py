@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 from torcheggroll import TorchEggrollES
 from torcheggroll._ops import fused_cpu
-from torcheggroll._ops.fused_cpu import Layer
+from torcheggroll._ops.layer import Layer
 
 needs_kernels = pytest.mark.skipif(fused_cpu.kernels() is None, reason="needs a C++ compiler")
 SIZES = [(3, 1, 16, 16), (2, 5, 7, 3), (4, 13, 40, 33), (3, 12, 513, 64), (2, 50, 1100, 290), (5, 3, 1, 1)]

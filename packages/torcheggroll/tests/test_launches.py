@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torcheggroll import TorchEggrollES
-from torcheggroll._ops import triton_launch
+from torcheggroll._ops import fused_cuda, triton_launch
 from torcheggroll.noise import distributions, layout, perturbation, reference
 
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
@@ -213,3 +213,26 @@ def test_what_waits_is_counted(count):
     torch.zeros(3).to("cuda")
     assert count.waits == ["_local_scalar_dense", "_to_copy", "send"]
     assert count.launches["sum"] == 1
+
+
+def test_factors_of_members_with_one_row_are_not_written_to_memory(count, monkeypatch):
+    width, members = 4096, 256
+    with torch.device("cuda"):
+        model = nn.Linear(width, width, bias=False, dtype=torch.bfloat16)
+    model.to = lambda *_: model  # fake parameters can not be swapped
+    x = torch.zeros(members, 1, width, dtype=torch.bfloat16, device="cuda")
+
+    def bytes_and_kernels():
+        es = TorchEggrollES(model, members, sigma=0.01, rank=1, seed=0, engine="fold")
+        es.evaluator._choose = lambda *_: "fold"  # the probe compares numbers
+        for _ in range(2):  # the first forward learns who draws
+            count.clear()
+            es.forward(x, per_member=True)
+        return count.bytes, count.launches["triton"]
+
+    in_kernels, kernels = bytes_and_kernels()
+    monkeypatch.setattr(fused_cuda, "_FEW", 0)
+    in_memory, with_fill = bytes_and_kernels()
+    factors = members * 2 * width * 2
+    assert (kernels, with_fill) == (2, 3)
+    assert in_memory - in_kernels >= 1.9 * factors, "written once and read once, but for the table of quantiles"

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .._ops import fused_cpu, fused_cuda
 from .._ops.attention import attention, grouping
-from .._ops.fused_cpu import Layer, Source, draws
+from .._ops.layer import Layer, Source
 from .._ops.linear import linear
 from .._ops.per_member import Call
 from ..filters import NamedParameter
@@ -138,7 +139,9 @@ class Folder(Interceptor):
         if delta.undrawn is None or not is_folded(x) or is_folded(weight) or is_folded(bias):
             return None
         layer = Layer(weight, bias, bias_delta=bias_delta)
-        return delta.undrawn.take() if draws(layer, x, self.members, delta.size) else None
+        if fused_cuda.draws(layer, x, self.members):
+            return delta.undrawn.take(again=True)
+        return delta.undrawn.take(again=False) if fused_cpu.draws(layer, x, self.members, delta.size) else None
 
     def dims(self, x: Tensor) -> int:
         """Counts the dimensions that ``x`` has for the model."""

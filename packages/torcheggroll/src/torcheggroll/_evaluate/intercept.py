@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from .._ops.fused_cpu import Source
+from .._ops.layer import Source
 from .._ops.per_member import Call, PerMember
 from ..filters import NamedParameter
 from ..noise.perturbation import Delta

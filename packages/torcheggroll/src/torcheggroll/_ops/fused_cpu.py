@@ -8,11 +8,13 @@ rest.
 import ctypes
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..noise.fused_cpu import DISTRIBUTIONS
+from .layer import Layer, Source
 from .native import library
 
 SOURCE = Path(__file__).with_name("fused_cpu.cpp")
@@ -24,45 +26,6 @@ _ROWS = 16  # of a member, for which any W is packed
 _FEW = 4  # rows of a member, for which its factors need not be in memory
 _SPILL = 1 << 20  # bytes of factors, which leave a core's cache before they are read
 DRAWN = 4  # the largest rank whose factors the kernel draws
-
-
-class Source(NamedTuple):
-    """The counters from which the kernel draws factors."""
-
-    members: int
-    rank: int
-    addresses: Any  # the kernel's struct of this name
-    kept: tuple[Tensor, ...]  # which it points to
-
-
-class Layer(NamedTuple):
-    """A linear layer, and how the members' differ from it."""
-
-    weight: Tensor  # (m, n)
-    bias: Tensor | None = None  # (m,)
-    left: Tensor | None = None  # (members, r, m), with σ and sign
-    right: Tensor | None = None  # (members, r, n)
-    bias_delta: Tensor | None = None  # (members, m), with σ and sign
-    source: Source | None = None  # in the place of left and right
-
-    @property
-    def members(self) -> int:
-        """The number of members."""
-        return len(self.given) if self.source is None else self.source.members
-
-    @property
-    def given(self) -> Tensor:
-        """One of the perturbations."""
-        given = self.left if self.left is not None else self.bias_delta
-        assert given is not None
-        return given
-
-    @property
-    def factors(self) -> tuple[Tensor, Tensor]:
-        """Both factors, where they are there."""
-        assert self.left is not None
-        assert self.right is not None
-        return self.left, self.right
 
 
 @lru_cache(maxsize=1)
@@ -141,16 +104,26 @@ def product(x: Tensor, layer: Layer) -> Tensor:
     (rows, n), m, rank = x.shape, len(weight), source.rank if source else layer.factors[0].shape[1]
     wide, deep = min(-(-m // _PANEL) * _PANEL, _WIDE), min(n, _DEEP)
     t, packed, y = x.new_empty(rows, rank), x.new_empty(wide * deep), x.new_empty(rows, m)
+    counters = _counters(source) if source else None
     values = (
         x.data_ptr(), weight.data_ptr(), x.stride(0), *weight.stride(), rows, rows // layer.members, n, m, rank,
         _address(left), _address(right), _address(bias), _address(shift), *_steps(left), *_steps(right),
         _steps(shift)[0], t.data_ptr(), packed.data_ptr(), y.data_ptr(),
-        ctypes.addressof(source.addresses) if source else 0,
+        ctypes.addressof(counters) if counters else 0,
     )  # fmt: skip
     found = kernels()
     assert found is not None
     found[2](x.dtype == torch.float64, (ctypes.c_int64 * len(values))(*values), torch.get_num_threads())
     return y
+
+
+def _counters(source: Source) -> Any:
+    """Returns the kernel's struct of a source, which points into its tensors."""
+    values = (
+        source.start.data_ptr(), source.pairs.data_ptr(), _address(source.signs), source.quantiles.data_ptr(),
+        source.scale.data_ptr(), source.mirrored, DISTRIBUTIONS[source.distribution], source.right,
+    )  # fmt: skip
+    return (ctypes.c_int64 * len(values))(*values)
 
 
 def thin_each(x: Tensor, right: Tensor) -> Tensor:

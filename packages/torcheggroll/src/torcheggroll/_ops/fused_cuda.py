@@ -16,11 +16,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from . import triton_launch
+from .layer import Layer
 
 _STEP = 16  # the shortest sum that a tensor core takes
 _TILE = (128, 256, 64)  # rows, columns and depth of a tile of the large product
 _GROUP = 8
 _LONGEST_RANK = 64
+_FEW = 4  # rows of a member, for which its factors need not be in memory
+_DRAWN_RANK = 4  # the largest whose factors kernels draw
+_DRAWN_DTYPES = (torch.float32, torch.bfloat16)
 _LONGEST_ROW = 1 << 14  # numbers of a row that one program normalises
 
 
@@ -174,6 +178,69 @@ def _tiled(x: Tensor, weight: Tensor, members: int) -> bool:
     low = x.dtype in (torch.bfloat16, torch.float16)
     lines = all(size * x.element_size() % 16 == 0 for size in weight.shape)
     return low and lines and _tile_height(x.shape[0] // members) > 0 and triton_launch.has_descriptors(x.device)
+
+
+def draws_shape(m: int, n: int, rank: int, dtype: torch.dtype) -> bool:
+    """Returns whether a kernel could draw the factors of this matrix: every column of A and B begins a random word."""
+    return dtype in _DRAWN_DTYPES and rank <= _DRAWN_RANK and (rank == 1 or (m % _STEP == 0 and n % _STEP == 0))
+
+
+def draws(layer: Layer, x: Tensor, members: int) -> bool:
+    """Returns whether kernels are to draw the factors themselves: where a member has few rows, and reads each but once.
+
+    Args:
+        layer: without factors.
+        x: of all members.
+        members: how many.
+    """
+    rows = x.numel() // max(members * x.shape[-1], 1)
+    given = (x, layer.weight, layer.bias, layer.bias_delta)
+    return 0 < rows <= _FEW and fits(*given) and not torch.is_autocast_enabled(x.device.type)
+
+
+def product_drawn(x: Tensor, layer: Layer) -> Tensor:
+    """Evaluates (1) for members of few rows: the library's product, and two kernels that draw B and A as they go.
+
+    One program draws the numbers of a pair for both of its members; t is float32, so that rounding differs from that of
+    factors in memory.
+
+    Args:
+        x: ``(members · rows, n)``.
+        layer: with what the factors are drawn from; members 2k and 2k + 1 are a pair.
+
+    Returns:
+        ``(members · rows, m)``.
+    """
+    from . import fused_cuda_kernel as kernels
+
+    thin_drawn_kernel: Any = kernels.thin_drawn_kernel
+    add_drawn_kernel: Any = kernels.add_drawn_kernel
+    weight, bias, shift, source = layer.weight, layer.bias, _lined(layer.bias_delta), layer.source
+    assert source is not None
+    x, (m, n) = x.contiguous(), weight.shape
+    y, rows = functional.linear(x, weight), len(x) // source.members
+    t = x.new_empty(len(x), source.rank, dtype=torch.float32)
+    stream = source.start, source.pairs, source.quantiles
+    how = {"RANK": source.rank, "ROWS": _power_of_two(rows), "DISTRIBUTION": source.distribution}
+    triton_launch.launch(
+        thin_drawn_kernel, len(source.pairs), x, x, t, *stream, rows, n, source.right, BLOCK=_block(n), **how
+    )  # fmt: skip
+    blocks = -(-m // _block(m))
+    triton_launch.launch(
+        add_drawn_kernel, len(source.pairs) * blocks, y, y, t, bias, shift, *stream, source.scale, rows, m,
+        0 if shift is None else shift.stride(0), blocks, BLOCK=_block(m), **how,
+    )  # fmt: skip
+    return y
+
+
+def _power_of_two(count: int) -> int:
+    """Rounds up to a power of two."""
+    return 1 << (count - 1).bit_length()
+
+
+def _block(count: int) -> int:
+    """Returns how many numbers a program takes at once of ``count``."""
+    return min(max(_power_of_two(count), 64), 1024)
 
 
 def normalized(

@@ -12,6 +12,8 @@ filled up to a multiple of 16 with zeros, so that it is one more step of a matri
 import triton
 import triton.language as tl
 
+from ..noise.fused_cuda_kernel import mix, numbers
+
 
 @triton.jit
 def thin_kernel(
@@ -98,6 +100,66 @@ def product_kernel(
         if shift is not None:
             total += tl.load(shift + member * shift_member + c, mask=c < m, other=0.0).to(tl.float32)[None, :]
         out.store([top, side], total.to(out.dtype))
+
+
+@triton.jit
+def thin_drawn_kernel(
+    x, t, start, pairs, quantiles, rows, n, first,
+    RANK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, DISTRIBUTION: tl.constexpr,
+):  # fmt: skip
+    """Writes ``t = x B`` of both members of a pair; B begins at number ``first`` of its stream and is never stored."""
+    pair = tl.program_id(0).to(tl.int64)
+    key = mix(tl.load(pairs + pair) + tl.load(start))
+    i = tl.arange(0, ROWS)
+    kind = x.dtype.element_ty
+    row = 2 * pair * rows + i
+    for k in tl.static_range(RANK):
+        plus = tl.zeros((ROWS, BLOCK), tl.float32)
+        minus = tl.zeros((ROWS, BLOCK), tl.float32)
+        for at in range(0, n, BLOCK):
+            c = at + tl.arange(0, BLOCK)
+            b = numbers(key, (first + k * n + at).to(tl.int64), quantiles, DISTRIBUTION, BLOCK).to(kind)
+            inside = (i < rows)[:, None] & (c < n)[None, :]
+            own = x + row[:, None] * n + c[None, :]
+            plus += tl.load(own, mask=inside, other=0.0).to(tl.float32) * b.to(tl.float32)[None, :]
+            minus += tl.load(own + rows * n, mask=inside, other=0.0).to(tl.float32) * b.to(tl.float32)[None, :]
+        tl.store(t + row * RANK + k, tl.sum(plus, 1), mask=i < rows)
+        tl.store(t + (row + rows) * RANK + k, tl.sum(minus, 1), mask=i < rows)
+
+
+@triton.jit
+def add_drawn_kernel(
+    y, t, bias, shift, start, pairs, quantiles, scale, rows, m, shift_member, blocks,
+    RANK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, DISTRIBUTION: tl.constexpr,
+):  # fmt: skip
+    """Adds ``± t Aᵀ + b + σe`` to a tile of both members of a pair; A is never stored."""
+    pair = (tl.program_id(0) // blocks).to(tl.int64)
+    at = (tl.program_id(0) % blocks) * BLOCK
+    c = at + tl.arange(0, BLOCK)
+    i = tl.arange(0, ROWS)
+    key = mix(tl.load(pairs + pair) + tl.load(start))
+    kind = y.dtype.element_ty
+    row = 2 * pair * rows + i
+    inside = (i < rows)[:, None] & (c < m)[None, :]
+    own = y + row[:, None] * m + c[None, :]
+    first = tl.load(own, mask=inside, other=0.0).to(tl.float32)
+    second = tl.load(own + rows * m, mask=inside, other=0.0).to(tl.float32)
+    factor = tl.load(scale).to(tl.float32)
+    for k in tl.static_range(RANK):
+        z = numbers(key, (k * m + at).to(tl.int64), quantiles, DISTRIBUTION, BLOCK)
+        a = (z * factor).to(kind).to(tl.float32)[None, :]
+        first += tl.load(t + row * RANK + k, mask=i < rows, other=0.0)[:, None] * a
+        second -= tl.load(t + (row + rows) * RANK + k, mask=i < rows, other=0.0)[:, None] * a
+    if bias is not None:
+        b = tl.load(bias + c, mask=c < m, other=0.0).to(tl.float32)[None, :]
+        first += b
+        second += b
+    if shift is not None:
+        e = shift + 2 * pair * shift_member + c
+        first += tl.load(e, mask=c < m, other=0.0).to(tl.float32)[None, :]
+        second += tl.load(e + shift_member, mask=c < m, other=0.0).to(tl.float32)[None, :]
+    tl.store(own, first.to(kind), mask=inside)
+    tl.store(own + rows * m, second.to(kind), mask=inside)
 
 
 @triton.jit

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from . import fused_cpu, fused_cuda
-from .fused_cpu import Layer, Source
+from . import fused_cpu, fused_cuda, triton_launch
+from .layer import Layer, Source
 from .products import add_thin, add_thin_, affine, affine_onto_thin, aligned, padded, thin_each, thin_shared
 
 
@@ -41,7 +41,7 @@ def linear(
         right: ``(members, r, n)``.
         bias_delta: ``(members, m)``, with σ and sign.
         base: `base_product` of ``x``, where it is known.
-        source: what the C++ kernel draws the factors from, in the place of ``left`` and ``right``.
+        source: what a kernel draws the factors from, in the place of ``left`` and ``right``.
 
     Returns:
         ``(members, ..., m)``, in the dtype of ``x``.
@@ -50,7 +50,7 @@ def linear(
     n, lead = x.shape[-1], x.shape[:-1] if shared else x.shape[1:-1]
     rows = x.reshape(-1, n)
     if source is not None:
-        out = fused_cpu.product(rows, layer)
+        out = (fused_cuda.product_drawn if triton_launch.usable(x) else fused_cpu.product)(rows, layer)
     elif fused_cuda.fits(x, *layer[:5]) and fused_cuda.fits_rank(left):
         out = _on_cuda(rows, shared, layer, base)
     elif fused_cpu.fits(x, left, right, weight, bias, bias_delta, base):

@@ -177,10 +177,10 @@ class Noise:
         for dtype in dict.fromkeys(dtypes):
             group = [j for j, own in enumerate(dtypes) if own == dtype and (in_kernels is None or j not in in_kernels)]
             out |= zip(group, self._drawn(epoch, members, shapes, scales, dtype, group), strict=True)
-        if in_kernels is not None and members.pairs.device.type == "cpu":
+        if in_kernels is not None:
             starts, sent = self._tables(epoch, scales, members.pairs.device)
             for j, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True)):
-                if fits(shape, dtype):
+                if fits(shape, dtype, members.pairs, members.mirrored):
                     draw = partial(self._factors, epoch, members, shapes, scales, dtype, j)
                     made = partial(
                         source, starts, sent, members.pairs, members.signs, members.mirrored, shape, j,

@@ -2,18 +2,21 @@
 
 A matrix of few rows per member is read once: its factors would be written to memory only to be read again. Which
 parameters that concerns is learnt from one chunk for the next: a kernel that would have drawn them says so, and whoever
-reads factors, or uses them twice, has them drawn beforehand from then on. The numbers are the same either way.
+reads factors, or uses them twice, has them drawn beforehand from then on. The numbers are the same either way. The
+kernels of CUDA that draw sum in another order than those that read factors, so there a layer of few rows always takes
+them, whatever was learnt.
 """
 
-import ctypes
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from .._ops.fused_cpu import DRAWN, DTYPES, Source
+from .._ops.fused_cpu import DRAWN, DTYPES
+from .._ops.fused_cuda import draws_shape
+from .._ops.layer import Source
+from . import fused_cuda
 from .distributions import quantiles
-from .fused_cpu import DISTRIBUTIONS
 from .layout import Shape, lines
 
 Factors = tuple[Tensor, Tensor]
@@ -76,16 +79,26 @@ class Undrawn:
         self._drawn = drawn
         self._chosen = chosen
         self._used = False
+        self._read = False
 
     def read(self) -> Factors:
         """Returns the factors."""
+        self._read = True
         if self._drawn is None:
             (self._chosen.refuse if self._used else self._chosen.drop)(self._parameter)
             self._drawn = self._draw()
         return self._drawn
 
-    def take(self) -> Source | None:
-        """Returns what a kernel draws the factors from; None where they are drawn, or were before."""
+    def take(self, again: bool) -> Source | None:
+        """Returns what a kernel draws the factors from, or None.
+
+        Args:
+            again: also where the factors are drawn, or were before: where the kernel rounds in another order, who draws
+                must not depend on what came before.
+        """
+        if again:
+            (self._chosen.refuse if self._read else self._chosen.choose)(self._parameter)
+            return self._source()
         if self._drawn is not None:
             self._chosen.choose(self._parameter)
         elif not self._used:
@@ -94,9 +107,20 @@ class Undrawn:
         return None
 
 
-def fits(shape: Shape, dtype: torch.dtype) -> bool:
-    """Returns whether a kernel of the CPU might draw the factors of a parameter."""
-    return dtype in DTYPES and 0 < shape.rank <= DRAWN and not shape.stack
+def fits(shape: Shape, dtype: torch.dtype, pairs: Tensor, mirrored: bool) -> bool:
+    """Returns whether a kernel might draw the factors of a parameter.
+
+    Args:
+        shape: how it is perturbed.
+        dtype: of its factors.
+        pairs: on the device of the noise.
+        mirrored: whether a pair's mirror image follows it.
+    """
+    if not shape.rank or shape.stack:
+        return False
+    if fused_cuda.fits(pairs):
+        return mirrored and draws_shape(shape.rows, shape.columns, shape.rank, dtype)
+    return pairs.device.type == "cpu" and dtype in DTYPES and shape.rank <= DRAWN
 
 
 def source(
@@ -109,7 +133,7 @@ def source(
     parameter: int,
     distribution: str,
 ) -> Source:
-    """Returns what the C++ kernel draws a parameter's factors from.
+    """Returns what a kernel draws a parameter's factors from.
 
     Args:
         starts: of every parameter's keys, ``(P,)`` int64.
@@ -121,11 +145,7 @@ def source(
         parameter: its position.
         distribution: one of ``DISTRIBUTIONS``.
     """
-    table = quantiles(pairs.device)
-    at = starts.element_size() * parameter
-    values = (
-        starts.data_ptr() + at, pairs.data_ptr(), 0 if signs is None else signs.data_ptr(), table.data_ptr(),
-        scales.data_ptr() + at, mirrored, DISTRIBUTIONS[distribution], lines(shape.numbers_left),
+    return Source(
+        len(pairs) * (1 + mirrored), shape.rank, starts[parameter], pairs, signs, scales[parameter],
+        quantiles(pairs.device), mirrored, distribution, lines(shape.numbers_left),
     )  # fmt: skip
-    kept = starts, scales, pairs, table, *([] if signs is None else [signs])
-    return Source(len(pairs) * (1 + mirrored), shape.rank, (ctypes.c_int64 * len(values))(*values), kept)
