@@ -112,7 +112,7 @@ def test_memory_is_the_model_a_chunk_and_one_update():
 
 def test_the_page_numbers_the_equations_of_the_module():
     page = (Path(__file__).parents[3] / "docs" / "packages" / "torcheggroll.md").read_text(encoding="utf-8")
-    block = page.split("`bench.speed.cost`:")[1].split("```")[1]
+    block = page.split("`bench.speed.cost`")[1].split("```")[1]
     assert module.__doc__ is not None
     numbers = [re.findall(r" \((\d)\)", text) for text in (block, module.__doc__.split("P counts")[0])]
     assert numbers[0] == numbers[1] == [str(n) for n in range(1, 10)]
