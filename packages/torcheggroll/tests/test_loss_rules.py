@@ -30,7 +30,7 @@ def by_hand(logits, target, weight=None, ignore_index=-100, reduction="mean", la
 
 
 @pytest.mark.filterwarnings("ignore:size_average")
-@pytest.mark.parametrize("arguments", ARGUMENTS, ids=str)
+@pytest.mark.parametrize("arguments", ARGUMENTS, ids=lambda given: " ".join(given) or "plain")
 def test_cross_entropy_is_that_of_each_member(arguments):
     x, y = 30 * torch.randn(5, 9, 7), torch.randint(0, 7, (5, 9))
     got = torch.func.vmap(lambda a, b: cross_entropy_rule(None, a, b, **arguments))(x, y)
