@@ -8,7 +8,7 @@ from rangerlite import RangerLite
 from torch import nn
 from torch.optim import Optimizer
 
-from bench.speed.measure import Bar, NumberCase, SpeedCase
+from bench.speed.measure import Bar, NumberCase, SpeedCase, torch_threads
 from bench.speed.memory import peak_allocated_mb
 
 K = 6  # the default lookahead_steps; one call takes K steps, so that every call holds one pull back
@@ -91,10 +91,13 @@ def _large_states(make: Callable[..., Optimizer], device: str) -> int:
 
 
 def temporaries(device: str) -> dict[str, float]:
-    """Returns the bytes per parameter that a cycle takes from torch's allocator at its worst moment and gives back."""
-    return {
-        name: 1e6 * peak_allocated_mb(call, device) / 1e7 for name, call in candidates(one_large, device).items()
-    }  # fmt: skip
+    """Returns the bytes per parameter that a cycle takes from torch's allocator at its worst moment and gives back.
+
+    It runs with one thread, since the default's chunks grow with the number of threads.
+    """
+    with torch_threads(1):
+        calls = candidates(one_large, device)
+        return {name: 1e6 * peak_allocated_mb(call, device) / 1e7 for name, call in calls.items()}
 
 
 CASES: list[SpeedCase | NumberCase] = [
