@@ -34,3 +34,12 @@ def test_the_readme_shows_the_records():
     records = [json.loads(line) for line in RECORDS.read_text(encoding="utf-8").splitlines()]
     shown = README.read_text(encoding="utf-8").split("<!-- speed -->")[1].split("<!-- /speed -->")[0]
     assert shown.strip().splitlines() == table(records)
+
+
+@pytest.mark.skipif(not RECORDS.exists(), reason="needs the workspace's records")
+def test_the_page_tells_what_audits_cost():
+    records = [json.loads(line) for line in RECORDS.read_text(encoding="utf-8").splitlines()]
+    cost = {row["candidate"]: f"{row['number']:.2f} %" for row in records if row["case"].startswith("audits")}
+    page = " ".join((ROOT / "docs" / "packages" / "torcheggroll.md").read_text(encoding="utf-8").split())
+    told = f"adds {cost['MLP']} to the time of a step of the MLP, and {cost['transformer']} to one of the transformer"
+    assert told in page
