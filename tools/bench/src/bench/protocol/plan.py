@@ -16,6 +16,7 @@ from bench.records.models import PROTOCOL, Family, Run
 from bench.workloads.table import WORKLOADS
 
 STARTUP = 2.5  # seconds until the workers are ready, once the parent has imported torch and met the yardstick
+BETWEEN = 0.04  # seconds a worker waits from one run to the next: the record is written to the disk meanwhile
 
 
 def studies(
@@ -177,4 +178,5 @@ def yardstick() -> float:
 
 def wall_seconds(found: Iterable[tuple[Study, Mapping[str, Load]]], workers: int, speed: float) -> float:
     """Returns the estimate announced before the start, of the runs left of each study, on otherwise idle cores."""
-    return STARTUP + sum(cpu_seconds(study, runs, speed) for study, runs in found) / workers
+    busy = sum(cpu_seconds(study, runs, speed) + BETWEEN * sum(map(sum, runs.values())) for study, runs in found)
+    return STARTUP + busy / workers
