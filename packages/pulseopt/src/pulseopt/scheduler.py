@@ -420,7 +420,8 @@ class AEES:
         if self._hooks:
             raise RuntimeError("attach() must be called once; call detach() first")
         inner = innermost(self._optimizer)
-        if any(isinstance(getattr(hook, "__self__", None), AEES) for hook in inner._optimizer_step_pre_hooks.values()):
+        hooks = inner._optimizer_step_pre_hooks.values()  # pyright: ignore[reportPrivateUsage]
+        if any(isinstance(getattr(hook, "__self__", None), AEES) for hook in hooks):
             raise RuntimeError(
                 "an optimizer must have one controller, and another AEES is attached to this one; "
                 "call its detach() first"
