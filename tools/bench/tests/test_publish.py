@@ -49,7 +49,7 @@ def test_publishing_shows_the_records_and_leaves_the_rest_alone(workspace):
     assert "old" not in readme
     other = (workspace / "packages" / "torcheggroll" / "README.md").read_text()
     assert "**not measured**" in other
-    assert "Not run to the end yet" in other
+    assert "Not complete yet, no verdict" in other
     forest = figures / "quick-mnist5k-noise-gradient-forest.svg"
     curves = forest.name.replace("forest", "curves")
     drawn = {path.name for path in figures.iterdir()}
@@ -80,7 +80,7 @@ def test_a_study_cut_short_is_named_and_gives_no_verdict(tmp_path, workspace, fa
     page = workspace / "docs" / "evidence.md"
     assert "accuracy" not in short[page]
     long = generated(workspace, [store.path])
-    lacking = [text[page].split("without a verdict:")[1].split("\n")[0] for text in (short, long)]
+    lacking = [text[page].split("no verdict:")[1].split("\n")[0] for text in (short, long)]
     assert ["Digits with 40 % wrong labels" in names for names in lacking] == [True, False]
 
 
@@ -93,7 +93,7 @@ def test_methods_that_a_profile_means_to_run_and_did_not_are_named(workspace):
 
 def test_nothing_run_is_said_everywhere(workspace):
     for path, text in generated(workspace, []).items():
-        assert "Not run to the end yet" in text, path
+        assert "Not complete yet, no verdict" in text, path
 
 
 def test_a_number_changed_by_hand_is_seen(workspace):

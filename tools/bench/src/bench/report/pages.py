@@ -21,7 +21,7 @@ PACKAGES = {
 HEAD = """# Evidence
 
 This page is generated from the records in `docs/records/bench` by `bench publish`; a test holds them equal. How the
-comparison is made, and what each word means: [Benchmarks](benchmarks.md).
+comparison is made, what each word means, and why ThermoLion was searched twice: [Benchmarks](benchmarks.md).
 """
 READING = """## How to read the figures
 
@@ -30,7 +30,7 @@ thick line is the bootstrap interval of the mean, the thin one the t interval, t
 curves: one line per seed; the dotted line is the target. Curves over the rate: the mean at the chosen setting with
 other rates; the ring is the chosen one.
 """
-OPEN = "Not run to the end yet under protocol 2, and so without a verdict: "
+OPEN = "Not complete yet, no verdict: "
 
 
 def row(cells: list[str]) -> str:
@@ -68,7 +68,8 @@ def _cell(result: WorkloadResult, entry: EntryResult | None) -> str:
 
 def _verdict(result: WorkloadResult, entry: EntryResult) -> str:
     """``better``, and than what if that is not the reference of the table."""
-    return entry.verdict if entry.against == result.reference else f"{entry.verdict} to {title(entry.against)}"
+    than = {"better": "than", "worse": "than", "equivalent": "to"}.get(entry.verdict, "against")
+    return entry.verdict if entry.against == result.reference else f"{entry.verdict} {than} {title(entry.against)}"
 
 
 def of_package(package: str, results: list[WorkloadResult]) -> list[str]:
@@ -96,15 +97,15 @@ def of_package(package: str, results: list[WorkloadResult]) -> list[str]:
     head = ["task", "method", "metric", "its result", "the reference's", "reference", "difference [95 %]", "verdict"]
     lines = [
         f"Profile `{pairs[0][0].profile}` of the workspace's bench, against the best AdamW of each task (evolution:",
-        "dense OpenAI-ES), everyone searched alike. Differences are positive where the method is better. *Equivalent*:",
-        "the interval lies inside the task's margin. *Undecided*: these seeds cannot tell.",
+        "dense OpenAI-ES), all tuned equally. Differences are positive where the method is better. *Equivalent*:",
+        "the interval lies inside the task's margin. *Undecided*: these seeds do not decide.",
         "",
         *table(head, rows, 3),
         "",
     ]
     lines += _spaced([f"{result.title}: {caution}" for result, _ in pairs if (caution := cautioned(result))])
     starts = [f"{result.title}: {setting(mine)}" for result, mine in pairs]
-    lines += ["Start here, with what the search chose: " + "; ".join(starts) + ".", ""]
+    lines += ["Start here, with the settings that the search chose: " + "; ".join(starts) + ".", ""]
     return [*lines, *last]
 
 
