@@ -1,6 +1,6 @@
 """The Triton kernel: equations (1) to (12) of `_lookahead.py` and `_radam.py` on one block of one tensor.
 
-It writes in place and is not autotuned, because tuning would run it several times on live parameters.
+It writes in place and is never tuned, because tuning would run it several times on live parameters.
 """
 
 # Triton has no types, its constants are upper case, and it wants the two ifs apart.

@@ -1,6 +1,6 @@
 """The Triton kernels: equations (1) to (9) of `_equations.py` and (11) to (14) of `_noise.py` on one group of elements.
 
-They write in place and are not autotuned, because tuning would run them several times on live parameters.
+They write in place and are never tuned, because tuning would run them several times on live parameters.
 """
 
 # Triton has no types, and its constants are upper case.
