@@ -42,10 +42,7 @@ def fits_rank(left: Tensor | None) -> bool:
 
 def _ranks(rank: int) -> int:
     """Rounds a rank up: to 16 times a power of two."""
-    ranks = _STEP
-    while ranks < rank:
-        ranks *= 2
-    return ranks
+    return max(_STEP, _power_of_two(rank))
 
 
 def _precision(dtype: torch.dtype) -> str:
@@ -276,7 +273,7 @@ def normalized(
     x, weight_delta, bias_delta = x.contiguous(), _lined(weight_delta), _lined(bias_delta)
     rows, n = x.shape[0] if shared else x.shape[0] // members, x.shape[1]
     out = x.new_empty(members * rows, n)
-    block = 1 << (n - 1).bit_length()
+    block = _power_of_two(n)
     triton_launch.launch(
         kernel, members * rows, x, x, out, weight, bias, weight_delta, bias_delta, rows, n, 0 if shared else rows * n,
         0 if weight_delta is None else weight_delta.stride(0), 0 if bias_delta is None else bias_delta.stride(0), eps,
@@ -310,7 +307,7 @@ def embedded(token: Tensor, shared: bool, weight: Tensor, left: Tensor, right: T
     members, rank, n = right.shape
     rows = token.shape[-1]
     out = weight.new_empty(members * rows, n)
-    block = min(1 << max(n - 1, 1).bit_length(), 1024)
+    block = min(max(_power_of_two(n), 2), 1024)
     blocks = -(-n // block)
     triton_launch.launch(
         kernel, members * rows * blocks, weight, token, weight, left, right, out, rows, n, rank,

@@ -177,18 +177,21 @@ class Noise:
         for dtype in dict.fromkeys(dtypes):
             group = [j for j, own in enumerate(dtypes) if own == dtype and (in_kernels is None or j not in in_kernels)]
             out |= zip(group, self._drawn(epoch, members, shapes, scales, dtype, group), strict=True)
+
+        def factors(j: int) -> tuple[Tensor, Tensor]:
+            return _both(self._drawn(epoch, members, shapes, scales, dtypes[j], [j])[0])
+
         if in_kernels is not None:
             starts, sent = self._tables(epoch, scales, members.pairs.device)
             for j, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True)):
                 if fits(shape, dtype, members.pairs, members.mirrored):
-                    draw = partial(self._factors, epoch, members, shapes, scales, dtype, j)
                     made = partial(
                         source, starts, sent, members.pairs, members.signs, members.mirrored, shape, j,
                         self.distribution,
                     )  # fmt: skip
                     drawn = None if j in in_kernels else _both(out[j])
                     size = shape.rank * (shape.rows + shape.columns) * dtype.itemsize
-                    undrawn = Undrawn(j, members.count, size, draw, made, drawn, in_kernels)
+                    undrawn = Undrawn(j, members.count, size, partial(factors, j), made, drawn, in_kernels)
                     out[j] = Delta(None, None, None, undrawn=undrawn)
         return [out[j] for j in range(len(shapes))]
 
@@ -207,18 +210,6 @@ class Noise:
         row = self.row([shapes[j] for j in group], group)
         z = self.draw(epoch, row, members.pairs, scales, dtype, members.signs, members.mirrored)  # (3)
         return [_delta(shapes[j], z[:, first:last]) for j, (first, last) in zip(group, row.columns, strict=True)]
-
-    def _factors(
-        self,
-        epoch: int,
-        members: "Members",
-        shapes: Sequence[Shape],
-        scales: Sequence[float],
-        dtype: torch.dtype,
-        parameter: int,
-    ) -> tuple[Tensor, Tensor]:
-        """Draws the factors of one parameter."""
-        return _both(self._drawn(epoch, members, shapes, scales, dtype, [parameter])[0])
 
 
 def _both(delta: Delta) -> tuple[Tensor, Tensor]:
