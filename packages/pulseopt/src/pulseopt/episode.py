@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pulseopt._bandits.axes import BUCKETS, AxisControllers, checked_arm
+from pulseopt._bandits.axes import BUCKETS, AxisControllers, checked_arm, checked_axis
 from pulseopt._bandits.rate_search import RateSearch
 from pulseopt._checks import check, check_integer
 from pulseopt._distributed import read_numbers
@@ -22,7 +22,7 @@ from pulseopt._maths.sums import plain_mean
 from pulseopt._records.checkpoint import Stateful, check_same, stateful
 from pulseopt._records.log import CHOSEN_COLUMNS, CONTEXT_COLUMNS, SEARCH_COLUMNS, SUMMARY_COLUMNS, EpisodeLog
 from pulseopt.controller import BaseController
-from pulseopt.modes import build_generated_candidate_name, checked_axis
+from pulseopt.modes import build_generated_candidate_name
 from pulseopt.reward import BaseReward, scored
 from pulseopt.tracking import EMATracker
 from pulseopt.types import CandidateConfig, EpisodeSummary, StructuredSelection

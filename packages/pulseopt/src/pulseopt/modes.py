@@ -1,8 +1,5 @@
 """Candidates as pairs of two axes, and their names."""
 
-from collections.abc import Sequence
-
-from pulseopt._checks import check
 from pulseopt.types import CandidateConfig
 
 __all__ = ["build_candidate_configs_from_axes", "build_generated_candidate_name"]
@@ -60,28 +57,6 @@ def build_generated_candidate_name(
     if weight_decay_multiplier is not None:
         parts.append(("wd", weight_decay_multiplier))
     return "_".join(prefix + f"{value:.12g}".replace("-", "m").replace(".", "p") for prefix, value in parts)
-
-
-def checked_axis(name: str, values: Sequence[float], zero: bool) -> list[float]:
-    """Returns an axis as floats.
-
-    Args:
-        name: the argument's name, for messages.
-        values: the candidates.
-        zero: whether 0 is one.
-
-    Raises:
-        ValueError: there is no candidate, or one is negative, 0 where it must not be, not finite, or repeated.
-    """
-    if not values:
-        raise ValueError(f"{name} must contain at least one value.")
-    if any(value < 0.0 or (value == 0.0 and not zero) for value in values):
-        raise ValueError(f"{name} values must all be {'non-negative' if zero else 'positive'}.")
-    for position, value in enumerate(values):
-        check(f"{name}[{position}]", value, "[0, inf)")
-        if value in values[:position]:
-            raise ValueError(f"{name} contains a duplicate value: {value}.")
-    return [float(value) for value in values]
 
 
 def refuse_weight_decay(candidates: list[float] | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Self
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pulseopt._bandits.axes import BUCKETS, CONTROL_MODES, build_controllers
+from pulseopt._bandits.axes import BUCKETS, CONTROL_MODES, build_controllers, checked_axis
 from pulseopt._bandits.rate_search import RateSearch
 from pulseopt._checks import check, check_integer
 from pulseopt._distributed import check_loss, fresh_seed, from_first_rank, is_distributed, read_losses, read_numbers
@@ -25,7 +25,6 @@ from pulseopt._step.schedule import ScheduleStep
 from pulseopt._step.update_norm import UpdateNorm
 from pulseopt.controller import TREND_CONTEXT_BUCKETS, TREND_PHASE_CONTEXT_BUCKETS
 from pulseopt.episode import RateSearchManager, StructuredEpisodeManager
-from pulseopt.modes import checked_axis
 from pulseopt.reward import AlignmentReward, BaseReward, build_reward
 from pulseopt.types import CandidateConfig
 

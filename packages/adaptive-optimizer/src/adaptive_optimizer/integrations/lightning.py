@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from adaptive_optimizer.adaptive_optimizer import AdaptiveOptimizer
-from adaptive_optimizer.integrations import unwrapped
+from adaptive_optimizer.integrations._unwrap import unwrapped
 
 LONGEST_WAIT = 1024  # losses that wait for their optimizer's step
 

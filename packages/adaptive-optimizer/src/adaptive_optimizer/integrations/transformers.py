@@ -6,7 +6,7 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from adaptive_optimizer.adaptive_optimizer import AdaptiveOptimizer
-from adaptive_optimizer.integrations import unwrapped
+from adaptive_optimizer.integrations._unwrap import unwrapped
 
 
 class AdaptiveTrainerMixin:

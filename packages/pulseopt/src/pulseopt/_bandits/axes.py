@@ -15,7 +15,7 @@ from pulseopt._bandits.arms import BaseController
 from pulseopt._bandits.baselines import RandomController
 from pulseopt._bandits.contextual import BucketedContextualController
 from pulseopt._bandits.ucb import DiscountedUCBController
-from pulseopt._checks import check_integer
+from pulseopt._checks import check, check_integer
 from pulseopt._maths.context import TREND_CONTEXT_BUCKETS, TREND_PHASE_CONTEXT_BUCKETS
 from pulseopt._records.checkpoint import stateful
 
@@ -28,6 +28,28 @@ BUCKETS: dict[str, list[str]] = {
 _NOISE_SEED = 101  # added to the seed for the noise axis
 
 NoiseControllers = BaseController | list[BaseController] | None
+
+
+def checked_axis(name: str, values: Sequence[float], zero: bool) -> list[float]:
+    """Returns an axis as floats.
+
+    Args:
+        name: the argument's name, for messages.
+        values: the candidates.
+        zero: whether 0 is one.
+
+    Raises:
+        ValueError: there is no candidate, or one is negative, 0 where it must not be, not finite, or repeated.
+    """
+    if not values:
+        raise ValueError(f"{name} must contain at least one value.")
+    if any(value < 0.0 or (value == 0.0 and not zero) for value in values):
+        raise ValueError(f"{name} values must all be {'non-negative' if zero else 'positive'}.")
+    for position, value in enumerate(values):
+        check(f"{name}[{position}]", value, "[0, inf)")
+        if value in values[:position]:
+            raise ValueError(f"{name} contains a duplicate value: {value}.")
+    return [float(value) for value in values]
 
 
 class AxisControllers:
