@@ -6,7 +6,7 @@ import pytest
 from bench.methods.table import METHODS
 from bench.records.models import Run, Selection, Session, Trial
 from bench.report.analysis import analyse, ranks, shared_flags, widely_compared
-from bench.report.claims import judge_all
+from bench.report.claims import judge_all, latest, withdrawn
 from bench.report.pages import PACKAGES, evidence, of_package
 from bench.report.results import at_equal_cpu, differences_at_equal_cpu
 from bench.report.sentences import sentence_of, sentences
@@ -283,6 +283,83 @@ def test_a_claim_of_a_method_that_diverges_more_is_refuted(diverging, fabricate)
     outcome = outcome_of("thermolion", [*records, *(replaced(run, "diamonds") for run in broken)])
     assert outcome.result == "refuted"
     assert f"{diverging} of 5 runs diverged, 0 of AdamW" in outcome.detail
+
+
+FRESH = [20, 21, 22, 23, 24]
+
+
+def judged_again(fabricate, entry, tests, again):
+    """A study on diamonds with runs on fresh seeds; an ``again`` of None leaves a run out."""
+    runs = [
+        replaced(fabricate.run(entry, seed, test=test, role="fresh"), "diamonds")
+        for seed, test in zip(FRESH, again, strict=True)
+        if test is not None
+    ]
+    return [*on("diamonds", fabricate, entry, tests, fresh_seeds=FRESH), *runs]
+
+
+def outcomes_of(records, entry="thermolion"):
+    return [outcome for outcome in judge_all(analyse(records)) if outcome.claim.entry == entry]
+
+
+@pytest.mark.parametrize(
+    ("again", "results", "failed"),
+    [
+        (EVEN, ["not shown", "not shown"], True),
+        (WORSE, ["not shown", "refuted"], True),
+        (BETTER, ["not shown", "shown"], False),
+        ((*BETTER[:4], None), ["not shown", "not measured"], False),
+    ],
+)
+def test_fresh_seeds_judge_a_claim_once_more(again, results, failed, fabricate):
+    records = [
+        *judged_again(fabricate, "adamw", EVEN, EVEN),
+        *judged_again(fabricate, "thermolion", EVEN, again),
+    ]
+    first = [o for o in outcomes_of(records) if o.claim.against == "adamw"]
+    assert [(o.fresh, o.result) for o in first] == [*zip((False, True), results, strict=True)]
+    assert withdrawn(first) == ({first[0].claim} if failed else set())
+    assert [o.result for o in latest(first)] == [results[0] if results[1] == "not measured" else results[1]]
+
+
+def test_a_claim_written_late_is_judged_on_fresh_seeds_alone(fabricate):
+    records = [
+        *judged_again(fabricate, "adamw", EVEN, EVEN),
+        *judged_again(fabricate, "lion", EVEN, EVEN),
+        *judged_again(fabricate, "thermolion", WORSE, BETTER),
+    ]
+    late = [o for o in outcomes_of(records) if o.claim.late]
+    assert [(o.claim.against, o.fresh, o.result) for o in late] == [("lion", True, "shown")]
+    without = [o for o in outcomes_of(on("diamonds", fabricate, "thermolion", BETTER)) if o.claim.late]
+    assert [(o.fresh, o.result) for o in without] == [(True, "not measured")]
+
+
+def test_a_claim_withdrawn_leaves_the_readme_and_stays_on_the_page(fabricate):
+    records = [
+        *judged_again(fabricate, "adamw", EVEN, EVEN),
+        *judged_again(fabricate, "thermolion", EVEN, WORSE),
+    ]
+    results = analyse(records)
+    claim = next(o.claim for o in outcomes_of(records) if o.claim.against == "adamw")
+    assert claim.text not in "\n".join(of_package("thermolion", results))
+    bullets, rows = evidence(results).split("<!-- /verdicts -->")
+    assert claim.text not in bullets
+    assert rows.count(claim.text) == 2
+    assert "**refuted**, withdrawn" in rows
+
+
+@pytest.mark.parametrize(("ours", "dense", "result"), [(0.2, 0.6, "shown"), (0.6, 0.2, "refuted")])
+def test_a_claim_after_equal_cpu_time_reads_both_curves_where_the_faster_ends(ours, dense, result, fabricate):
+    records = []
+    for entry, seconds, value in (("openai-es", dense, 0.70), ("torcheggroll-r4", ours, 0.72)):  # half-way 0.1 less
+        records.append(fabricate.selection(entry, workload="wide-mnist", family="es", fresh_seeds=FRESH))
+        for seed in (*range(5), *FRESH):
+            run = fabricate.run(entry, seed, value=value + 0.001 * (seed % 3 if ours == 0.2 else 0))
+            curve = run.curve.model_copy(update={"cpu": [0.1, seconds]})
+            records.append(replaced(run.model_copy(update={"curve": curve}), "wide-mnist", family="es"))
+    (found,) = (o for o in outcomes_of(records, "torcheggroll-r4") if o.claim.kind == "better after equal CPU time")
+    assert (found.fresh, found.result) == (True, result)
+    assert "validation accuracy after equal CPU seconds" in found.detail
 
 
 @pytest.mark.parametrize(("seconds", "result"), [(0.1, "shown"), (0.4, "refuted")])

@@ -5,7 +5,8 @@ import pytest
 from bench.methods.table import METHODS
 from bench.protocol.plan import alike, left_to_run
 from bench.protocol.profiles import OURS, PROFILES, Profile
-from bench.protocol.study import Study, at_rate
+from bench.protocol.search import at_rate
+from bench.protocol.study import Study
 from bench.report.pages import PACKAGES
 from bench.workloads.table import WORKLOADS
 
@@ -41,7 +42,7 @@ def play(study, fabricate, value_of):
 
 @pytest.fixture
 def study():
-    return Study(SMALL, WORKLOADS["mnist5k-noise"], "gradient", ENTRIES)
+    return Study(SMALL, replace(WORKLOADS["mnist5k"], robustness=True), "gradient", ENTRIES)
 
 
 def middle_is_best(job):
@@ -112,7 +113,7 @@ def test_a_documented_setting_among_the_best_is_not_run_twice(study, fabricate):
 
 
 def test_workloads_searched_before_the_rule_are_gone_on_with_as_they_were(study, fabricate):
-    before = replace(study, profile=replace(SMALL, documented=True, undocumented=("mnist5k-noise",)))
+    before = replace(study, profile=replace(SMALL, documented=True, undocumented=("mnist5k",)))
     old, new = (play(some, fabricate, worst_where_documented(study)) for some in (study, before))
     assert [[job.config.key for job in jobs] for jobs in old[0]] == [
         [job.config.key for job in jobs] for jobs in new[0]
@@ -125,11 +126,41 @@ def test_a_claim_over_the_rate_runs_its_entries_on_every_final_seed(study, fabri
     entries = ["adamw", "lion", "aees-adamw", "aees-find"]
     asked, selections = play(replace(study, entries=entries), fabricate, away_from_the_recommendation)
     in_turn = dict.fromkeys(job.config.entry for job in asked[-1] if job.role == "rate")
-    assert [*in_turn] == ["aees-find", "adamw", "aees-adamw", "lion"]
+    assert [*in_turn] == ["aees-find", "adamw", "lion", "aees-adamw"]
     at_rates = {(job.config.entry, job.config.seed) for job in asked[-1] if job.role == "rate"}
     seeds = {entry: (SMALL.final_seeds if entry in ("adamw", "aees-find") else SMALL.rate_seeds) for entry in entries}
     assert at_rates == {(entry, seed) for entry in entries for seed in seeds[entry]}
     assert {entry: tuple(selections[entry].rate_seeds) for entry in entries} == seeds
+
+
+def test_claims_run_once_more_on_fresh_seeds_at_the_rates_they_speak_of(fabricate):
+    profile = replace(SMALL, fresh_seeds={"diamonds": (50, 51)})
+    entries = ["adamw", "lion", "muon", "aees-adamw", "aees-find"]
+    study = Study(profile, WORKLOADS["diamonds"], "gradient", entries)
+    asked, selections = play(study, fabricate, middle_is_best)
+    fresh = [job.config for job in asked[-1] if job.role == "fresh"]
+    factors = {"adamw": (1, 0.1, 10), "lion": (1,), "aees-find": (0.1, 10)}
+    rates = {(entry, at_rate(selections[entry].chosen, f)["lr"]) for entry, some in factors.items() for f in some}
+    assert {(config.entry, config.params["lr"], config.seed) for config in fresh} == {
+        (entry, lr, seed) for entry, lr in rates for seed in (50, 51)
+    }
+    assert {entry: selections[entry].fresh_seeds for entry in entries} == {
+        entry: [50, 51] if entry in factors else None for entry in entries
+    }
+    more, without = study.expected_runs(), replace(study, profile=SMALL).expected_runs()
+    assert {entry: more[entry].full - without[entry].full for entry in entries} == {
+        entry: 2 * len(factors.get(entry, ())) for entry in entries
+    }
+    assert not any(job.role == "fresh" for jobs in asked[:-1] for job in jobs)
+    elsewhere = Study(profile, WORKLOADS["mnist5k"], "gradient", entries)
+    assert not any(job.role == "fresh" for job in play(elsewhere, fabricate, middle_is_best)[0][-1])
+
+
+def test_a_workload_with_final_seeds_of_its_own_runs_on_those(study, fabricate):
+    own = replace(study, profile=replace(SMALL, own_seeds={"mnist5k": (7, 8, 9)}))
+    asked, selections = play(own, fabricate, middle_is_best)
+    assert {job.config.seed for job in asked[-1] if job.role == "final"} == {7, 8, 9}
+    assert selections["adamw"].final_seeds == [7, 8, 9]
 
 
 def test_a_best_rate_in_the_outer_tenth_widens_that_box_alone(study, fabricate):
@@ -192,7 +223,7 @@ def test_robustness_runs_the_chosen_setting_at_other_rates(study, fabricate):
     chosen = selections["adamw"].chosen
     assert {config.params["lr"] for config in others} == {at_rate(chosen, f)["lr"] for f in (0.1, 10.0)}
     assert {config.seed for config in others} == {0, 1, 2}
-    elsewhere = Study(SMALL, WORKLOADS["mnist5k"], "gradient", ENTRIES)
+    elsewhere = Study(SMALL, WORKLOADS["mnist5k-asym"], "gradient", ENTRIES)
     assert not any(job.role == "rate" for job in play(elsewhere, fabricate, middle_is_best)[0][-1])
 
 
@@ -220,6 +251,9 @@ def test_the_runs_announced_are_those_asked_for(documented, study, fabricate):
 def test_seeds_used_twice_are_refused():
     with pytest.raises(ValueError, match="must be disjoint"):
         Profile("p", "", (), points=2, final_seeds=(0, 1000), untuned_seeds=())
+    for more in ({"fresh_seeds": {"diamonds": (1000,)}}, {"own_seeds": {"diamonds": (1000,)}}):
+        with pytest.raises(ValueError, match=r"must be disjoint, \[1000\] are in both"):
+            Profile("p", "", (), points=2, final_seeds=(0,), untuned_seeds=(), **more)
 
 
 def test_tuning_on_one_seed_is_refused():
@@ -231,7 +265,7 @@ def test_the_evidence_keeps_the_protocol():
     for name in ("full", "paper"):
         profile = PROFILES[name]
         assert len(profile.final_seeds) >= 10
-        assert len(profile.seeds("es")) >= 30
+        assert len(profile.seeds("es", "cartpole")) >= 30
         assert len(profile.long_seeds) == 5
         assert profile.long_seeds[: len(profile.short_seeds)] == profile.short_seeds
         assert profile.ablations

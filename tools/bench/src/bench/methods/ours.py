@@ -163,7 +163,8 @@ def adaptive(model: nn.Module, params: Params, setting: Setting) -> Driver:
         return AdaptiveDriver(
             AdaptiveOptimizer(base_adamw(model, params), reward_rule=rule.removeprefix("reward ")), True
         )
-    return AdaptiveDriver(AdaptiveOptimizer(base_adamw(model, params), lr_rule=rule), False)
+    guard = bool(params.get("guard", False))
+    return AdaptiveDriver(AdaptiveOptimizer(base_adamw(model, params), lr_rule=rule, guard=guard), False)
 
 
 AEES_BOX = Box(
@@ -247,5 +248,15 @@ ABLATIONS = [
             rule=rule,
         )
         for rule in ("trend", "variance", "trend+variance")
+    ),
+    replace(
+        ADAPTIVE_ADAMW,
+        id="adaptive-guard",
+        title="AdaptiveOptimizer(trend, guard)",
+        ours=False,
+        ablates=ADAPTIVE_ADAMW.id,
+        follows="adamw",
+        instead={"rule": "trend", "guard": True},
+        at_rates=True,
     ),
 ]

@@ -106,3 +106,13 @@ def _pick(options: tuple[Any, ...], place: float) -> Any:
 
 def _rounded(lr: float) -> float:
     return float(f"{lr:.3g}")
+
+
+def at_rate(chosen: Setting, factor: float) -> Setting:
+    """Returns a setting at a multiple of its rate."""
+    return {**chosen, "lr": rate_times(chosen, factor)}
+
+
+def rate_times(chosen: Setting, factor: float) -> float:
+    """Returns a multiple of a setting's rate; the rate itself unrounded."""
+    return float(chosen["lr"]) if factor == 1 else float(f"{float(chosen['lr']) * factor:.3g}")

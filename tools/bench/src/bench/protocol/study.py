@@ -13,7 +13,7 @@ from bench.methods.table import METHODS
 from bench.protocol.claims import CLAIMS, Claim
 from bench.protocol.job import Job
 from bench.protocol.profiles import Profile
-from bench.protocol.search import Setting, Space, ranked, space_of
+from bench.protocol.search import Setting, Space, at_rate, ranked, space_of
 from bench.records.models import PROTOCOL, Config, Family, Role, Run, Selection, Trial
 from bench.workloads.base import Budget, Workload
 
@@ -89,13 +89,14 @@ class Study:
     def expected_runs(self) -> dict[str, Load]:
         """Returns the runs per entry if nobody is widened."""
         profile = self.profile
-        tail = len(profile.seeds(self.family))
+        tail = len(profile.seeds(self.family, self.workload.id))
+        fresh = len(self._fresh_seeds)
         kept = profile.kept + profile.keeps_documented(self.workload.id)
         late = {*profile.long_seeds} - ({*profile.short_seeds} if self.short == self.budget else set())
         search = Load(profile.points * len(profile.short_seeds), kept * len(late))
         found: dict[str, Load] = {}
         for entry in self.entries:
-            long = tail + len(profile.rates) * len(self._rate_seeds(entry))
+            long = tail + len(profile.rates) * len(self._rate_seeds(entry)) + fresh * len(self._fresh_factors(entry))
             if entry in self.searched:
                 found[entry] = Load(search.short, search.full + long + len(profile.untuned_seeds))
             else:
@@ -151,8 +152,8 @@ class Study:
         method = self._method(entry)
         if self.family != "gradient" or not self.profile.rates or (method.ablates and not method.at_rates):
             return ()
-        if any(claim.kind == "not worse at any rate" for claim in self._claims(entry)):
-            return self.profile.final_seeds
+        if any(claim.over_rates for claim in self._claims(entry)):
+            return self.profile.seeds(self.family, self.workload.id)
         return self.profile.rate_seeds if self.workload.robustness else ()
 
     def _turn(self, entry: str) -> tuple[int, bool]:
@@ -161,8 +162,19 @@ class Study:
             ((int(not claim.over_rates), entry != claim.entry) for claim in self._claims(entry)), default=(2, True)
         )
 
+    @property
+    def _fresh_seeds(self) -> tuple[int, ...]:
+        """Returns the seeds that judge the claims on this workload once more."""
+        return self.profile.fresh_seeds.get(self.workload.id, ())
+
+    def _fresh_factors(self, entry: str) -> list[float]:
+        """Returns the factors on its chosen rate at which an entry runs on the fresh seeds: those of its claims."""
+        found = [factor for claim in self._claims(entry) for factor in claim.factors(entry, self.profile.rates)]
+        return list(dict.fromkeys(found)) if self._fresh_seeds else []
+
     def _claims(self, entry: str) -> list[Claim]:
-        return [c for c in CLAIMS if c.workload == self.workload.id and entry in (c.entry, c.against)]
+        here = (self.workload.id, self.family)
+        return [c for c in CLAIMS if (c.workload, c.family) == here and entry in (c.entry, c.against)]
 
     def _method(self, entry: str) -> Method:
         return METHODS[entry]
@@ -221,7 +233,7 @@ class Study:
             metric=self.workload.metric,
             trials=trials,
             tuning_seeds=list(profile.tuning_seeds),
-            final_seeds=list(profile.seeds(self.family)),
+            final_seeds=list(profile.seeds(self.family, self.workload.id)),
             untuned_seeds=list(profile.untuned_seeds),
             chosen=chosen,
             untuned=space.recommended(),
@@ -233,6 +245,7 @@ class Study:
             rate_seeds=list(rate_seeds) or None,
             margin=self.workload.margin,
             documented=self._keeps_documented or None,
+            fresh_seeds=self._judges_again(entry),
         )
 
     def _ablation(self, entry: str, of: Selection) -> Selection:
@@ -242,7 +255,10 @@ class Study:
         more: dict[str, object] = {"untuned_seeds": [], "trials": [], "follows": of.entry}
         seeds = self._rate_seeds(entry)
         rates = {"rates": list(self.profile.rates) if seeds else None, "rate_seeds": list(seeds) or None}
-        return of.model_copy(update=changed | more | rates)
+        return of.model_copy(update=changed | more | rates | {"fresh_seeds": self._judges_again(entry)})
+
+    def _judges_again(self, entry: str) -> list[int] | None:
+        return list(self._fresh_seeds) if self._fresh_factors(entry) else None
 
     def _final_jobs(self, selections: list[Selection]) -> list[Job]:
         """Seed by seed, so that a run cut short still has pairs; the final runs first, then what judges a claim."""
@@ -252,7 +268,7 @@ class Study:
             job = self.job(selection.entry, params, seed, role)
             jobs.setdefault(job.config.key, job)
 
-        for seed in self.profile.seeds(self.family):
+        for seed in self.profile.seeds(self.family, self.workload.id):
             for selection in selections:
                 ask(selection, selection.chosen, seed, "final")
         for selection in sorted(selections, key=lambda selection: self._turn(selection.entry)):
@@ -261,9 +277,8 @@ class Study:
             for factor in selection.rates or []:
                 for seed in selection.rate_seeds or []:
                     ask(selection, at_rate(selection.chosen, factor), seed, "rate")
+        for seed in self._fresh_seeds:
+            for selection in selections:
+                for factor in self._fresh_factors(selection.entry):
+                    ask(selection, at_rate(selection.chosen, factor), seed, "fresh")
         return list(jobs.values())
-
-
-def at_rate(chosen: Setting, factor: float) -> Setting:
-    """Returns a setting at a multiple of its rate."""
-    return {**chosen, "lr": float(f"{float(chosen['lr']) * factor:.3g}")}

@@ -21,7 +21,7 @@ from pydantic import (
 
 PROTOCOL = 2  # a box searched in two stages, the schedule a knob; 1 was a grid of rates
 Value = float | int | str | bool
-Role = Literal["tune", "final", "untuned", "rate", "compare"]
+Role = Literal["tune", "final", "untuned", "rate", "fresh", "compare"]
 Family = Literal["gradient", "es"]
 Entry = Annotated[str, Field(validation_alias=AliasChoices("entry", "arm"), serialization_alias="arm")]
 
@@ -163,7 +163,9 @@ class Trial(Frozen):
 class Selection(Sealed):
     """What tuning chose for one entry on one workload, and everything the choice rests on."""
 
-    LATER = frozenset({"protocol", "short_budget", "rates", "rate_seeds", "margin", "documented", "follows"})
+    LATER = frozenset(
+        {"protocol", "short_budget", "rates", "rate_seeds", "margin", "documented", "follows", "fresh_seeds"}
+    )
     kind: Literal["selection"] = "selection"
     profile: str
     workload: str
@@ -188,6 +190,7 @@ class Selection(Sealed):
     margin: float | None = None  # the smallest difference that matters, in the metric's unit
     documented: bool | None = None  # point 0 entered stage 2 whatever stage 1 made of it; None: by its rank alone
     follows: str | None = None  # an ablation: whose chosen setting it runs with
+    fresh_seeds: list[int] | None = None  # that judge its claims once more
 
     @property
     def name(self) -> str:

@@ -4,11 +4,12 @@ The reference of a workload is AdamW under the best of its schedules; its tuning
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from bench.methods.table import METHODS, REFERENCE, SECOND_REFERENCE, title
+from bench.protocol.search import rate_times
 from bench.records.models import PROTOCOL, Family, Record, Run, Selection, Session, digest_of
 from bench.report.flags import flags_of_entry
 from bench.report.results import EntryResult, WorkloadResult, differences
@@ -136,6 +137,7 @@ def _entry(selection: Selection, runs: list[Run]) -> EntryResult:
         untuned=of(untuned, selection.untuned_seeds),
         tuning=[run for run in runs if run.config.seed in selection.tuning_seeds],
         rates=_rates(selection, long),
+        fresh=_fresh(selection, long),
     )
 
 
@@ -144,12 +146,22 @@ def _rates(selection: Selection, runs: list[Run]) -> dict[float, list[Run]]:
     rest = {name: value for name, value in selection.chosen.items() if name != "lr"}
     found: dict[float, list[Run]] = {}
     for factor in selection.rates or []:
-        lr = float(f"{float(selection.chosen['lr']) * factor:.3g}")
+        lr = rate_times(selection.chosen, factor)
         setting = digest_of({**rest, "lr": lr})
         seeds = set(selection.rate_seeds or [])
         some = [run for run in runs if run.config.seed in seeds and digest_of(run.config.params) == setting]
         if some:
             found[lr] = some
+    return found
+
+
+def _fresh(selection: Selection, runs: list[Run]) -> dict[float, dict[int, Run]]:
+    """Returns the runs on the fresh seeds, by rate and seed."""
+    found: dict[float, dict[int, Run]] = {}
+    for run in runs:
+        same = {**run.config.params, "lr": 0} == {**selection.chosen, "lr": 0}
+        if same and run.config.seed in (selection.fresh_seeds or []) and _judged(run):
+            found.setdefault(float(run.config.params["lr"]), {})[run.config.seed] = run
     return found
 
 
@@ -235,11 +247,7 @@ def sessions(records: Iterable[Record]) -> list[Session]:
     return [record for record in records if isinstance(record, Session)]
 
 
-def cpu_ratio(one: EntryResult, other: EntryResult) -> float:
+def cpu_ratio(one: Mapping[int, Run], other: Mapping[int, Run]) -> float:
     """Returns the median over seeds of one's CPU seconds of training over the other's."""
-    ratios = [
-        run.cost.train_cpu / other.finals[seed].cost.train_cpu
-        for seed, run in one.finals.items()
-        if seed in other.finals
-    ]
+    ratios = [run.cost.train_cpu / other[seed].cost.train_cpu for seed, run in one.items() if seed in other]
     return float(np.median(ratios)) if ratios else math.nan

@@ -1,6 +1,6 @@
 """Whether the claims of `bench.protocol.claims` held."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,10 +18,11 @@ Judgement = Literal["shown", "not shown", "refuted", "not measured"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a claim fared."""
+    """How a claim fared, on the final seeds of its workload or on the fresh ones."""
 
     claim: Claim
     profile: str
+    fresh: bool
     result: Judgement
     detail: str
 
@@ -35,15 +36,22 @@ class Outcome:
         """The workload's title."""
         return WORKLOADS[self.claim.workload].title
 
+    @property
+    def seeds(self) -> str:
+        """What the page calls the seeds."""
+        return "fresh" if self.fresh else "final"
+
 
 @dataclass(frozen=True)
 class Match:
-    """The two entries of a claim where both were run, and the seeds on which it is judged."""
+    """The two entries of a claim where both were run, and the runs by which it is judged."""
 
     claim: Claim
+    fresh: bool
     result: WorkloadResult
-    one: EntryResult
     other: EntryResult
+    mine: Mapping[int, Run]
+    theirs: Mapping[int, Run]
     comparison: Paired | None
     diverged: tuple[int, int]
     at: str = ""  # where the comparison is one of several: which
@@ -64,63 +72,99 @@ class Match:
         return self.claim.kind.startswith("better")
 
 
-def match_of(claim: Claim, results: list[WorkloadResult]) -> Match | None:
-    """Returns the first result that can tell: both entries, and pairs of seeds or a divergence."""
+def match_of(claim: Claim, results: list[WorkloadResult], fresh: bool = False) -> Match | None:
+    """Returns the first result that can tell: both entries, and pairs of seeds or a divergence.
+
+    Args:
+        claim: what is judged.
+        results: of all workloads.
+        fresh: whether the fresh seeds judge it, or the final ones.
+    """
     for result in results:
         one, other = result.entry(claim.entry), result.entry(claim.against)
         if (result.workload, result.family) != (claim.workload, claim.family) or one is None or other is None:
             continue
         match = _over_the_rate if claim.kind == "not worse at any rate" else _at_one_setting
-        found = match(claim, result, one, other)
+        found = match(claim, fresh, result, one, other)
         if found.comparison is not None or found.diverged[0] > found.diverged[1]:
             return found
     return None
 
 
-def _at_one_setting(claim: Claim, result: WorkloadResult, one: EntryResult, other: EntryResult) -> Match:
-    mine, theirs = _judged(claim.kind, one), _judged(claim.kind, other)
-    diverged = (_diverged(mine), _diverged(theirs))
-    return Match(claim, result, one, other, paired(differences(mine, theirs, result.sign)), diverged)
+def _at_one_setting(claim: Claim, fresh: bool, result: WorkloadResult, one: EntryResult, other: EntryResult) -> Match:
+    mine, theirs = one.at(claim.factor, fresh), other.at(claim.factor, fresh)
+    compare = differences_at_equal_cpu if claim.kind == "better after equal CPU time" else differences
+    comparison = paired(compare(mine, theirs, result.sign))
+    return Match(claim, fresh, result, other, mine, theirs, comparison, (_diverged(mine), _diverged(theirs)))
 
 
-def _over_the_rate(claim: Claim, result: WorkloadResult, one: EntryResult, other: EntryResult) -> Match:
+def _over_the_rate(claim: Claim, fresh: bool, result: WorkloadResult, one: EntryResult, other: EntryResult) -> Match:
     """Returns the match at the rate whose interval reaches lowest; the rival stands at its chosen rate throughout."""
-    chosen = float(one.selection.chosen["lr"])
-    runs = {chosen: one.finals, **{lr: {run.config.seed: run for run in some} for lr, some in one.rates.items()}}
-    if not one.rates or not one.has_all_rates():
-        return Match(claim, result, one, other, None, (0, 0))
-    compared = {lr: paired(differences(some, other.finals, result.sign)) for lr, some in runs.items()}
-    known = {lr: comparison for lr, comparison in compared.items() if comparison is not None}
-    worst = min(known, key=lambda lr: known[lr].t_low, default=chosen)
-    diverged = (sum(map(_diverged, runs.values())), _diverged(other.finals))
-    at = f"at {worst / chosen:.2g} times its rate, the worst of {len(runs)}"
-    return Match(claim, result, one, other, known.get(worst), diverged, at)
+    runs = {factor: one.at(factor, fresh) for factor in (1.0, *(one.selection.rates or []))}
+    theirs = other.at(1.0, fresh)
+    if len(runs) == 1 or not all(runs.values()):
+        return Match(claim, fresh, result, other, {}, theirs, None, (0, 0))
+    compared = {factor: paired(differences(some, theirs, result.sign)) for factor, some in runs.items()}
+    known = {factor: comparison for factor, comparison in compared.items() if comparison is not None}
+    worst = min(known, key=lambda factor: known[factor].t_low, default=1.0)
+    diverged = (sum(map(_diverged, runs.values())), _diverged(theirs))
+    at = f"at {worst:.2g} times its rate, the worst of {len(runs)}"
+    return Match(claim, fresh, result, other, runs[worst], theirs, known.get(worst), diverged, at)
 
 
-def _judged(kind: Kind, entry: EntryResult) -> dict[int, Run]:
-    if kind != "better at a tenth of the rate":
-        return entry.finals
-    if not entry.has_all_rates():
-        return {}
-    tenth = float(f"{float(entry.selection.chosen['lr']) * 0.1:.3g}")
-    return {run.config.seed: run for run in entry.rates.get(tenth, [])}
-
-
-def _diverged(runs: dict[int, Run]) -> int:
+def _diverged(runs: Mapping[int, Run]) -> int:
     return sum(run.status == "diverged" for run in runs.values())
 
 
 def judge_all(results: list[WorkloadResult]) -> list[Outcome]:
-    """Judges every claim; those of a difference are one family of tests, corrected by Holm's method."""
-    matches = {claim: match_of(claim, results) for claim in CLAIMS}
-    tested = [match for match in matches.values() if match is not None and match.needs_p]
-    adjusted = dict(zip((match.claim for match in tested), holm([match.p for match in tested]), strict=True))
-    return [
-        Outcome(claim, "", "not measured", "the workload has not been run to its end")
-        if match is None
-        else Outcome(claim, match.result.profile, _outcome(match, adjusted.get(claim, 1.0)), _detail(match, adjusted))
-        for claim, match in matches.items()
+    """Judges every claim on each set of seeds that may judge it.
+
+    All claims of a difference, on either set, are one family of tests, corrected by Holm's method.
+    """
+    asked = [
+        (claim, fresh)
+        for claim in CLAIMS
+        for fresh in (False, True)
+        if (not claim.late if not fresh else claim.late or _has_fresh_seeds(claim, results))
     ]
+    matches = {(claim, fresh): match_of(claim, results, fresh) for claim, fresh in asked}
+    tested = [match for match in matches.values() if match is not None and match.needs_p]
+    adjusted = holm([match.p for match in tested])
+    p = {(match.claim, match.fresh): value for match, value in zip(tested, adjusted, strict=True)}
+    return [
+        Outcome(claim, "", fresh, "not measured", "the workload has not been run to its end")
+        if match is None
+        else Outcome(claim, match.result.profile, fresh, _outcome(match, p.get((claim, fresh), 1.0)), _detail(match, p))
+        for (claim, fresh), match in matches.items()
+    ]
+
+
+def _has_fresh_seeds(claim: Claim, results: list[WorkloadResult]) -> bool:
+    return any(
+        entry.selection.fresh_seeds
+        for result in results
+        if (result.workload, result.family) == (claim.workload, claim.family)
+        for entry in result.entries
+        if entry.entry == claim.entry
+    )
+
+
+def withdrawn(outcomes: list[Outcome]) -> set[Claim]:
+    """Returns the claims that were judged on the final seeds and on fresh ones, and shown on neither."""
+    failed = {
+        fresh: {o.claim for o in outcomes if o.fresh == fresh and o.result in ("not shown", "refuted")}
+        for fresh in (False, True)
+    }
+    return failed[False] & failed[True]
+
+
+def latest(outcomes: list[Outcome]) -> list[Outcome]:
+    """Returns one outcome for each claim: that of the fresh seeds where they have judged it."""
+    found: dict[Claim, Outcome] = {}
+    for outcome in outcomes:
+        if outcome.claim not in found or outcome.result != "not measured":
+            found[outcome.claim] = outcome
+    return list(found.values())
 
 
 def _outcome(match: Match, adjusted_p: float) -> Judgement:
@@ -148,35 +192,40 @@ def _not_worse(match: Match, found: Paired, adjusted_p: float) -> Judgement:
 
 def _not_worse_and_faster(match: Match, found: Paired, adjusted_p: float) -> Judgement:
     """As `_not_worse`, and the median CPU time is less than the rival's."""
-    if cpu_ratio(match.one, match.other) >= 1:
+    if cpu_ratio(match.mine, match.theirs) >= 1:
         return "refuted"
     return _not_worse(match, found, adjusted_p)
 
 
 RULES: dict[Kind, Callable[[Match, Paired, float], Judgement]] = {
     "better": _better,
-    "better at a tenth of the rate": _better,
+    "better after equal CPU time": _better,
     "not worse": _not_worse,
     "not worse at any rate": _not_worse,
     "not worse and faster": _not_worse_and_faster,
 }
 
 
-def _detail(match: Match, adjusted: dict[Claim, float]) -> str:
+def _detail(match: Match, adjusted: Mapping[tuple[Claim, bool], float]) -> str:
     parts: list[str] = []
     if match.comparison is not None:
-        end = f"p = {adjusted[match.claim]:.2g} (Holm)" if match.needs_p else f"margin {match.margin:g}"
+        end = f"p = {adjusted[match.claim, match.fresh]:.2g} (Holm)" if match.needs_p else f"margin {match.margin:g}"
         parts.append(
-            f"{match.result.metric} {interval(match.comparison)} against {match.other.title}, "
+            f"{_measured(match)} {interval(match.comparison)} against {match.other.title}, "
             f"n = {match.comparison.n}, {end}{', ' * bool(match.at)}{match.at}"
         )
     if match.claim.kind == "not worse and faster":
-        early = paired(differences_at_equal_cpu(match.one.finals, match.other.finals, match.result.sign))
-        parts.append(f"{cpu_ratio(match.one, match.other):.2f} of its CPU seconds")
+        early = paired(differences_at_equal_cpu(match.mine, match.theirs, match.result.sign))
+        parts.append(f"{cpu_ratio(match.mine, match.theirs):.2f} of its CPU seconds")
         parts += [f"validation after equal CPU seconds {interval(early)}"] if early is not None else []
     if match.diverged[0]:
         parts.append(
-            f"{match.diverged[0]} of {len(_judged(match.claim.kind, match.one))} runs diverged, "
-            f"{match.diverged[1]} of {match.other.title}"
+            f"{match.diverged[0]} of {len(match.mine)} runs diverged, {match.diverged[1]} of {match.other.title}"
         )
     return "; ".join(parts)
+
+
+def _measured(match: Match) -> str:
+    """Returns what was compared: curves are of validation, so that claims along a run are about it."""
+    along = match.claim.kind == "better after equal CPU time"
+    return f"validation {match.result.metric} after equal CPU seconds" if along else match.result.metric

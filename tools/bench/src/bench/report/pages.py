@@ -4,7 +4,7 @@ from bench.methods.table import METHODS, entries_of, title
 from bench.protocol.profiles import PROFILES
 from bench.records.models import Family
 from bench.report.analysis import entries_in, families, is_ablation, is_ours, ranks, shared_flags
-from bench.report.claims import Outcome, judge_all
+from bench.report.claims import Outcome, judge_all, latest, withdrawn
 from bench.report.flags import MEANING
 from bench.report.results import EntryResult, WorkloadResult, at_equal_cpu
 from bench.report.sentences import standing
@@ -31,6 +31,7 @@ curves: one line per seed; the dotted line is the target. Curves over the rate: 
 other rates; the ring is the chosen one.
 """
 OPEN = "Not complete yet, no verdict: "
+ORDER = ("shown", "not shown", "refuted", "not measured")
 
 
 def row(cells: list[str]) -> str:
@@ -82,7 +83,8 @@ def of_package(package: str, results: list[WorkloadResult]) -> list[str]:
         if (mine := result.entry(name)) is not None and mine.comparison is not None
     ]
     outcomes = [found for found in judge_all(results) if METHODS[found.claim.entry].package == package]
-    claims = [f"Claim: {o.claim.text}. On {o.where}: **{o.result}**, {o.detail}." for o in outcomes]
+    kept = [o for o in latest(outcomes) if o.claim not in withdrawn(outcomes)]
+    claims = [f"Claim: {o.claim.text} On {o.where}, {o.seeds} seeds: **{o.result}**, {o.detail}." for o in kept]
     last = [*_spaced(claims)[:-1], *unfinished(results, METHODS[PACKAGES[package]].family)]
     if not pairs:
         return last
@@ -152,10 +154,11 @@ def _not_run(result: WorkloadResult, family: Family | None) -> list[str]:
 def _bullet(package: str, entry: str, outcomes: list[Outcome], results: list[WorkloadResult]) -> str:
     """Returns what a method claims, whether it held, and how it compares with the reference on every workload."""
     mine = [outcome for outcome in outcomes if METHODS[outcome.claim.entry].package == package]
-    mine.sort(key=lambda outcome: outcome.result == "not measured")
-    claims = "; ".join(f"{outcome.claim.text} (**{outcome.result}** on {outcome.where})" for outcome in mine)
+    kept = [outcome for outcome in latest(mine) if outcome.claim not in withdrawn(mine)]
+    kept.sort(key=lambda outcome: ORDER.index(outcome.result))
+    claims = [f"{outcome.claim.text} **{outcome.result.capitalize()}** ({outcome.where})." for outcome in kept]
     found = standing(entry, results)
-    return f"- **{title(entry)}**: {claims}. {found[:1].upper()}{found[1:]}".rstrip()
+    return " ".join([f"- **{title(entry)}**.", *claims, f"{found[:1].upper()}{found[1:]}"]).rstrip()
 
 
 def evidence(results: list[WorkloadResult]) -> str:
@@ -170,7 +173,11 @@ def evidence(results: list[WorkloadResult]) -> str:
     # The site's first page includes what stands between these marks.
     lines = [HEAD, "<!-- verdicts -->", "", *verdicts, *(["", pictures[0]] if pictures else [])]
     lines += [*unfinished(results), "", "<!-- /verdicts -->", ""]
-    claims = [[o.title, o.claim.text, o.where, f"**{o.result}**", o.detail] for o in outcomes]
+    failed = withdrawn(outcomes)
+    claims = [
+        [o.title, o.claim.text, f"{o.where}, {o.seeds} seeds", _outcome(o, o.fresh and o.claim in failed), o.detail]
+        for o in outcomes
+    ]
     lines += ["## What is claimed, and whether it held", ""]
     lines += [*table(["method", "claim", "can fail on", "outcome", "measured"], claims, 5), ""]
     for family, of_family, entries in families(results):
@@ -192,6 +199,10 @@ def evidence(results: list[WorkloadResult]) -> str:
     if used:
         lines += ["## Flags", "", *(f"- *{flag}*: {MEANING[flag]}." for flag in used), ""]
     return "\n".join(lines)
+
+
+def _outcome(outcome: Outcome, is_withdrawn: bool) -> str:
+    return f"**{outcome.result}**{', withdrawn' * is_withdrawn}"
 
 
 def _has_rates(result: WorkloadResult) -> bool:

@@ -2,11 +2,12 @@
 
 import math
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench.protocol.search import ranked, score
+from bench.protocol.search import ranked, rate_times, score
 from bench.records.models import Curve, Family, Run, Selection, Trial
 from bench.report.statistics import Paired, Verdict, paired
 
@@ -25,6 +26,7 @@ class EntryResult:
     untuned: dict[int, Run]
     tuning: list[Run]
     rates: dict[float, list[Run]] = field(default_factory=dict[float, list[Run]])  # by learning rate
+    fresh: dict[float, dict[int, Run]] = field(default_factory=dict[float, dict[int, Run]])  # by rate, then by seed
     comparison: Paired | None = None
     adjusted_p: float = 1.0
     verdict: Verdict = "undecided"
@@ -125,6 +127,20 @@ class EntryResult:
         means = [self.sign * score(trial, self.selection.better) for trial in trials]
         return (min(means), max(means)) if means and all(map(math.isfinite, means)) else None
 
+    def at(self, factor: float, fresh: bool = False) -> dict[int, Run]:
+        """Returns the runs at a multiple of the chosen rate, by seed.
+
+        Away from the chosen rate, and on fresh seeds, there are none until every seed has been run.
+        """
+        lr, selection = rate_times(self.selection.chosen, factor), self.selection
+        if factor == 1 and not fresh:
+            return self.finals
+        if fresh:
+            runs, asked = self.fresh.get(lr, {}), selection.fresh_seeds or []
+        else:
+            runs, asked = {run.config.seed: run for run in self.rates.get(lr, [])}, selection.rate_seeds or []
+        return runs if {*runs} == {*asked} else {}
+
     def has_all_rates(self) -> bool:
         """Tells whether it ran at every rate, on every seed, that its study asks for; also where none is asked for."""
         selection = self.selection
@@ -212,7 +228,7 @@ def first_reached(curve: Curve, target: float | None, better: str) -> int | None
     return next(met, None)
 
 
-def differences(one: dict[int, Run], other: dict[int, Run], sign: int) -> list[float]:
+def differences(one: Mapping[int, Run], other: Mapping[int, Run], sign: int) -> list[float]:
     """Returns the test metric minus the other's on equal seeds, positive where ``one`` is better."""
     found: list[float] = []
     for seed, run in one.items():
@@ -236,7 +252,7 @@ def value_at_cpu(run: Run, seconds: float) -> float | None:
     return seen[-1] if seen else None
 
 
-def differences_at_equal_cpu(one: dict[int, Run], other: dict[int, Run], sign: int) -> list[float]:
+def differences_at_equal_cpu(one: Mapping[int, Run], other: Mapping[int, Run], sign: int) -> list[float]:
     """Returns validation minus the other's on equal seeds, each pair read when its faster run has ended."""
     found: list[float] = []
     for seed, run in one.items():

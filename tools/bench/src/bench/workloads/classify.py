@@ -75,8 +75,7 @@ def _workload(id: str, title: str, question: str, noise: str) -> Workload:
         build=partial(build, noise),
         sources=(mnist5k.SOURCE,),
         margin=0.01,
-        short=1 if noise == "asymmetric" else 4,  # wrong labels are learnt late: a short run favours rates too high
-        robustness=noise == "symmetric",
+        short=4 if noise == "none" else 1,  # wrong labels are learnt late: a short run favours rates too high
     )
 
 
