@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+__all__ = ["draw", "read_logs"]
+
 Records = Sequence[Mapping[str, Any]]
 FIXED = ("step", "loss", "reward", "lr", "lr_factor")
 

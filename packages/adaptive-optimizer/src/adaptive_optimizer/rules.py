@@ -31,6 +31,25 @@ from typing import Any, NamedTuple, cast
 
 from adaptive_optimizer._settings import Settings
 
+__all__ = [
+    "RULES",
+    "Rule",
+    "Signal",
+    "cosine",
+    "cosine_restart",
+    "inverse",
+    "normalized",
+    "opposite_trend",
+    "progress",
+    "register_rule",
+    "relative",
+    "reward_trend",
+    "scaling",
+    "stable",
+    "trend",
+    "variance",
+]
+
 UP, DOWN, FLAT = 1.02, 0.96, 0.999
 CLEAR = 0.15  # of four mean deviations: twice the noise of an average with b = 0.9
 
@@ -38,21 +57,33 @@ CLEAR = 0.15  # of four mean deviations: twice the noise of an average with b = 
 class Signal(NamedTuple):
     """Statistics of the losses, or of the rewards for a reward rule; the argument of every rule.
 
+    Attributes:
+        verdict: 1 improving, -1 worsening, 0 neither.
+        cv2: cv², the variance over the scale squared, without unit, in [0, 100].
+        latest: L, the newest value.
+        average: E, the average of the values.
+        first: the first average.
+        mean_abs: A, the moving average of the earlier |L|.
+        center: c of (16); 0 for losses.
+        span: s of (16); 1 for losses.
+        step: k, the number of completed steps.
+        settings: the settings of the optimizer.
+
     >>> from adaptive_optimizer import Signal
     >>> from adaptive_optimizer.rules import RULES
     >>> def quieter(value: float, signal: Signal) -> float:
     ...     return 0.5 if signal.cv2 > 0.01 else RULES["lr"]["trend"](value, signal)
     """
 
-    verdict: int  # 1 improving, -1 worsening, 0 neither
-    cv2: float  # variance over scale squared, no unit, in [0, 100]
-    latest: float  # L, the newest value
-    average: float  # E
-    first: float  # the first E
-    mean_abs: float  # A, moving average of earlier |L|
-    center: float  # c of (16); 0 for losses
-    span: float  # s of (16); 1 for losses
-    step: int  # k, completed steps
+    verdict: int
+    cv2: float
+    latest: float
+    average: float
+    first: float
+    mean_abs: float
+    center: float
+    span: float
+    step: int
     settings: Settings
 
     @property
@@ -157,6 +188,7 @@ RULES: dict[str, dict[str, Rule]] = {
     "wd": {"trend": opposite_trend},
     "reward": {"scaling": scaling, "trend": reward_trend, "variance": variance, "progress": progress},
 }
+"""The rules of each knob by name; `register_rule` adds to it."""
 
 
 def register_rule(name: str, function: Rule, *, knob: str | None = None) -> None:

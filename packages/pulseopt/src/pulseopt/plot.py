@@ -15,6 +15,8 @@ from typing import Any
 
 from pulseopt._maths.rate_search import TARGET
 
+__all__ = ["draw", "read_logs"]
+
 
 def read_logs(path: str | Path) -> list[dict[str, Any]]:
     """Returns the episodes that `AEES.save_logs` wrote.

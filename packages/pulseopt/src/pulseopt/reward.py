@@ -11,6 +11,8 @@ from pulseopt._maths.improvement import clipped, instability, log_improvement, r
 from pulseopt._maths.rate_search import alignment_reward
 from pulseopt.types import EpisodeSummary
 
+__all__ = ["BaseReward", "NormalizedLossImprovementReward", "RelativeImprovementReward", "RewardDetails"]
+
 
 class BaseReward(Protocol):
     """Anything that scores a closed episode; `AEES` takes one as ``reward``.
@@ -243,7 +245,7 @@ class StandardisedImprovementReward(_LossReward):
 class AlignmentReward(_LossReward):
     """Minus the distance of the learning rate from where gradients and updates are aligned on target.
 
-    Equation (25) of `pulseopt._maths.rate_search`; arguments as in the base class, of which only the clips matter.
+    Equation (25); arguments as in the base class, of which only the clips matter.
     """
 
     def score(self, summary: EpisodeSummary) -> RewardDetails:

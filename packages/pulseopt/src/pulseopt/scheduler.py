@@ -237,7 +237,7 @@ class AEES:
 
         The search starts at a tenth of the optimizer's rate and moves every 5 steps. It ends after two episodes in
         which negative gradients no longer point along the previous update, at the latest after 30 % of the run;
-        equations (19) to (24) of `pulseopt._maths.rate_search`. The search keeps one copy of the parameters.
+        equations (19) to (24). The search keeps one copy of the parameters.
 
         Args:
             optimizer: the optimizer to control; the factor is relative to its rate.

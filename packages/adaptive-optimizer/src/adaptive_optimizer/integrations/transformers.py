@@ -8,6 +8,8 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from adaptive_optimizer.adaptive_optimizer import AdaptiveOptimizer
 from adaptive_optimizer.integrations._unwrap import unwrapped
 
+__all__ = ["AdaptiveTrainer", "AdaptiveTrainerMixin", "RewardCallback"]
+
 
 class AdaptiveTrainerMixin:
     """A mixin that feeds the loss of a ``Trainer``: ``class MyTrainer(AdaptiveTrainerMixin, Trainer)``.

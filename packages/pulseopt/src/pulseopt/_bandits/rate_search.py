@@ -6,7 +6,7 @@ from pulseopt._maths.rate_search import START, TARGET, is_found, next_multiplier
 
 
 class RateSearch:
-    """Moves a factor on the learning rate by equations (19) to (23) of `pulseopt._maths.rate_search`, then holds it.
+    """Moves a factor on the learning rate by equations (19) to (23), then holds it.
 
     Args:
         total_steps: T, the steps of the run.

@@ -10,7 +10,7 @@ from pulseopt._records.checkpoint import decode, encode
 
 
 class DiscountedUCBController(Arms):
-    """Discounted UCB, equations (1) to (3) of `pulseopt._maths.ucb`.
+    """Discounted UCB, equations (1) to (3).
 
     Args:
         n_arms: number of arms, at least 1.

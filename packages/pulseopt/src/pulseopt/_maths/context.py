@@ -15,9 +15,11 @@ from collections.abc import Sequence
 from pulseopt._maths.sums import plain_mean
 
 TREND_CONTEXT_BUCKETS = ["improving", "stable", "worsening"]
+"""The contexts of ``context_mode="trend"``."""
 TREND_PHASE_CONTEXT_BUCKETS = [
     f"{phase}_{trend}" for phase in ("early", "middle", "late") for trend in TREND_CONTEXT_BUCKETS
 ]
+"""The contexts of ``context_mode="trend_phase"``."""
 
 
 def trend(window: Sequence[float], epsilon: float, relative: bool = False) -> str:

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from pulseopt.scheduler import AEES
 
+__all__ = ["AEESTrainerMixin"]
+
 if TYPE_CHECKING:
     from transformers import Trainer as _Base
 else:
