@@ -1,11 +1,15 @@
 """The site: MyST pages, and an API reference read from source without importing torch."""
 
+import ast
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from astroid import AstroidImportError, nodes
 from astroid.manager import AstroidManager
+from jinja2 import Environment
+from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parent.parent
 
@@ -14,7 +18,7 @@ author = "Quintet contributors"
 copyright = "2026, the Quintet contributors"
 
 extensions = ["myst_parser", "autoapi.extension", "sphinx.ext.napoleon", "sphinx_design", "sphinx_copybutton"]
-exclude_patterns = ["_build", "tests", "records"]
+exclude_patterns = ["_build", "_templates", "tests", "records"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
@@ -25,8 +29,14 @@ autoapi_root = "api"
 autoapi_keep_files = False
 autoapi_ignore = ["*/fused_*"]  # kernels
 autoapi_add_toctree_entry = False
-autoapi_options = ["members", "show-inheritance", "show-module-summary"]
+autoapi_options = ["members", "imported-members"]
+autoapi_template_dir = "_templates"
 autoapi_python_class_content = "both"
+default_role = "literal"  # docstrings have names in single backticks
+toc_object_entries_show_parents = "hide"
+add_module_names = False
+python_maximum_signature_line_length = 88
+napoleon_use_ivar = True
 
 # Absolute values in docstrings: reStructuredText reads bars as substitutions.
 rst_prolog = r"""
@@ -44,7 +54,7 @@ nitpick_ignore_regex = [
     (
         "py:(class|obj)",
         r"(.*\.)?(Params|Rule|RuleOrName|ProcessGroup|Actor|Records?|Dataset|IterableDataset|.* .*"
-        r"|ParameterFilter|Shaping|Sigma|Reward|DrawDeltas|Factors|Item|Norms)",
+        r"|ParameterFilter|Shaping|Sigma|Reward|DrawDeltas|Factors|Item|Norms|Delta|Moments)",
     ),  # aliases, prose
     ("py:.*", r"(.*\.)?(BaseController|BaseEpisodeManager|AdaptiveMode|RateSearchManager)"),  # bases in private modules
 ]
@@ -63,6 +73,67 @@ def read_ours(manager: AstroidManager, modname: str | None, *more: Any, **named:
 
 AstroidManager.ast_from_module_name = read_ours  # type: ignore[method-assign]
 
+# What each module offers in `__all__`; autoapi leaves out the rest of such a module.
+OFFERED: dict[str, list[str]] = {
+    ".".join(path.relative_to(folder.parent).with_suffix("").parts).removesuffix(".__init__"): ast.literal_eval(said[1])
+    for folder in map(Path, autoapi_dirs)
+    for path in folder.rglob("*.py")
+    if (said := re.search(r"^__all__ = (\[.*?\])", path.read_text(), re.MULTILINE | re.DOTALL))
+}
+
+
+def skips(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: list[str]) -> bool | None:
+    """Shows what users call: names that an `__all__` of the package offers, and names whose docstring has an example.
+
+    A name is shown once: a module that imports it shows it only if it is defined in a private module.
+    """
+    module = name.rpartition(".")[0]
+    if what in ("module", "package"):
+        below = (*obj.children, *getattr(obj, "subpackages", ()), *getattr(obj, "submodules", ()))
+        return skip or not any(child.display for child in below)
+    if what not in ("class", "function", "exception", "data") or skip:
+        return None
+    if obj.imported:
+        return "._" not in obj.obj["original_path"] or "." not in module
+    package = name.partition(".")[0]
+    offered = any(obj.short_name in names for other, names in OFFERED.items() if other.partition(".")[0] == package)
+    return module not in OFFERED and not offered and ">>>" not in obj.docstring
+
+
+SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields|Warns|Examples?|Notes?):$")
+
+
+def layout(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Keeps what reStructuredText would read otherwise: the line breaks of equations, the indented rest of a source."""
+    head, text = "", list(lines)
+    lines.clear()
+    for before, line in zip(["", *text], text, strict=False):
+        indented = line.startswith("    ")
+        if indented and what in ("module", "package") and not before.strip() and head and not SECTION.match(head):
+            lines += [".. code-block:: text", ""] if not head.endswith("::") else []
+            head = "::"  # further paragraphs of the block belong to it
+        elif line and not indented:
+            head = line
+        if head.startswith("Source:"):
+            lines.append(line.strip())
+        else:
+            lines.append(line.replace("``", "") if head == "::" else line)
+
+
+def prepare(environment: Environment) -> None:
+    """Gives the templates a test for private names: a class does not show its private bases."""
+    environment.tests["private"] = lambda name: name.startswith("_") or "._" in name
+
+
+autoapi_prepare_jinja_env = prepare
+
+
+def setup(app: Sphinx) -> None:
+    """Connects both handlers to the reference."""
+    app.connect("autoapi-skip-member", skips)
+    app.connect("autodoc-process-docstring", layout, priority=400)  # before napoleon
+
+
 html_theme = "pydata_sphinx_theme"
 html_title = "Quintet"
 html_static_path = ["_static"]
@@ -70,12 +141,12 @@ html_css_files = ["quintet.css"]
 html_theme_options = {
     "navigation_with_keys": False,
     "show_prev_next": False,
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 8,
     "navbar_align": "left",
     "navbar_persistent": ["search-button"],
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-# Pages stand side by side in the header; only the reference has pages below pages.
+# The index page of a section lists its pages; only the reference shows them beside each page too.
 html_sidebars = {page: [] for page in ("[!a]*", "packages/*", "guides/*")}
