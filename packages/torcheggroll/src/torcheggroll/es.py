@@ -362,7 +362,7 @@ class TorchEggrollES:
             return {}
         weights = pair_weights(f, self.antithetic)
         ascent = self.model_noise.ascent(self._draw(), weights, self.scale, number)
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             return self.updater.apply(ascent, self.max_update_norm, self.weight_decay)
 
     def forward(self, inputs: Any, per_member: bool = False) -> Any:

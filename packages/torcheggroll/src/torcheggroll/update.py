@@ -8,13 +8,17 @@ default SGD each parameter is estimated, stepped and freed before the next; smal
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from .filters import NamedParameter
+
+_Item = TypeVar("_Item")
+
+_LARGE = 1 << 24  # numbers of a run of parameters on a GPU
 
 _norm = cast(Callable[[Tensor], Tensor], torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]
 
@@ -56,9 +60,9 @@ class Updater:
         Returns:
             Norms: of ΔW, of the weights before, and of what the weights moved by.
         """
-        for model, master in zip(self._model, self._masters, strict=True):
-            if master is not model:
-                master.data.copy_(torch.where(master.to(model.dtype) == model, master, model.to(master.dtype)))
+        apart = [pair for pair in zip(self._model, self._masters, strict=True) if pair[0] is not pair[1]]
+        for some in _groups(apart, [model for model, _ in apart]):
+            _follow_writes(some)
         before = [master.grad for master in self._masters]
         try:
             for master in self._masters:
@@ -68,7 +72,6 @@ class Updater:
         finally:
             for master, grad in zip(self._masters, before, strict=True):
                 master.grad = grad
-            apart = [pair for pair in zip(self._model, self._masters, strict=True) if pair[0] is not pair[1]]
             if apart:
                 torch._foreach_copy_([model.data for model, _ in apart], [master.data for _, master in apart])
             if self.lr_scheduler is not None:
@@ -78,7 +81,9 @@ class Updater:
         weights: list[Tensor] = []
         updates: list[Tensor] = []
         lr = self.optimizer.param_groups[0]["lr"]
-        for masters, steps in _as_large_as_the_largest(self._masters, ascent):
+        made = iter(ascent)
+        for masters in _groups(self._masters, self._masters):
+            steps = [next(made) for _ in masters]
             weights += torch._foreach_norm([master.detach() for master in masters])
             updates += torch._foreach_norm(steps)
             torch._foreach_neg_(steps)
@@ -137,20 +142,44 @@ class Updater:
                 master.data.copy_(saved)
 
 
-def _as_large_as_the_largest(
-    masters: Sequence[nn.Parameter], ascent: Iterable[Tensor]
-) -> Iterator[tuple[list[nn.Parameter], list[Tensor]]]:
-    """Gathers updates that follow one another, of one dtype and no more numbers than the largest parameter has."""
-    room = max(master.numel() for master in masters)
-    made = iter(ascent)
-    chosen: list[nn.Parameter] = []
-    for master in masters:
-        alike = not chosen or (chosen[0].dtype, chosen[0].device) == (master.dtype, master.device)
-        if not alike or sum(p.numel() for p in chosen) + master.numel() > room:
-            yield chosen, [next(made) for _ in chosen]
-            chosen = []
-        chosen.append(master)
-    yield chosen, [next(made) for _ in chosen]
+def _groups(items: Sequence[_Item], tensors: Sequence[Tensor]) -> Iterator[list[_Item]]:
+    """Splits items into runs whose tensors are of one dtype and together no larger than the largest.
+
+    On other devices than the CPU a run may have as many numbers as keep the device busy for long.
+
+    Args:
+        items: in order.
+        tensors: one for each.
+    """
+    room = max((tensor.numel() for tensor in tensors), default=0)
+    chosen: list[_Item] = []
+    taken, kind = 0, None
+    for item, tensor in zip(items, tensors, strict=True):
+        most = room if tensor.device.type == "cpu" else max(room, _LARGE)
+        if chosen and ((tensor.dtype, tensor.device) != kind or taken + tensor.numel() > most):
+            yield chosen
+            chosen, taken = [], 0
+        chosen.append(item)
+        taken, kind = taken + tensor.numel(), (tensor.dtype, tensor.device)
+    if chosen:
+        yield chosen
+
+
+def _follow_writes(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Takes over what others wrote to weights: a master whose weight is not the rounded master follows the weight.
+
+    Args:
+        pairs: weights of one dtype, each with its master.
+    """
+    weights, masters = (_flat([pair[at].detach() for pair in pairs]) for at in (0, 1))
+    followed = torch.where(masters.to(weights.dtype) == weights, masters, weights.to(masters.dtype))
+    parts = torch.split(followed, [master.numel() for _, master in pairs])
+    shaped = [part.view(master.shape) for part, (_, master) in zip(parts, pairs, strict=True)]
+    torch._foreach_copy_([master.data for _, master in pairs], shaped)
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0].reshape(-1) if len(tensors) == 1 else torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
 def _total(norms: list[Tensor]) -> Tensor:
