@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torcheggroll import TorchEggrollES
-from torcheggroll._ops import fused_cuda, triton_launch
+from torcheggroll._ops import fused_cuda, graphs, triton_launch
 from torcheggroll.noise import distributions, layout, perturbation, reference
 
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
@@ -64,9 +64,11 @@ class Count(TorchDispatchMode):
         self.clear()
 
     def clear(self):
-        self.launches, self.bytes, self.waits = collections.Counter(), 0, []
+        self.launches, self.bytes, self.waits, self.paused = collections.Counter(), 0, [], False
 
     def add(self, name, tensors):
+        if self.paused:
+            return
         self.launches[name] += 1
         self.bytes += sum(size_of(t) for t in {id(t): t for t in tensors}.values())
 
@@ -156,7 +158,7 @@ def count(monkeypatch):
     monkeypatch.setattr(torch.cuda, "default_generators", (Generator(),))
     caches = (
         perturbation._starts, perturbation._sent, layout.table, reference._words, distributions.quantiles,
-        distributions._signs,
+        distributions.signs,
     )  # fmt: skip
     for cache in caches:
         cache.cache_clear()
@@ -166,15 +168,20 @@ def count(monkeypatch):
         cache.cache_clear()
 
 
-def measured(count, dtype, rank):
-    """The counts of pure inference on as many rows, and of the second step."""
+def on_cuda(make, dtype):
     torch.set_default_dtype(dtype)
     try:
         with torch.device("cuda"):
-            model = Language()
+            model = make()
     finally:
         torch.set_default_dtype(torch.float32)
     model.to = lambda *_: model  # fake parameters can not be swapped
+    return model
+
+
+def measured(count, dtype, rank):
+    """The counts of pure inference on as many rows, and of the second step."""
+    model = on_cuda(Language, dtype)
     x, y = (torch.zeros(BATCH, LENGTH, dtype=torch.int64, device="cuda") for _ in "xy")
     es = TorchEggrollES(model, POPULATION, sigma=0.01, rank=rank, seed=0, engine="fold")
     es.evaluator._choose = lambda *_: "fold"  # the probe compares numbers
@@ -213,6 +220,61 @@ def test_what_waits_is_counted(count):
     torch.zeros(3).to("cuda")
     assert count.waits == ["_local_scalar_dense", "_to_copy", "send"]
     assert count.launches["sum"] == 1
+
+
+class Deep(nn.Sequential):
+    def __init__(self):
+        super().__init__(*(layer for _ in range(24) for layer in (nn.Linear(64, 64), nn.LayerNorm(64))))
+
+
+class Graph:
+    """Stands for a graph: one launch gives results of the shapes of the function's."""
+
+    def __init__(self, count, function, inputs):
+        self.count, self.inputs = count, [value.clone() for value in inputs]
+        self.results = list(function(*self.inputs))
+
+    def replay(self, inputs):
+        for own, given in zip(self.inputs, inputs, strict=True):
+            own.copy_(given)
+        self.count.launches["graph"] += 1
+        results = [torch.empty_like(value) for value in self.results]
+        torch._foreach_copy_(results, self.results)
+        return results
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_estimate_of_a_small_model_is_one_launch_once_it_repeats(count, monkeypatch, dtype):
+    monkeypatch.setattr(graphs, "capturable", lambda device: True)
+    monkeypatch.setattr(graphs, "capture", lambda function, inputs, constants: Graph(count, function, inputs))
+    monkeypatch.setattr(torch, "equal", lambda a, b: True)  # fake tensors hold nothing to compare
+    model = on_cuda(Deep, dtype)
+    es = TorchEggrollES(model, 64, sigma=1e-3, rank=1, seed=0)
+    steps = []
+    for _ in range(4):
+        es.ask()
+        count.clear()
+        es.tell([float(i % 3) for i in range(64)])
+        sgd = count.launches["add_"]  # one for each fake parameter, one for all of them on a GPU
+        steps.append(sum(count.launches.values()) - sgd)
+    assert es.model_noise.repeated.replays == 1
+    assert count.launches["graph"] == 1
+    assert steps[0] > 200
+    assert steps[3] <= 25
+    assert count.waits == []
+
+
+def test_masters_of_low_precision_take_few_launches(count):
+    """Weights that others wrote to are found, and weights are rounded, for many parameters at once."""
+    launches = []
+    for dtype in (torch.float32, torch.bfloat16):
+        es = TorchEggrollES(on_cuda(Deep, dtype), 64, sigma=1e-3, rank=1, seed=0)
+        for _ in range(2):
+            es.ask()
+            count.clear()
+            es.tell([float(i % 3) for i in range(64)])
+        launches.append(sum(count.launches.values()))
+    assert launches[1] - launches[0] <= 20
 
 
 def test_factors_of_members_with_one_row_are_not_written_to_memory(count, monkeypatch):

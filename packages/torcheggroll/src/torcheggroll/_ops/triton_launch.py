@@ -44,7 +44,13 @@ def processors(device: torch.device) -> int:
 
 
 def send(host: Tensor, device: torch.device) -> Tensor:
-    """Copies a small tensor to the device without waiting for it."""
+    """Copies a small tensor to the device without waiting for it.
+
+    Raises:
+        RuntimeError: a graph is being captured, which would read the host's memory when it is replayed.
+    """
+    if device.type == "cuda" and torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+        raise RuntimeError("a captured function must not read the host; give it this tensor among its inputs")
     return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
 
 

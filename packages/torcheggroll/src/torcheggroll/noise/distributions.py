@@ -42,7 +42,8 @@ def quantiles(device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _signs(device: torch.device) -> Tensor:
+def signs(device: torch.device) -> Tensor:
+    """Returns the eight signs of (4) that each byte gives, on a device, float32."""
     bits = (torch.arange(256).unsqueeze(1) >> torch.arange(8)) & 1
     return (2 * bits - 1).to(torch.float32).to(device)  # (4)
 
@@ -64,7 +65,7 @@ def uniform(word: Tensor) -> Tensor:
 def rademacher(word: Tensor) -> Tensor:
     """Reads sixty-four signs from each word."""
     u = word.view(torch.uint8).to(torch.int32)
-    return torch.index_select(_signs(word.device), 0, u.view(-1)).view(len(word), -1)
+    return torch.index_select(signs(word.device), 0, u.view(-1)).view(len(word), -1)
 
 
 DISTRIBUTIONS: dict[str, Distribution] = {

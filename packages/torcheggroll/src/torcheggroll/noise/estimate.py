@@ -11,12 +11,13 @@ Source: Sarkar et al. 2025 (EGGROLL), equation 6 and section 4.2, https://arxiv.
 """
 
 from collections.abc import Iterator, Sequence
+from math import prod
 
 import torch
 from torch import Tensor
 
-from .layout import Shape
-from .perturbation import Noise
+from .layout import Layout, Shape
+from .perturbation import Noise, Tables
 
 _BLOCK = 1 << 17  # numbers of factors at a time, which stay in a core's cache
 _LARGE_BLOCK = 1 << 26  # on other devices
@@ -36,11 +37,11 @@ def pair_weights(fitness: Tensor, antithetic: bool) -> Tensor:
 
 def ascents(
     noise: Noise,
-    epoch: int,
     shapes: Sequence[Shape],
-    weights: Tensor,
-    factors: Sequence[float],
     dtypes: Sequence[torch.dtype],
+    starts: Tensor,
+    scales: Tensor,
+    weights: Tensor,
 ) -> Iterator[Tensor]:
     """Sums the perturbations of every parameter, weighted: yields ΔW of each in order.
 
@@ -48,28 +49,49 @@ def ascents(
 
     Args:
         noise: where the factors come from.
-        epoch: number of the draw.
         shapes: how each parameter is perturbed.
-        weights: ``(K,)``, one per pair, on the device of the result.
-        factors: c/N of each parameter.
         dtypes: float32, or float64 for float64 parameters.
+        starts: ``(P,)`` int64, of every parameter's keys.
+        scales: ``(P,)`` float64, the result of ``scales_of``.
+        weights: ``(K,)``, one per pair; all three on the device of the result.
     """
-    scales = [factor / shape.rank**0.5 if shape.rank else factor for factor, shape in zip(factors, shapes, strict=True)]
-    block = _BLOCK if weights.device.type == "cpu" else _LARGE_BLOCK
-    for group in _together(shapes, dtypes, block // max(len(weights), 1)):
-        row = noise.row([shapes[j] for j in group], group, dense=False)
+    tables = Tables(starts, scales)
+    block = _block(weights.device)
+    for group, row in rows_of(noise, shapes, dtypes, len(weights), weights.device):
         count = len(weights) if len(group) > 1 else max(block // max(shapes[group[0]].numbers, 1), 1)
         w = weights.to(dtypes[group[0]])
         total: Tensor | None = None
         for first in range(0, len(w), count):
             f = w[first : first + count]
             pairs = torch.arange(first, first + len(f), device=w.device)
-            z = noise.draw(epoch, row, pairs, scales, w.dtype, f)
+            z = noise.draw_from(tables, row, pairs, w.dtype, f)
             for j, columns in zip(group, row.columns, strict=True):
-                total = _added(total, shapes[j], z[:, slice(*columns)], f * scales[j])
+                total = _added(total, shapes[j], z[:, slice(*columns)], f, scales[j])
                 if first + count >= len(w):  # of several parameters each is summed in one block, and yielded here
                     yield total
                     total = None  # the caller may have freed it
+
+
+def rows_of(
+    noise: Noise, shapes: Sequence[Shape], dtypes: Sequence[torch.dtype], pairs: int, device: torch.device
+) -> Iterator[tuple[list[int], Layout]]:
+    """Yields the parameters that are drawn in one call, and the layout of the row of a pair."""
+    for group in _together(shapes, dtypes, _block(device) // max(pairs, 1)):
+        yield group, noise.row([shapes[j] for j in group], group, dense=False)
+
+
+def scales_of(shapes: Sequence[Shape], factors: Sequence[float]) -> list[float]:
+    """Returns what multiplies the sum of each parameter: c/N, or c/(N√r) where it has factors (1)."""
+    return [factor / shape.rank**0.5 if shape.rank else factor for factor, shape in zip(factors, shapes, strict=True)]
+
+
+def numbers_of(shapes: Sequence[Shape], pairs: int) -> int:
+    """Counts the numbers of all factors and estimates."""
+    return sum(pairs * shape.numbers + prod(shape.size) for shape in shapes)
+
+
+def _block(device: torch.device) -> int:
+    return _BLOCK if device.type == "cpu" else _LARGE_BLOCK
 
 
 def _together(shapes: Sequence[Shape], dtypes: Sequence[torch.dtype], room: int) -> Iterator[list[int]]:
@@ -86,10 +108,10 @@ def _together(shapes: Sequence[Shape], dtypes: Sequence[torch.dtype], room: int)
         yield group
 
 
-def _added(total: Tensor | None, shape: Shape, z: Tensor, f: Tensor) -> Tensor:
+def _added(total: Tensor | None, shape: Shape, z: Tensor, f: Tensor, scale: Tensor) -> Tensor:
     """Adds the pairs of a block, of which A is weighted already, to ΔW."""
     if not shape.rank:
-        found = (f @ z).view(shape.size)  # (1)
+        found = ((f * scale) @ z).view(shape.size)  # (1)
         return found if total is None else total.add_(found)
     A, B = shape.split(z)
     if total is None:

@@ -18,6 +18,11 @@ def fits(out: Tensor) -> bool:
     return triton_launch.usable(out)
 
 
+def constants(row: Layout, distribution: str, device: torch.device) -> list[Tensor]:
+    """Returns the tables that ``fill`` reads."""
+    return [table(row.parts, BLOCK, device), *([quantiles(device)] if distribution == "gaussian" else [])]
+
+
 def fill(
     out: Tensor,
     row: Layout,
@@ -32,8 +37,8 @@ def fill(
     from . import fused_cuda_kernel as kernels
 
     fill_kernel: Any = kernels.fill_kernel
-    parts = table(row.parts, BLOCK, out.device)
-    table_of_quantiles = quantiles(out.device) if distribution == "gaussian" else starts
+    parts, *others = constants(row, distribution, out.device)
+    table_of_quantiles = others[0] if others else starts  # any address: it is not read
     triton_launch.launch(
         fill_kernel, len(pairs) * len(parts), out, out, out.stride(0), starts, pairs, parts, len(parts), scales,
         weights, table_of_quantiles,

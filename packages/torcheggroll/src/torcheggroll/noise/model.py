@@ -6,17 +6,21 @@ parameter in order. Nothing is kept, except inside ``cached``.
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .._ops.graphs import Repeated
 from .._ops.triton_launch import send
 from ..filters import NamedParameter
-from .estimate import ascents, scale_of
+from .estimate import ascents, numbers_of, rows_of, scale_of, scales_of
 from .layout import Shape, perturbed_shape
 from .perturbation import Delta, Members, Noise
 from .undrawn import InKernels
+
+_CAPTURED = 1 << 24  # factors and estimates of an update that is worth a graph: larger ones keep a GPU busy
 
 
 class Draw(NamedTuple):
@@ -46,6 +50,7 @@ class ModelNoise:
         self._cache: dict[tuple[int, ...], list[Delta]] | None = None
         self._cached: Draw | None = None
         self._in_kernels = InKernels()
+        self.repeated = Repeated()
 
     def shapes(self, draw: Draw) -> list[Shape]:
         """Says how each parameter is perturbed."""
@@ -84,7 +89,7 @@ class ModelNoise:
         return noise.deltas(draw.number, chosen, self.shapes(draw), self.sigmas(draw), dtypes, in_kernels)
 
     def ascent(self, draw: Draw, weights: Tensor, scale: str, members: int) -> Iterator[Tensor]:
-        """Yields ΔW of each parameter in order, computed on demand, a few at a time.
+        """Yields ΔW of each parameter in order, computed on demand, a few at a time; small ones by a graph on CUDA.
 
         Args:
             draw: of the population.
@@ -92,11 +97,22 @@ class ModelNoise:
             scale: decides c, by each parameter's own σ.
             members: N, how many count.
         """
-        noise = Noise(draw.seed, draw.distribution)
+        noise, shapes = Noise(draw.seed, draw.distribution), self.shapes(draw)
         dtypes = [precise_dtype(p.value.dtype) for p in self._parameters]
         factors = [scale_of(scale, sigma, members) / members for sigma in self.sigmas(draw)]
-        weights = send(weights, self._parameters[0].value.device)
-        return ascents(noise, draw.number, self.shapes(draw), weights, factors, dtypes)
+        device = self._parameters[0].value.device
+        starts, scales = noise.tables(draw.number, scales_of(shapes, factors), device)
+        inputs = starts, scales, send(weights, device)
+        estimate = partial(ascents, noise, shapes, dtypes)
+        if numbers_of(shapes, len(weights)) > _CAPTURED:
+            return estimate(*inputs)
+
+        def constants() -> list[Tensor]:
+            rows = rows_of(noise, shapes, dtypes, len(weights), device)
+            return [t for group, row in rows for t in noise.constants(row, dtypes[group[0]], device)]
+
+        kind = tuple(shapes), tuple(dtypes), draw.distribution, len(weights), device
+        return iter(self.repeated(kind, estimate, inputs, constants))
 
     @contextmanager
     def cached(self) -> Generator[None, None, None]:

@@ -12,6 +12,8 @@ Source: Sarkar et al. 2025 (EGGROLL), section 4.1, https://arxiv.org/abs/2511.16
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
+from types import ModuleType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -74,6 +76,13 @@ class Delta:
     def members(self) -> int:
         """The number of members."""
         return len(self.tensors[0]) if self.undrawn is None else self.undrawn.members
+
+
+class Tables(NamedTuple):
+    """What a draw depends on beside its shape, on the device."""
+
+    starts: Tensor  # ``(P,)`` int64, of every parameter's keys in one generation
+    scales: Tensor  # ``(P,)`` float64, of every parameter
 
 
 class Noise:
@@ -139,17 +148,37 @@ class Noise:
         Returns:
             ``(K, W)``, or ``(2K, W)`` when ``mirrored``.
         """
-        device = pairs.device
-        starts, sent = self._tables(epoch, scales, device)
-        out = torch.empty(len(pairs) * (2 if mirrored else 1), row.width, dtype=dtype, device=device)
-        path = next((path for path in (fused_cpu, fused_cuda) if path.fits(out)), reference)
-        path.fill(out, row, starts, pairs, sent, weights, mirrored, self.distribution)
+        return self.draw_from(self.tables(epoch, scales, pairs.device), row, pairs, dtype, weights, mirrored)
+
+    def draw_from(
+        self,
+        tables: Tables,
+        row: Layout,
+        pairs: Tensor,
+        dtype: torch.dtype,
+        weights: Tensor | None = None,
+        mirrored: bool = False,
+    ) -> Tensor:
+        """Draws as ``draw`` does, from what is on the device already: ``tables``, the result of ``tables``."""
+        out = torch.empty(len(pairs) * (2 if mirrored else 1), row.width, dtype=dtype, device=pairs.device)
+        _path(out).fill(out, row, tables.starts, pairs, tables.scales, weights, mirrored, self.distribution)
         return out
 
-    def _tables(self, epoch: int, scales: Sequence[float], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Returns where the keys of every parameter start, and the parameters' scales."""
+    def tables(self, epoch: int, scales: Sequence[float], device: torch.device) -> Tables:
+        """Sends what a draw depends on beside its shape to the device.
+
+        Args:
+            epoch: number of the draw.
+            scales: of every parameter.
+            device: where the noise lives.
+        """
         starts = _starts(self.seed, epoch, 1 << max(len(scales) - 1, 7).bit_length(), device)
-        return starts, _sent(tuple(scales), device)
+        return Tables(starts, _sent(tuple(scales), device))
+
+    def constants(self, row: Layout, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+        """Returns whatever else a draw reads, which is the same for every epoch and scale."""
+        path = _path(torch.empty(0, dtype=dtype, device=device))
+        return [] if path is fused_cpu else path.constants(row, self.distribution, device)
 
     def deltas(
         self,
@@ -182,7 +211,7 @@ class Noise:
             return _both(self._drawn(epoch, members, shapes, scales, dtypes[j], [j])[0])
 
         if in_kernels is not None:
-            starts, sent = self._tables(epoch, scales, members.pairs.device)
+            starts, sent = self.tables(epoch, scales, members.pairs.device)
             for j, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True)):
                 if fits(shape, dtype, members.pairs, members.mirrored):
                     made = partial(
@@ -210,6 +239,11 @@ class Noise:
         row = self.row([shapes[j] for j in group], group)
         z = self.draw(epoch, row, members.pairs, scales, dtype, members.signs, members.mirrored)  # (3)
         return [_delta(shapes[j], z[:, first:last]) for j, (first, last) in zip(group, row.columns, strict=True)]
+
+
+def _path(out: Tensor) -> ModuleType:
+    """Returns the kernel that writes a tensor."""
+    return next((path for path in (fused_cpu, fused_cuda) if path.fits(out)), reference)
 
 
 def _both(delta: Delta) -> tuple[Tensor, Tensor]:

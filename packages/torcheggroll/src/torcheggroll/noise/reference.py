@@ -6,11 +6,16 @@ import torch
 from torch import Tensor
 
 from .counter import keys, steps, words
-from .distributions import DISTRIBUTIONS
+from .distributions import DISTRIBUTIONS, quantiles, signs
 from .layout import Layout
 
 _BLOCK = 1 << 15  # words at a time: they and their copies stay in a core's cache
 _LARGE_BLOCK = 1 << 22  # elsewhere a block is so many ops, whatever its size
+
+
+def constants(row: Layout, distribution: str, device: torch.device) -> list[Tensor]:
+    """Returns the tables that ``fill`` reads."""
+    return [*_words(row, DISTRIBUTIONS[distribution].per_word, device), quantiles(device), signs(device)]
 
 
 def fill(
