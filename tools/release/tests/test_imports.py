@@ -1,5 +1,5 @@
 import pytest
-from release import imports
+from release import imports, rules
 from release.workspace import find
 
 SRC = "packages/alpha/src/alpha/x.py"
@@ -110,8 +110,31 @@ def test_modules_may_form_a_chain_and_not_a_circle(house, run):
     assert all(f"alpha.{name}" in outcome.out for name in ("one", "two", "three"))
 
 
-def test_no_member_of_this_workspace_has_an_import_circle(repository_root):
-    assert [imports.circles(member) for member in find(repository_root).members.values()] == [[]] * 8
+@pytest.mark.parametrize(
+    "back",
+    ["from ..one import name", "from .. import one", "def f():\n    from ..one import name",
+     "if TYPE_CHECKING:\n    from ..one import name"],
+)  # fmt: skip
+def test_relative_imports_close_a_circle_too(house, back):
+    src = SRC.rpartition("/")[0]
+    house.write(f"{src}/one.py", "from .part import name")
+    house.write(f"{src}/part/__init__.py", "from .two import name")
+    house.write(f"{src}/part/two.py", "from . import three")
+    house.write(f"{src}/part/three.py", "from os import path")
+    member = house.workspace.package("alpha")
+    assert imports.circles(member) == []
+    house.write(f"{src}/part/three.py", back)
+    (fault,) = imports.circles(member)
+    assert all(f"alpha.{name}" in fault for name in ("one", "part", "part.two", "part.three"))
+    assert bool(imports.circles(member, types=False)) is ("TYPE_CHECKING" not in back)
+
+
+@pytest.mark.parametrize("types", [False, True], ids=["imports that run", "types too"])
+def test_no_member_of_this_workspace_has_an_import_circle(repository_root, types):
+    members = find(repository_root).members.values()
+    found = {member.name: imports.circles(member, types=types) for member in members}
+    assert len(found) == 8
+    assert {name for name, faults in found.items() if faults} <= (rules.TYPES_APART if types else set())
 
 
 def test_a_file_that_does_not_parse_is_a_fault(house):

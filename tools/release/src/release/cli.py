@@ -12,7 +12,7 @@ import typer
 
 from release import build, changelog, index, install, plan, rules
 from release.shell import Exit, Refusal, Shell, tell
-from release.workspace import Repository, find
+from release.workspace import Repository, Workspace, find
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 check_app = typer.Typer(add_completion=False)
@@ -39,8 +39,8 @@ class Size(StrEnum):
 @app.command("list")
 def list_packages(dry_run: DryRun = False) -> None:
     """Print each package's version, last tag, and the commits since that touch what is shipped."""
-    workspace = find(Path.cwd())
-    print(plan.table(plan.rows(workspace, Repository(Shell(workspace.root, dry_run)))))
+    workspace, shell = _here(dry_run)
+    print(plan.table(plan.rows(workspace, Repository(shell))))
 
 
 @app.command("plan")
@@ -50,24 +50,23 @@ def plan_release(
     dry_run: DryRun = False,
 ) -> None:
     """Check that this commit may be released; print what, as key=value. Writes nothing."""
-    workspace = find(Path.cwd())
-    planned = plan.plan(workspace, Repository(Shell(workspace.root, dry_run)), name, tag)
+    workspace, shell = _here(dry_run)
+    planned = plan.plan(workspace, Repository(shell), name, tag)
     print("\n".join(f"{key}={value}" for key, value in planned.facts().items()))
 
 
 @app.command()
 def bump(name: Name, size: Size, dry_run: DryRun = False) -> None:
     """Raise the version in pyproject.toml and date the changelog's section. Writes these two files alone."""
-    workspace = find(Path.cwd())
+    workspace, shell = _here(dry_run)
     today = datetime.now(UTC).date()
-    print(plan.bump(workspace.package(name), size, today, Shell(workspace.root, dry_run)))
+    print(plan.bump(workspace.package(name), size, today, shell))
 
 
 @app.command()
 def notes(name: Name, dry_run: DryRun = False) -> None:
     """Print what the changelog says of the present version, for the release page. Writes nothing."""
-    workspace = find(Path.cwd())
-    member = workspace.package(name)
+    member = find(Path.cwd()).package(name)
     plan.changelog_says(member)
     print(changelog.sections(member.changelog.read_text(encoding="utf-8"))[1].body)
 
@@ -75,22 +74,22 @@ def notes(name: Name, dry_run: DryRun = False) -> None:
 @app.command("build")
 def build_package(name: Name, dry_run: DryRun = False) -> None:
     """Build twice, compare, and leave wheel and sdist in dist/NAME."""
-    workspace = find(Path.cwd())
-    build.build(workspace, workspace.package(name), Shell(workspace.root, dry_run), workspace.root / "dist" / name)
+    workspace, shell = _here(dry_run)
+    build.build(workspace, workspace.package(name), shell, workspace.root / "dist" / name)
 
 
 @app.command("check")
 def check_package(name: Name, python: Python = "3.12", dry_run: DryRun = False) -> None:
     """Build, then judge metadata, contents, imports, types and tests in a clean environment. Leaves nothing behind."""
-    workspace = find(Path.cwd())
-    install.check(workspace, workspace.package(name), Shell(workspace.root, dry_run), python)
+    workspace, shell = _here(dry_run)
+    install.check(workspace, workspace.package(name), shell, python)
 
 
 @app.command("floors")
 def run_floors(name: Name, python: Python = "3.11", dry_run: DryRun = False) -> None:
     """Install the lowest declared versions, print and compare them, run the tests. Leaves nothing behind."""
-    workspace = find(Path.cwd())
-    install.try_floors(workspace, workspace.package(name), Shell(workspace.root, dry_run), python)
+    workspace, shell = _here(dry_run)
+    install.try_floors(workspace, workspace.package(name), shell, python)
 
 
 @app.command()
@@ -100,9 +99,9 @@ def rehearse(
     dry_run: DryRun = False,
 ) -> None:
     """Release to an index on this machine: upload, refusal, resume, install by name, tests. Leaves nothing behind."""
-    workspace = find(Path.cwd())
+    workspace, shell = _here(dry_run)
     versions = python or ["3.11", "3.12", "3.13"]
-    index.rehearse(workspace, workspace.package(name), Shell(workspace.root, dry_run), versions)
+    index.rehearse(workspace, workspace.package(name), shell, versions)
 
 
 @app.command()
@@ -112,10 +111,10 @@ def publish(
     dry_run: DryRun = False,
 ) -> None:
     """Upload what `release build` left in dist/NAME; a real index is refused outside CI."""
-    workspace = find(Path.cwd())
+    workspace, shell = _here(dry_run)
     workspace.package(name)
     files = build.built(workspace.root / "dist" / name)
-    index.publish(files, publish_url, Shell(workspace.root, dry_run))
+    index.publish(files, publish_url, shell)
 
 
 @check_app.command()
@@ -126,8 +125,8 @@ def check_repository(
     dry_run: DryRun = False,
 ) -> None:
     """Check everything that CI checks without running the code; all checks run, and one fault fails."""
-    workspace = find(Path.cwd())
-    failed = list(rules.faulty(workspace, Shell(workspace.root, dry_run), only or []))
+    workspace, shell = _here(dry_run)
+    failed = list(rules.faulty(workspace, shell, only or []))
     if failed:
         raise Refusal(f"{len(failed)} of the checks found faults: {', '.join(failed)}")
 
@@ -140,11 +139,9 @@ def print_affected(
     dry_run: DryRun = False,
 ) -> None:
     """Print the packages that differ from where this branch left BASE, one a line."""
-    workspace = find(Path.cwd())
-    if everything:
-        names = list(workspace.packages)
-    else:
-        names = plan.affected(plan.changed(Repository(Shell(workspace.root, dry_run)), base), workspace)
+    workspace, shell = _here(dry_run)
+    paths = [] if everything else plan.changed(Repository(shell), base)
+    names = list(workspace.packages) if everything else plan.affected(paths, workspace)
     print(json.dumps(names) if as_json else "\n".join(names))
 
 
@@ -161,6 +158,12 @@ def check() -> None:
 def affected() -> None:
     """Runs the console command ``affected``."""
     _run(affected_app, "affected")
+
+
+def _here(dry_run: bool) -> tuple[Workspace, Shell]:
+    """Returns the workspace around the current folder, and the shell that runs commands in it."""
+    workspace = find(Path.cwd())
+    return workspace, Shell(workspace.root, dry_run)
 
 
 def _run(command: typer.Typer, name: str) -> None:

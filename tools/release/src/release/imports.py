@@ -26,11 +26,12 @@ TESTING = {"hypothesis", "pytest"}
 
 @dataclass(frozen=True)
 class Import:
-    """One import: ``a.b.c`` for ``from a.b import c`` too; ``lazy`` where it waits inside a function."""
+    """One import: ``a.b.c`` for ``from a.b import c`` too; ``lazy`` where it does not run with its module."""
 
     name: str
     line: int
     lazy: bool
+    for_types: bool = False  # under TYPE_CHECKING, so that it never runs
 
     @property
     def top(self) -> str:
@@ -53,17 +54,23 @@ def faults(workspace: Workspace, path: str) -> list[str]:
     return wrong
 
 
-def circles(member: Member) -> list[str]:
-    """Lists import circles among a member's modules; imports for types and inside functions count too.
+def circles(member: Member, *, types: bool = True) -> list[str]:
+    """Lists import circles among a member's modules; imports inside functions count too.
 
     ``from package import name`` points at the module ``name`` if there is one, else at the package's ``__init__.py``.
+
+    Args:
+        member: where to look.
+        types: whether imports for types alone, under ``TYPE_CHECKING``, count.
     """
     modules = {_dotted(member, path): path for path in sorted(member.source.rglob("*.py"))}
-    graph = {
-        name: {target for found in _imports(ast.parse(path.read_text(encoding="utf-8")), lazy=False)
-               if (target := _target(found.name, modules)) not in (None, name)}
-        for name, path in modules.items()
-    }  # fmt: skip
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        counted = [found for found in _imports(tree, lazy=False, package=package) if types or not found.for_types]
+        targets = {_target(found.name, modules) for found in counted}
+        graph[name] = {target for target in targets if target not in (None, name)}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -90,14 +97,25 @@ def _target(name: str, modules: dict[str, Path]) -> str | None:
     return name or None
 
 
-def _imports(node: ast.AST, *, lazy: bool) -> Iterator[Import]:
+def _imports(node: ast.AST, *, lazy: bool, for_types: bool = False, package: str = "") -> Iterator[Import]:
+    """Yields the imports below ``node``; relative ones only where ``package``, which they start from, is given."""
     if isinstance(node, ast.Import):
-        yield from (Import(alias.name, node.lineno, lazy) for alias in node.names)
-    elif isinstance(node, ast.ImportFrom) and node.level == 0:
-        yield from (Import(f"{node.module}.{alias.name}", node.lineno, lazy) for alias in node.names)
-    inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or _for_types(node)
+        yield from (Import(alias.name, node.lineno, lazy, for_types) for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and (node.level == 0 or package):
+        origin = _origin(node, package)
+        yield from (Import(f"{origin}.{alias.name}", node.lineno, lazy, for_types) for alias in node.names)
+    for_types = for_types or _for_types(node)
+    inside = lazy or for_types or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     for child in ast.iter_child_nodes(node):
-        yield from _imports(child, lazy=inside)
+        yield from _imports(child, lazy=inside, for_types=for_types, package=package)
+
+
+def _origin(node: ast.ImportFrom, package: str) -> str:
+    """Returns the module that names come from; each dot after the first goes up one package."""
+    if node.level == 0:
+        return node.module or ""
+    parts = package.split(".")
+    return ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])
 
 
 def _for_types(node: ast.AST) -> bool:

@@ -102,7 +102,7 @@ def command(address: str | None, *, check: bool) -> list[str]:
 
 
 def rehearse(workspace: Workspace, member: Member, shell: Shell, versions: list[str]) -> None:
-    """Uploads, be refused a second time, resume, install by name on each Python, run the sdist's tests.
+    """Uploads, is refused a second time, resumes, installs by name on each Python, runs the sdist's tests.
 
     Raises:
         Refusal: the index took what it should refuse, or a later step fails.

@@ -123,7 +123,7 @@ def check(workspace: Workspace, member: Member, shell: Shell, version: str) -> N
     """Checks a package from its built files, in an environment of one Python version.
 
     Raises:
-        Refusal: with the code of the first thing that is wrong.
+        Refusal: the first thing that is wrong.
     """
     with tempfile.TemporaryDirectory(prefix="release-check-") as name:
         scratch = Path(name)

@@ -129,7 +129,7 @@ def plan(workspace: Workspace, repository: Repository, name: str | None, tag: st
         tag: a tag that was pushed; without one, the tag that the present version would get.
 
     Raises:
-        Refusal: with the code of the first rule that is broken.
+        Refusal: the first rule that does not hold.
     """
     member = _member(workspace, name, tag)
     if repository.is_shallow():
