@@ -67,8 +67,16 @@ class Arms:
         check_integer("n_arms", n_arms, "[1, inf)")
         self.n_arms = n_arms
 
-    def _check_update(self, mode_id: int, reward: float) -> None:
-        """Rejects an arm that does not exist and a reward that is not finite."""
+    def update(self, mode_id: int, reward: float) -> None:
+        """Checks the arm and the reward, and learns nothing from them.
+
+        Args:
+            mode_id: the arm, in [0, n_arms).
+            reward: finite; higher is better.
+
+        Raises:
+            ValueError: ``mode_id`` is not an arm, or ``reward`` is not finite.
+        """
         if not 0 <= mode_id < self.n_arms:
             raise ValueError(f"mode_id must be in [0, {self.n_arms}), got {mode_id}.")
         if not math.isfinite(reward):

@@ -32,18 +32,6 @@ class RandomController(Arms):
         """Returns an arm drawn uniformly."""
         return self._rng.randrange(self.n_arms)
 
-    def update(self, mode_id: int, reward: float) -> None:
-        """Checks the arm and the reward, and learns nothing from them.
-
-        Args:
-            mode_id: the arm, in [0, n_arms).
-            reward: finite; higher is better.
-
-        Raises:
-            ValueError: ``mode_id`` is not an arm, or ``reward`` is not finite.
-        """
-        self._check_update(mode_id, reward)
-
     def get_state(self) -> dict[str, object]:
         """Returns the settings."""
         return {"n_arms": self.n_arms, "random_seed": self.random_seed}
@@ -90,18 +78,6 @@ class FixedModeController(Arms):
     def select_mode(self) -> int:
         """Returns the arm."""
         return self.fixed_mode_id
-
-    def update(self, mode_id: int, reward: float) -> None:
-        """Checks the arm and the reward, and learns nothing from them.
-
-        Args:
-            mode_id: the arm, in [0, n_arms).
-            reward: finite; higher is better.
-
-        Raises:
-            ValueError: ``mode_id`` is not an arm, or ``reward`` is not finite.
-        """
-        self._check_update(mode_id, reward)
 
     def get_state(self) -> dict[str, object]:
         """Returns the settings."""

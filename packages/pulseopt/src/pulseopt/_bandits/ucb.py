@@ -85,7 +85,7 @@ class DiscountedUCBController(Arms):
         Raises:
             ValueError: ``mode_id`` is not an arm, or ``reward`` is not finite.
         """
-        self._check_update(mode_id, reward)
+        super().update(mode_id, reward)
         self._counts = fade(self._counts, self.discount, mode_id, 1.0)
         self._reward_sums = fade(self._reward_sums, self.discount, mode_id, reward)
         self._warmup_counts[mode_id] += 1
