@@ -4,6 +4,7 @@ A CUDA graph keeps the kernels of one call, their addresses and every number of 
 does the same on the CPU: it keeps the ops of one call, and Python does not run again.
 """
 
+import contextlib
 import copy
 import pickle
 
@@ -11,8 +12,9 @@ import pytest
 import torch
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils.flop_counter import FlopCounterMode
 from torcheggroll import TorchEggrollES
-from torcheggroll._ops import graphs
+from torcheggroll._ops import graphs, triton_launch
 from torcheggroll._ops.graphs import Repeated
 from torcheggroll.noise import fused_cpu
 
@@ -204,3 +206,89 @@ def test_updates_that_keep_a_gpu_busy_are_not_captured(traced, monkeypatch):
     es = strategy()
     trained(es)
     assert not traced
+
+
+class Stream:
+    def wait_stream(self, other):
+        """Waits for nothing: all runs in order here."""
+
+
+class Cuda:
+    """What `CudaGraph` asks of torch.cuda, on the CPU; a graph runs the function again."""
+
+    def __init__(self, monkeypatch):
+        self.current = self.caller = Stream()
+        self.log = []
+        monkeypatch.setattr(torch.cuda, "Stream", Stream)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: self)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda: self.current)
+        monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: setattr(self, "current", stream))
+        monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+        monkeypatch.setattr(torch.cuda, "stream", self.on)
+        monkeypatch.setattr(torch.cuda, "graph", self.graph)
+
+    @contextlib.contextmanager
+    def on(self, stream):
+        before, self.current = self.current, stream
+        yield
+        self.current = before
+
+    @contextlib.contextmanager
+    def graph(self, graph, capture_error_mode):
+        self.log.append(capture_error_mode)
+        self.current = Stream()  # which a capture that fails leaves behind, in older releases
+        yield
+        self.current = self.caller
+
+    def replay(self):
+        self.again()
+
+
+def test_a_cuda_graph_warms_up_aside_copies_inputs_in_and_results_out(monkeypatch):
+    cuda = Cuda(monkeypatch)
+    streams = []
+
+    def function(x):
+        streams.append(cuda.current)
+        return [x * 2]
+
+    graph = graphs.CudaGraph(function, [torch.ones(2)], [])
+    assert len(streams) == 2
+    assert cuda.caller not in streams
+    assert cuda.current is cuda.caller
+    assert cuda.log == ["thread_local"]  # what other threads ask of CUDA meanwhile is not refused
+    cuda.again = lambda: torch.mul(graph._inputs[0], 2, out=graph._results[0])
+    given = torch.full((2,), 5.0)
+    first, second = graph.replay([given])[0], graph.replay([given + 1])[0]
+    assert (first.tolist(), second.tolist(), given.tolist()) == ([10, 10], [12, 12], [5, 5])
+
+
+def test_a_capture_that_fails_leaves_the_callers_stream(monkeypatch):
+    cuda = Cuda(monkeypatch)
+    calls = []
+
+    def function(x):
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return [x]
+
+    with pytest.raises(RuntimeError, match="not permitted"):
+        graphs.CudaGraph(function, [torch.ones(2)], [])
+    assert cuda.current is cuda.caller
+
+
+def test_nothing_is_sent_from_the_host_during_a_capture(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(RuntimeError, match="must not read the host"):
+        triton_launch.send(torch.ones(1), torch.device("cuda"))
+    assert not graphs.capturable(torch.device("cuda"))
+
+
+def test_nothing_is_captured_while_single_ops_are_watched(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    assert graphs.capturable(torch.device("cuda"))
+    with FlopCounterMode(display=False):
+        assert not graphs.capturable(torch.device("cuda"))

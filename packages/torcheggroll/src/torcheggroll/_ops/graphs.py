@@ -141,7 +141,7 @@ def capture(function: Function, inputs: Sequence[Tensor], constants: Sequence[Te
 
 def capturable(device: torch.device) -> bool:
     """Returns whether a function can be captured: on CUDA, where nobody captures already or watches single ops."""
-    if device.type != "cuda" or not torch.cuda.is_available():
+    if device.type != "cuda" or not torch.cuda.is_initialized():
         return False
     watched = torch._C._len_torch_dispatch_stack()
     return not watched and not torch.cuda.is_current_stream_capturing()
