@@ -170,6 +170,19 @@ def test_what_can_not_be_captured_runs_as_before_and_is_not_tried_again(traced, 
     assert (es.model_noise.repeated.replays, len(tries)) == (0, 1)
 
 
+def test_replays_take_no_part_in_autocast_either(traced):
+    runs = []
+    for enabled in (True, False):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            es = strategy()
+            for _ in range(6):
+                es.ask()
+                es.tell([float(i * i % 5) for i in range(12)])
+        runs.append([p.value.detach() for p in es.parameters])
+        assert es.model_noise.repeated.replays == 3
+    assert all(map(torch.equal, *runs))
+
+
 def test_copies_begin_without_a_graph(traced):
     es = strategy()
     trained(es)

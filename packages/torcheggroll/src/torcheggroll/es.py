@@ -361,8 +361,8 @@ class TorchEggrollES:
         if not number:
             return {}
         weights = pair_weights(f, self.antithetic)
-        ascent = self.model_noise.ascent(self._draw(), weights, self.scale, number)
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            ascent = self.model_noise.ascent(self._draw(), weights, self.scale, number)
             return self.updater.apply(ascent, self.max_update_norm, self.weight_decay)
 
     def forward(self, inputs: Any, per_member: bool = False) -> Any:
