@@ -86,7 +86,7 @@ class Controller:
         return product(self.wd)  # (22)
 
     def feed(self, stream: str, value: float, bases: Bases) -> None:
-        """Takes in one loss or reward; a loss that is not finite backs off, counts, or raises.
+        """Records one loss or reward; a loss that is not finite backs off, counts, or raises.
 
         Args:
             stream: "loss", smaller being better, or "reward", larger being better.
@@ -114,11 +114,11 @@ class Controller:
             self._warn_once()
 
     def moves_averages(self, stream: str) -> bool:
-        """Returns whether losses, or rewards, move the memory of an average."""
+        """Returns whether losses, or rewards, move a horizon."""
         return bool(self._horizons_of[stream])
 
     def follow_clock(self) -> None:
-        """Brings the factors that depend on the number of steps alone to the step about to be made."""
+        """Updates the factors that depend on the number of steps alone, for the step about to be made."""
         for factor in self._clocked:
             factor.update(self._signal(self.losses))
 
@@ -128,7 +128,7 @@ class Controller:
         self.hold_horizons()
 
     def hold_horizons(self) -> None:
-        """Counts the 2 % a step that horizons may move from here."""
+        """Starts the next step's limit of 2 %, equation (19), at the present horizons."""
         for horizon in self.horizons.values():
             horizon.hold()
 

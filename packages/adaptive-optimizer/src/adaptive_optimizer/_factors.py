@@ -9,10 +9,10 @@ the guard replaces high, and A the average of |m - m₋| over the windows so far
     m - m* > 3 max(√(v + v*), A): B ← max(min(F, G)/2, low);  c ← min(c, B);  m*, v* ← m, v   (25)  a bad one
     F ≥ min(low c², c/3, B), c = 1 at first                                  (26)
 
-(25) finds what got worse by more than its noise: a rate that climbs too far falls back to half of the last good one,
-and earns its way up again. (26) holds a rate that noise alone talks down: the further it has climbed through good
-windows, the less it may sink below its base. Both sides of (25) have the values' unit: the guard does the same whatever
-losses and rewards are measured in. A loss that is not finite counts as a bad window.
+(25) detects values that got worse by more than their noise: a rate that rises too far falls back to half of the last
+good one, and rises again with good windows. (26) holds a rate that noise alone drives down: the further it has risen
+through good windows, the less it may fall below its base. Both sides of (25) have the values' unit: the guard does the
+same whatever losses and rewards are measured in. A loss that is not finite counts as a bad window.
 
 Source: this package.
 """
@@ -91,7 +91,7 @@ class Guard:
         return min(self._clamp[0] * self.climbed**2, self.climbed / 3, self.bound)  # (26)
 
     def update(self, stream: str, value: float, factor: float) -> None:
-        """Takes in one finite loss or reward, and the factor that it has led to."""
+        """Records one finite loss or reward, and the factor on the lr after it."""
         found = self.windows[stream].update(value)
         if found > 0:
             self.good, self.climbed = factor, max(self.climbed, factor)  # (24)
@@ -128,7 +128,7 @@ class Window:
         self.mean = self.squares = self.best = self.best_variance = self.previous = self.change = 0.0
 
     def update(self, value: float) -> int:
-        """Takes in one finite value; returns 1 at the end of a good window, -1 of a bad one, else 0."""
+        """Records one finite value; returns 1 at the end of a good window, -1 of a bad one, else 0."""
         value = self._sign * value
         self.count += 1
         difference = value - self.mean

@@ -34,7 +34,7 @@ class KnobLocation(NamedTuple):
         return value if self.item is None or value is None else value[self.item]
 
     def replaced(self, held: Any, value: float) -> Any:
-        """Returns what stands in for ``held`` where the knob is ``value``; tuples are never changed in place."""
+        """Returns ``held`` with the knob at ``value``; tuples are never changed in place."""
         if self.item is None:
             return value
         return type(held)((*held[: self.item], value, *held[self.item + 1 :]))
@@ -98,7 +98,7 @@ class GroupWriter:
         self._compensates = settings.compensate_lr and "momentum" in moved
         self._limits = (settings.min_lr, settings.max_lr)
         self._has_lr_limits = self._limits != (0, inf)
-        self._lent: list[tuple[Group, str, Any, Any]] = []  # base values and what stands in for them
+        self._swapped: list[tuple[Group, str, Any, Any]] = []  # base values, and the effective ones in their place
         self._filled: list[tuple[Group, str, Tensor, Tensor, int]] = []  # base values of tensors filled in place
         self._known: list[Group] = []
         self._located: list[MovedGroup] = []
@@ -106,7 +106,7 @@ class GroupWriter:
             self.check(group)
 
     def check(self, group: Group) -> None:
-        """Refuses a group whose moved knobs are no numbers.
+        """Refuses a group that holds a moved knob as a tensor.
 
         Raises:
             TypeError: a rule moves a knob that the group keeps as a tensor.
@@ -149,7 +149,7 @@ class GroupWriter:
         return True
 
     def write(self) -> None:
-        """Lets every group hold its effective values, computed from its base values of this moment."""
+        """Writes the effective values into every group, computed from its present base values."""
         self.used = self._values() if self.moved else []
         for moved, values in zip(self._located, self.used, strict=False):
             group = moved.group
@@ -158,18 +158,18 @@ class GroupWriter:
                 if isinstance(held, Tensor):
                     self._fill(group, key, held, value)
                 else:
-                    self._lent.append((group, key, held, value))
+                    self._swapped.append((group, key, held, value))
                     group[key] = value
 
     def restore(self) -> None:
-        """Lets every group hold its base values again; what someone else has written meanwhile is a new base."""
-        for group, key, base, lent in self._lent:
-            if group[key] is lent:
+        """Restores the base values of every group; a value that other code has written meanwhile is the new base."""
+        for group, key, base, effective in self._swapped:
+            if group[key] is effective:
                 group[key] = base
         for group, key, base, filled, version in self._filled:
             if group[key] is filled and filled._version == version:
                 filled.detach().copy_(base)
-        self._lent.clear()
+        self._swapped.clear()
         self._filled.clear()
 
     def effective(self, knob: str) -> list[Any]:

@@ -72,7 +72,7 @@ def limited(q: float, previous: float) -> float:
 
 
 def compensation(mu: float, mu0: float) -> float:
-    """Returns what keeps heavy-ball steps of their size when μ₀ has become ``mu``."""
+    """Returns the factor on the lr that keeps heavy-ball steps of the same size when μ₀ becomes ``mu``."""
     return (1 - mu) / (1 - mu0) if movable(mu0) else 1.0  # (20)
 
 
@@ -107,5 +107,5 @@ class Horizon:
         self.factor = limited(q, self.previous_factor)
 
     def hold(self) -> None:
-        """Counts the next 2 % from the present factor."""
+        """Starts the next step's limit of 2 %, equation (19), at the present factor."""
         self.previous_factor = self.factor

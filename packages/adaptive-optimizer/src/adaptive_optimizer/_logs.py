@@ -42,11 +42,11 @@ class Logs:
 
     @property
     def wanted(self) -> bool:
-        """Returns whether anyone would see a record."""
+        """Returns whether records are kept or written."""
         return self.limit > 0 or self._writer is not None
 
     def add(self, *row: Any) -> None:
-        """Keeps one record, a value for each column; the writer gets its numbers."""
+        """Adds one record, a value for each column; the writer receives its numbers."""
         self._rows.append(row)
         if self._writer is not None:
             for name, value in zip(self._columns[1:], row[1:], strict=True):

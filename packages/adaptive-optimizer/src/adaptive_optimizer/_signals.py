@@ -67,8 +67,8 @@ def _mean_over_ranks(signal: float | Tensor) -> Tensor:
     return mean
 
 
-class Promised:
-    """A loss that is read later: its copy to the host has begun, and nobody waits for it."""
+class DelayedLoss:
+    """A loss that is read later; its copy to the host has begun."""
 
     def __init__(self, loss: float | Tensor) -> None:
         self._value = loss
@@ -87,9 +87,9 @@ class Promised:
             self._copied.synchronize()
         return _number(self._value)
 
-    def __reduce__(self) -> tuple[type["Promised"], tuple[float]]:
-        """Is copied and pickled as the number."""
-        return Promised, (self.read(),)
+    def __reduce__(self) -> tuple[type["DelayedLoss"], tuple[float]]:
+        """Copies and pickles hold the number."""
+        return DelayedLoss, (self.read(),)
 
 
 class LossBuffer:
@@ -103,7 +103,7 @@ class LossBuffer:
         self._size = size
         self._delay = delay
         self._average_ranks = average_ranks
-        self._promised: Promised | None = None  # the loss that counts at the next call, where ``delay`` is 1
+        self._delayed: DelayedLoss | None = None  # the loss that counts at the next call, where ``delay`` is 1
         self._waiting: list[float] = []  # losses of a window that is not yet full
         self.clear()
 
@@ -114,18 +114,18 @@ class LossBuffer:
         self.gradients_reset = False
         self.came = self.fed = False  # a loss was handed over; it reached the controller
 
-    def read(self, loss: float | Tensor) -> float | Promised:
+    def read(self, loss: float | Tensor) -> float | DelayedLoss:
         """Returns one loss as a number, or as one that is read later where losses are delayed."""
         average_ranks = self._average_ranks and self._size == 1
         if self._delay:
-            return Promised(_accepted("loss", loss, average_ranks=average_ranks))
+            return DelayedLoss(_accepted("loss", loss, average_ranks=average_ranks))
         return read("loss", loss, average_ranks=average_ranks)
 
-    def add(self, loss: float | Promised) -> float | None:
+    def add(self, loss: float | DelayedLoss) -> float | None:
         """Returns the loss that counts now: ``loss``, the one before, the mean of a window that it fills, or None."""
         self.came = True
-        if isinstance(loss, Promised):
-            due, self._promised = self._promised, loss
+        if isinstance(loss, DelayedLoss):
+            due, self._delayed = self._delayed, loss
             return due.read() if due else None
         if self._size == 1:
             return loss
@@ -153,7 +153,7 @@ class LossBuffer:
     def withdraw(self) -> Snapshot | None:
         """Drops the losses of a step that was skipped; returns the controller's state before them."""
         before = None if self._delay else self.before  # a delayed loss that was fed is that of a step that was made
-        self._promised = None
+        self._delayed = None
         self._waiting.clear()
         self.clear()
         return before
@@ -162,14 +162,14 @@ class LossBuffer:
         """Returns what a checkpoint between two steps needs."""
         state = {"waiting": list(self._waiting), "fed": self.fed, "before": self.before}
         if self._delay:
-            state |= {"came": self.came, "delayed": self._promised.read() if self._promised else None}
+            state |= {"came": self.came, "delayed": self._delayed.read() if self._delayed else None}
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues from ``state``; from an empty one as if no loss had come."""
         self.clear()
         delayed: float | None = state.get("delayed")
-        self._promised = None if delayed is None or not self._delay else Promised(delayed)
+        self._delayed = None if delayed is None or not self._delay else DelayedLoss(delayed)
         self._waiting = list(state.get("waiting", []))
         self.fed = bool(state.get("fed", False))
         self.came = bool(state.get("came", self.fed or self._waiting))

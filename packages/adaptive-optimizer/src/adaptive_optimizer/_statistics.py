@@ -42,7 +42,7 @@ class Statistics:
         self.mean_abs: float = 0.0  # moving average of |L|, the newest not yet in it
 
     def update(self, value: float) -> None:
-        """Takes in one finite value."""
+        """Records one finite value."""
         value = -LARGEST if value < -LARGEST else LARGEST if value > LARGEST else value
         self.n = n = self.n + 1
         if n == 1:
@@ -90,7 +90,7 @@ class RewardStatistics(Statistics):
         self.spread = 0.0
 
     def update(self, value: float) -> None:
-        """Takes in one finite reward."""
+        """Records one finite reward."""
         super().update(value)
         value = self.latest
         if self.n == 1:

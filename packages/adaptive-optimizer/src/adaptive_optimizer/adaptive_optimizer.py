@@ -386,7 +386,7 @@ class AdaptiveOptimizer(Optimizer):
 
     @property
     def nonfinite_rewards(self) -> int:
-        """How many rewards were not finite."""
+        """Number of non-finite rewards."""
         return self._controller.nonfinite["reward"]
 
     def get_logs(self) -> list[Record]:
@@ -416,12 +416,12 @@ class AdaptiveOptimizer(Optimizer):
         return as_html(f"{type(self).__name__} around {type(self._base).__name__}", known, logs)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Returns what pickle and deepcopy take along."""
-        patched = ("step", "_opt_called")  # by a learning-rate scheduler, which is not copied along
+        """Returns what pickle and deepcopy copy."""
+        patched = ("step", "_opt_called")  # by a learning-rate scheduler, which is not copied
         return {name: value for name, value in self.__dict__.items() if name not in patched}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Takes everything over; hooks are the wrapped optimizer's."""
+        """Restores the attributes; hooks are the wrapped optimizer's."""
         self.__dict__.update(state)
 
     def _feed_loss(self, value: float | None) -> None:

@@ -204,7 +204,7 @@ class BaseEpisodeManager:
 
     @property
     def steps_left(self) -> int:
-        """How many steps the open episode, or else the next one, still records."""
+        """Number of steps that the open episode, or else the next one, still records."""
         return self._episode_length - (0 if self._episode is None else len(self._episode.losses))
 
     @property
@@ -573,7 +573,7 @@ class RateSearchManager(BaseEpisodeManager):
 
     @property
     def controllers(self) -> dict[str, BaseController]:
-        """No controller plays arms here."""
+        """Always empty: a search has no controllers."""
         return {}
 
     @property
@@ -583,7 +583,7 @@ class RateSearchManager(BaseEpisodeManager):
 
     @property
     def rate_multiplier(self) -> float:
-        """The factor that the search has come to."""
+        """The present factor of the search."""
         return self.search.multiplier
 
     def estimates(self) -> str:

@@ -159,7 +159,7 @@ class AdaptiveMode(Optimizer):
         return f"{super().__repr__()[:-1]}    " + "\n    ".join(f"{k}: {v}" for k, v in shown.items()) + "\n)"
 
     def _plain_step(self, closure: Callable[[], Any] | None) -> Any:
-        """Runs the step of the optimizer this class stands before, without running the hooks a second time."""
+        """Runs the step of the torch optimizer, without running its hooks a second time."""
         step: Any = super().step  # the next class's: AdamW, SGD
         if getattr(step, "hooked", False):  # torch hooks the class's step once such an optimizer has been built
             return step.__func__.__wrapped__(self, closure)

@@ -243,9 +243,9 @@ class StandardisedImprovementReward(_LossReward):
 
 
 class AlignmentReward(_LossReward):
-    """Minus the distance of the learning rate from where gradients and updates are aligned on target.
+    """Minus the distance of the mean alignment from its target, equation (25).
 
-    Equation (25); arguments as in the base class, of which only the clips matter.
+    Arguments are those of the base class, of which only the clips matter.
     """
 
     def score(self, summary: EpisodeSummary) -> RewardDetails:

@@ -23,7 +23,7 @@ SECONDS_TO_START = 30
 
 @contextmanager
 def loopback(folder: Path, shell: Shell) -> Generator[str]:
-    """Serves a folder that takes uploads; yields the address, stop the server at the end.
+    """Serves a folder that takes uploads; yields the address, and stops the server at the end.
 
     Raises:
         Refusal: it does not answer in time.
@@ -92,7 +92,7 @@ def allowed(address: str | None) -> bool:
 
 
 def command(address: str | None, *, check: bool) -> list[str]:
-    """Returns uv's words for an upload; with ``check`` it first looks at what the index has."""
+    """Returns the uv command for an upload; with ``check`` it first looks at what the index has."""
     words = [uv(), "publish", "--no-attestations"] if address else [uv(), "publish"]
     if address:
         words += ["--publish-url", address]
@@ -121,7 +121,7 @@ def rehearse(workspace: Workspace, member: Member, shell: Shell, versions: list[
 
 
 def upload(files: Built | None, address: str, shell: Shell) -> None:
-    """Uploads the wheel, be refused a second time, resume with the sdist.
+    """Uploads the wheel, is refused a second time, and resumes with the sdist.
 
     Raises:
         Refusal: the index took the second upload, or refused another.

@@ -15,7 +15,7 @@ from release.workspace import Member, Repository, Workspace, parse_tag, released
 
 
 def affected(paths: list[str], workspace: Workspace) -> list[str]:
-    """Maps changed paths to package names; what no rule knows touches all."""
+    """Maps changed paths to package names; a path outside the known folders counts for every package."""
     folders = {member.path: name for name, member in workspace.packages.items()}
     touched: set[str] = set()
     for path in paths:
@@ -207,19 +207,19 @@ def _breaks(repository: Repository, member: Member, earlier: dict[Version, str])
         raise Refusal(
             f"{last} → {member.version} must be a {needed} step, for the API broke {len(found)} time(s): {found[0]}",
         )
-    if found and not _confessed(member, last):
+    if found and not _announced(member, last):
         raise Refusal(f"the changelog must have an entry under Changed or Removed for {found[0]}")
     return found
 
 
-def _confessed(member: Member, last: Version) -> bool:
+def _announced(member: Member, last: Version) -> bool:
     """Returns whether some section above the last release has an entry under Changed or Removed."""
     found = changelog.sections(member.changelog.read_text(encoding="utf-8"))[1:]
     return any({"Changed", "Removed"} & set(section.entries) for section in found if Version(section.label) > last)
 
 
 def bump(member: Member, size: str, today: date, shell: Shell) -> Version:
-    """Raises the version by ``size`` and date what stood under Unreleased.
+    """Raises the version by ``size``, and dates the section Unreleased.
 
     Raises:
         Refusal: the changelog is not valid or has nothing new, or uv refuses the step; nothing is written then.

@@ -12,7 +12,7 @@ from typing import Any
 
 
 def dumps(value: Any) -> bytes:
-    """Pickle a value; functions and classes go by name and file, lambdas and nested functions by their code."""
+    """Pickles a value; functions and classes go by name and file, lambdas and nested functions by their code."""
     buffer = io.BytesIO()
     _Pickler(buffer).dump(value)
     return buffer.getvalue()

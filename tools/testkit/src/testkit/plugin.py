@@ -11,7 +11,7 @@ SEED = 1729
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Seed the streams of Python and, where they are loaded, of torch and NumPy, before each test."""
+    """Seeds the streams of Python and, where they are loaded, of torch and NumPy, before each test."""
     random.seed(SEED)
     torch = _loaded("torch")
     if torch is not None:

@@ -10,7 +10,7 @@ import torch
 
 
 def seed(value: int) -> None:
-    """Seed the global streams of torch, Python and, where it is loaded, NumPy."""
+    """Seeds the global streams of torch, Python and, where it is loaded, NumPy."""
     torch.manual_seed(value)  # pyright: ignore[reportUnknownMemberType]
     random.seed(value)
     numpy = sys.modules.get("numpy")
@@ -30,7 +30,7 @@ def states() -> dict[str, Any]:
 
 @contextmanager
 def seeded(value: int) -> Generator[None, None, None]:
-    """Seed the streams for a block, and put those of torch's CPU and of Python back where they were."""
+    """Seeds the streams for a block, and puts those of torch's CPU and of Python back where they were."""
     torch_state, python_state = torch.get_rng_state(), random.getstate()
     try:
         seed(value)

@@ -27,7 +27,7 @@ class Trial(Protocol):
         ...
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> object:
-        """Takes up what ``state_dict`` returned; the parameters have been copied before."""
+        """Restores what ``state_dict`` returned; the parameters have been copied before."""
         ...
 
 
@@ -45,7 +45,7 @@ class OptimizerTrial:
         return self.problem.parameters
 
     def step(self, t: int) -> None:
-        """Finds the gradients of step ``t``, and step."""
+        """Computes the gradients of step ``t``, and steps."""
         if self.contract.closure == "needed":
             self.optimizer.step(lambda: float(self.problem.backward(t)))
         else:

@@ -55,7 +55,7 @@ class RandomController(Arms):
 
 
 class FixedModeController(Arms):
-    """Chooses always the same arm.
+    """Always chooses the same arm.
 
     Args:
         n_arms: number of arms, at least 1.

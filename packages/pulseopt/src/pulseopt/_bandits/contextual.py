@@ -100,7 +100,7 @@ class BucketedContextualController(Arms):
         self._reward_sums[name] += reward
 
     def get_state(self) -> dict[str, object]:
-        """Returns settings and statistics, for people to look at; `state_dict` is for checkpoints."""
+        """Returns settings and statistics, for inspection; `state_dict` is for checkpoints."""
         buckets = {name: self._buckets.get(name) for name in self.bucket_names}
         return {
             "n_arms": self.n_arms,

@@ -66,5 +66,5 @@ def anneal(step: int, total_steps: int, share: float) -> float:
 
 
 def alignment_reward(mean_q: float, low: float) -> float:
-    """Returns minus the distance, in log rate, from where the alignment is on target."""
+    """Returns minus the distance of the mean alignment from its target, times κ, at least ``low``."""
     return max(-KAPPA * abs(mean_q - TARGET), low)  # (25)

@@ -19,7 +19,7 @@ _TIE = 1e-12  # scores closer than this are equal
 
 
 def fade(values: list[float], gamma: float, arm: int, amount: float) -> list[float]:
-    """Discounts every arm's statistic, then add what the played arm brought."""
+    """Discounts every arm's statistic, then adds the value of the arm played."""
     faded = [value * gamma for value in values]
     faded[arm] += amount  # (1) (2)
     return faded
@@ -44,6 +44,6 @@ def best_arms(bounds: list[float]) -> list[int]:
 
 
 def warmup_arms(plays: list[int], rounds: int) -> list[int]:
-    """Returns the least played of the arms that still owe warm-up plays; none once all have had ``rounds``."""
+    """Returns the least played arms until every arm has had ``rounds`` plays; then none."""
     fewest = min(plays)
     return [arm for arm, count in enumerate(plays) if count == fewest] if fewest < rounds else []

@@ -26,7 +26,7 @@ def with_closure(args: Any, kwargs: Any, closure: Any) -> tuple[Any, Any]:
 
 
 class ObservedLosses:
-    """The losses observed for the steps of somebody else's loop.
+    """The losses observed for steps that a trainer takes.
 
     Losses observed before a step are averaged and belong to it; a step without any gets the next one observed.
     """
@@ -41,7 +41,7 @@ class ObservedLosses:
         self._count = 0
 
     def add(self, loss: float | Tensor) -> None:
-        """Records a loss for the step to come."""
+        """Records a loss for the next step."""
         self._sum = self._sum + (loss.detach().reshape(()) if isinstance(loss, Tensor) else float(loss))
         self._count += 1
 

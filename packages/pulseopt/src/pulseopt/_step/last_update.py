@@ -59,7 +59,7 @@ class LastUpdate:
         return [(p, copy.clone()) for p, copy in zip(self._params, self._copies, strict=True)] if self._known else []
 
     def load(self, params: list[Tensor], copies: list[Tensor]) -> None:
-        """Takes saved copies of minus the last update for these parameters."""
+        """Restores copies of minus the last update of these parameters."""
         self._params, self._known = [], False
         if copies and [copy.shape for copy in copies] == [param.shape for param in params]:
             self.begin(params)

@@ -120,7 +120,7 @@ class NoiseSource:
         return [noises[index] for index in range(len(grads))]
 
     def draw(self, shape: torch.Size, dtype: torch.dtype, device: torch.device, group: int, index: int) -> Tensor:
-        """Returns z for one parameter, of the given shape, and advance its stream."""
+        """Returns z for one parameter, of the given shape, and advances its stream."""
         key = f"{device}:{group}:{index}"
         return self._randn(shape, dtype, device, key, stream_seed(self.seed, group, index))
 

@@ -74,7 +74,7 @@ class UpdateNorm:
         return self._last
 
     def load(self, last: float | None) -> None:
-        """Takes a saved length for that of the last step."""
+        """Restores the length of the last step."""
         self._sums, self._last = [], last
 
     def __getstate__(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def _halves(trajectory: Trajectory) -> tuple[Trajectory, Trajectory]:
 
 @check
 def group_overrides_are_used(case: Case) -> None:
-    """A setting overridden by a group rules that group and no other, and can be edited like ``torch.optim``'s."""
+    """A setting overridden by a group applies to that group alone, and can be edited like ``torch.optim``'s."""
     if case.contract.one_group:
         return
     plain = _two_groups(case)
@@ -66,7 +66,7 @@ def group_overrides_are_used(case: Case) -> None:
 
 @check
 def a_group_can_be_added_mid_run(case: Case) -> None:
-    """``add_param_group`` after some steps trains the newcomers, with their own settings, and disturbs nobody."""
+    """``add_param_group`` after some steps trains the new parameters with their own settings; the others continue."""
     if case.contract.one_group:
         return
     problem = MovingQuadratic([initial(shape, index) for index, shape in enumerate(SHAPES[:2])])
@@ -94,7 +94,7 @@ def _fresh(count: int) -> list[Any]:
 
 
 def _go_on(trial: OptimizerTrial, alone: OptimizerTrial, case: Case) -> None:
-    """Steps on with and without the newcomers, and holds the old ones equal, where nothing couples them by design."""
+    """Continues with and without the new parameters, and compares the old ones unless the contract couples them."""
     for t in range(3, 9):
         trial.step(t)
         alone.step(t)
