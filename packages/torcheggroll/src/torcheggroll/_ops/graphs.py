@@ -141,10 +141,18 @@ def capture(function: Function, inputs: Sequence[Tensor], constants: Sequence[Te
 
 def capturable(device: torch.device) -> bool:
     """Returns whether a function can be captured: on CUDA, where nobody captures already or watches single ops."""
-    if device.type != "cuda" or not torch.cuda.is_initialized():
-        return False
     watched = torch._C._len_torch_dispatch_stack()
-    return not watched and not torch.cuda.is_current_stream_capturing()
+    return device.type == "cuda" and _initialized() and not watched and not capturing()
+
+
+def capturing() -> bool:
+    """Returns whether somebody captures a graph in this thread's stream."""
+    return _initialized() and torch.cuda.is_current_stream_capturing()
+
+
+def _initialized() -> bool:
+    cuda: Any = torch.cuda
+    return bool(cuda.is_initialized())  # which a tensor on a GPU implies, and fake tensors do not
 
 
 def _modes(device: torch.device) -> Hashable:

@@ -8,6 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from .graphs import capturing
+
 REAL = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -49,7 +51,7 @@ def send(host: Tensor, device: torch.device) -> Tensor:
     Raises:
         RuntimeError: a graph is being captured, which would read the host's memory when it is replayed.
     """
-    if device.type == "cuda" and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+    if device.type == "cuda" and capturing():
         raise RuntimeError("a captured function must not read the host; give it this tensor among its inputs")
     return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
 
