@@ -260,7 +260,7 @@ def test_the_estimate_of_a_small_model_is_one_launch_once_it_repeats(count, monk
     assert es.model_noise.repeated.replays == 1
     assert count.launches["graph"] == 1
     assert steps[0] > 200
-    assert steps[3] <= 25
+    assert steps[3] <= {torch.float32: 17, torch.bfloat16: 25}[dtype]
     assert count.waits == []
 
 
