@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from pulseopt import AEES
-from pulseopt._distributed import read_loss
+from pulseopt._distributed import check_loss, read_losses
 
 HERE = Path(__file__).parent
 
@@ -84,11 +84,11 @@ def single_process(find=False):
 
 
 def test_a_single_process_reads_its_own_loss():
-    assert read_loss(torch.tensor(1.5), average=True) == 1.5
-    assert read_loss(2, average=True) == 2.0
+    assert read_losses([torch.tensor(1.5)], average=True) == [1.5]
+    assert read_losses([2], average=True) == [2.0]
     with pytest.raises(TypeError, match="number"):
-        read_loss("x", average=True)
+        check_loss("x")
     with pytest.raises(TypeError, match="real"):
-        read_loss(torch.tensor(1j), average=True)
+        check_loss(torch.tensor(1j))
     with pytest.raises(ValueError, match="one number"):
-        read_loss(torch.ones(2), average=True)
+        check_loss(torch.ones(2))

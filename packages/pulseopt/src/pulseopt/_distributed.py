@@ -19,17 +19,6 @@ def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def read_loss(loss: float | Tensor, average: bool, group: Any = None) -> float:
-    """Returns a loss as a float; as `read_losses`, of one.
-
-    Raises:
-        TypeError: ``loss`` is not a number.
-        ValueError: ``loss`` holds several.
-    """
-    check_loss(loss)
-    return read_losses([loss], average, group)[0]
-
-
 def read_losses(losses: Sequence[float | Tensor], average: bool, group: Any = None) -> list[float]:
     """Returns losses as floats, with one read of the device.
 
