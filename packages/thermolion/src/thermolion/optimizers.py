@@ -19,7 +19,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
+def _uncompiled(function: Callable[P, R]) -> Callable[P, R]:
     """Keeps a compiler of `torch.compile` out of ``function``."""
     compiler: Any = torch.compiler
     return cast("Callable[P, R]", compiler.disable(function))
@@ -191,7 +191,7 @@ class ThermoLion(Optimizer):
         self._step_batches()
         return loss
 
-    @uncompiled
+    @_uncompiled
     def _step_batches(self) -> None:
         """Steps every batch; a compiler leaves this as it is, and so the noise keeps its bits."""
         self._refuse()

@@ -26,6 +26,7 @@ namespace {
 #define BRING_NEAR(from, count)
 #endif
 
+constexpr int64_t NEAR = 4 * SLICE;  // elements by which θ, m and v are brought near before they are updated
 constexpr int64_t CHUNK = 8 * GROUP;  // elements that one thread takes at a time from a big tensor
 constexpr int64_t BIG = 1 << 18;      // tensors above this are shared among threads
 
@@ -39,21 +40,24 @@ struct Numbers {
   int64_t maximize, warm, stochastic, skip;
 };
 
-// q = tanh|a|: |a| P(a²) / Q(a²), fitted on [0, 9.02], above which it is 1; a NaN stays one.
+// The smaller of two numbers that are not negative; a NaN counts as large. Their bits compare as they do, and faster.
+inline float at_most(float bound, float x) {
+  return bits_of<float>(std::min(bits_of<int32_t>(bound), bits_of<int32_t>(x)));
+}
+
+// q = tanh|a|: |a| P(a²) / Q(a²), fitted on [0, 9.02], above which it is 1. It is finite where a is NaN: (7) adds a.
 inline float gate(float a) {
-  float x = std::abs(a);
-  x = x > 9.02f ? 9.02f : x;
+  float x = at_most(9.02f, std::abs(a));
   float y = x * x;
   float p = polynomial(y, 9.99999979e-01f, 1.33797016e-01f, 3.49401505e-03f, 2.05831612e-05f, 1.33186389e-08f);
-  float q = x * p / polynomial(y, 1.0f, 4.67130169e-01f, 2.58709992e-02f, 3.28306092e-04f, 7.76183957e-07f);
-  return q > 1.0f ? 1.0f : q;
+  return at_most(1.0f, x * p / polynomial(y, 1.0f, 4.67130169e-01f, 2.58709992e-02f, 3.28306092e-04f, 7.76183957e-07f));
 }
 
 inline double gate(double a) { return std::tanh(std::abs(a)); }
 
 template <class C>
 struct Coefficients {
-  C lr, keep, beta1, one_beta1, beta2, one_beta2, eps, sigma;
+  C lr, keep, beta1, one_beta1, beta2, one_beta2, eps, half_sigma;
 };
 
 template <class C>
@@ -64,27 +68,42 @@ constexpr Bits<C> SIGN = Bits<C>(1) << (8 * sizeof(C) - 1);
 template <class C>
 inline C flipped(C number, Bits<C> sign) { return bits_of<C>(bits_of<Bits<C>>(number) ^ sign); }
 
-// At most SLICE elements, all in the type C that is computed in; xi is not read where it is cold; `flip` is SIGN to
-// maximize, else 0. A slice passes through one short loop after the other, as in drawing.
-template <class C, bool WARM>
+// Updates SLICE elements, all in the type C that is computed in, and draws `next`, the noise of as many later ones, if
+// DRAW. `xi` is not read where it is cold; `flip` is SIGN to maximize, else 0. Elements pass through one short loop
+// after the other; divisions and roots, which keep one unit busy, share a loop with a polynomial of the noise.
+template <class C, bool WARM, bool DRAW>
 inline void update(C* __restrict theta, const C* __restrict grad, C* __restrict m, C* __restrict v,
-                   const float* __restrict xi, int64_t n, Bits<C> flip, const Coefficients<C>& c) {
+                   const float* __restrict xi, float* __restrict next, Drawing& drawing, Bits<C> flip,
+                   const Coefficients<C>& c) {
+  const Bits<C> HALF_OF_ONE = bits_of<Bits<C>>(C(0.5)), AND_A_HALF = bits_of<Bits<C>>(C(0.75)) ^ HALF_OF_ONE;
   alignas(64) C as[SLICE], qs[SLICE];
-  for (int64_t i = 0; i < n; ++i) {
+  auto moments = [&](int64_t i) {
     C g = flipped(grad[i], flip);
     m[i] = add_product(m[i] * c.beta1, g, c.one_beta1);  // (2)
     v[i] = v[i] * c.beta2 + c.one_beta2 * g * g;  // (3)
     as[i] = m[i] / (std::sqrt(v[i]) + c.eps);  // (4)
+  };
+  if constexpr (DRAW) {
+    for (int64_t l = 0; l < PAIRS; ++l) drawing.mix(l);
+    for (int64_t l = 0; l < PAIRS; ++l) {
+      moments(l);
+      drawing.take_log(l);
+      moments(PAIRS + l);
+    }
+  } else {
+    for (int64_t i = 0; i < SLICE; ++i) moments(i);
   }
-  for (int64_t i = 0; i < n; ++i) qs[i] = gate(as[i]);  // (5)
-  for (int64_t i = 0; i < n; ++i) {
-    Bits<C> sign = bits_of<Bits<C>>(m[i]) & SIGN<C>;
-    bool agree = flipped(grad[i], flip ^ sign) > 0;
-    C s = m[i] != 0 ? flipped(agree ? C(1.5) : C(1), sign) : C(0);  // (6)
-    if (WARM) s += c.sigma * C(xi[i]);  // (8)
-    C half = add_product(add_product(C(0.5), C(-0.5), qs[i]) * s, qs[i], as[i]);  // (7), u / 2
+  for (int64_t i = 0; i < SLICE; ++i) qs[i] = gate(as[i]);  // (5)
+  for (int64_t i = 0; i < SLICE; ++i) {
+    Bits<C> sign = bits_of<Bits<C>>(m[i]) & SIGN<C>, moves = Bits<C>(0) - Bits<C>(m[i] != 0);
+    bool agree = std::make_signed_t<Bits<C>>(bits_of<Bits<C>>(grad[i]) ^ (flip ^ sign)) > 0;
+    C half_s = bits_of<C>((sign | HALF_OF_ONE | (agree ? AND_A_HALF : 0)) & moves);  // (6)
+    if (WARM) half_s += c.half_sigma * C(xi[i]);  // (8)
+    C half = add_product((C(1) - qs[i]) * half_s, qs[i], as[i]);  // (7), u / 2
     theta[i] = add_product(theta[i] * c.keep, half, C(-2) * c.lr);  // (9)
   }
+  if (DRAW)
+    for (int64_t l = 0; l < PAIRS; ++l) drawing.turn(l, next);
 }
 
 template <class T>
@@ -106,6 +125,12 @@ inline c10::BFloat16 rounded_up_or_down(float theta, uint32_t random) {
   return c10::BFloat16(bits_of<float>((bits_of<uint32_t>(theta) + random) & 0xFFFF0000u));
 }
 
+template <class C>
+inline C finite_square(C g) {
+  C square = g * g;
+  return square <= std::numeric_limits<C>::max() ? square : C(0);
+}
+
 template <class T, class S>
 class Step {
   using C = typename Computed<T>::type;
@@ -114,20 +139,21 @@ class Step {
   Step(const Tensors& t, const Numbers& numbers) : t(t), numbers(numbers), keys(numbers.seed, t.step, t.index), rounding(numbers.rounding_seed, t.step, t.index) {}
 
   C sum(int64_t first, int64_t last) const {  // Σ g² without what is not finite
+    constexpr int64_t ROWS = 8;
     const T* grad = reinterpret_cast<const T*>(t.grad);
     double total = 0;
     for (int64_t start = first; start < last; start += GROUP) {
       C lanes[32] = {};
       int64_t stop = std::min(start + GROUP, last), i = start;
-      for (; i + 32 <= stop; i += 32)
+      for (; i + 32 * ROWS <= stop; i += 32 * ROWS)
         for (int64_t l = 0; l < 32; ++l) {
-          C g = C(grad[i + l]), square = g * g;
-          lanes[l] += square <= std::numeric_limits<C>::max() ? square : C(0);
+          C lane = lanes[l];  // stays in a register for several rows
+          for (int64_t row = 0; row < ROWS; ++row) lane += finite_square(C(grad[i + 32 * row + l]));
+          lanes[l] = lane;
         }
-      for (; i < stop; ++i) {
-        C g = C(grad[i]), square = g * g;
-        lanes[0] += square <= std::numeric_limits<C>::max() ? square : C(0);
-      }
+      for (; i + 32 <= stop; i += 32)
+        for (int64_t l = 0; l < 32; ++l) lanes[l] += finite_square(C(grad[i + l]));
+      for (; i < stop; ++i) lanes[0] += finite_square(C(grad[i]));
       for (C lane : lanes) total += lane;
     }
     return C(total);
@@ -151,43 +177,54 @@ class Step {
   template <bool WARM>
   void groups(int64_t first, int64_t last, C sigma) const {
     const Coefficients<C> c{C(numbers.lr), C(1 - numbers.lr * numbers.weight_decay), C(numbers.beta1), C(1 - numbers.beta1),
-                            C(numbers.beta2), C(1 - numbers.beta2), C(numbers.eps), sigma};
-    const Keys k = keys;
+                            C(numbers.beta2), C(1 - numbers.beta2), C(numbers.eps), C(0.5) * sigma};
     alignas(64) float noise[2][GROUP];
     float *xi = noise[0], *next = noise[1];
     if (WARM)
-      for (int64_t i = 0; i < std::min(HALF, last - first); i += PAIRS) draw(xi, first / GROUP, i, k);
+      for (int64_t i = 0; i < std::min(HALF, last - first); i += PAIRS) draw(xi + i, first / GROUP, i);
     for (int64_t start = first; start < last; start += GROUP) {
       int64_t n = std::min(GROUP, last - start), ahead = std::min(HALF, last - start - GROUP);
       for (int64_t i = 0; i < n; i += SLICE) {
-        if (WARM && i / 2 < ahead) draw(next, start / GROUP + 1, i / 2, k);
+        Drawing drawing(start / GROUP + 1, i / 2, keys);
         if (WARM) {
-          int64_t near = start + i + 2 * SLICE;
+          int64_t near = start + i + NEAR;
           BRING_NEAR(theta() + near, SLICE) BRING_NEAR(m() + near, SLICE) BRING_NEAR(v() + near, SLICE)
         }
-        if (n - i >= SLICE) slice<WARM>(start + i, SLICE, xi + i, c);  // a constant length makes better loops
-        else slice<WARM>(start + i, n - i, xi + i, c);
+        int64_t count = std::min(SLICE, n - i);
+        if (WARM && i / 2 < ahead) slice<WARM, true>(start + i, count, xi + i, next + i / 2, drawing, c);
+        else slice<WARM, false>(start + i, count, xi + i, next, drawing, c);
       }
       std::swap(xi, next);
     }
   }
 
-  template <bool WARM>
-  void slice(int64_t start, int64_t n, const float* xi, const Coefficients<C>& c) const {
-    const Bits<C> flip = numbers.maximize ? SIGN<C> : 0;
-    if constexpr (std::is_same_v<T, C> && std::is_same_v<S, C>)
-      if (!numbers.skip) return update<C, WARM>(theta() + start, grad() + start, m() + start, v() + start, xi, n, flip, c);
-    widened<WARM>(start, n, xi, flip, c);
+  void draw(float* xi, int64_t group, int64_t first) const {
+    Drawing drawing(group, first, keys);
+    for (int64_t l = 0; l < PAIRS; ++l) drawing.mix(l);
+    for (int64_t l = 0; l < PAIRS; ++l) drawing.take_log(l);
+    for (int64_t l = 0; l < PAIRS; ++l) drawing.turn(l, xi);
   }
 
-  template <bool WARM>
-  void widened(int64_t start, int64_t n, const float* xi, Bits<C> flip, const Coefficients<C>& c) const {
-    alignas(64) C wide[4][SLICE];
+  template <bool WARM, bool DRAW>
+  void slice(int64_t start, int64_t n, const float* xi, float* next, Drawing& drawing, const Coefficients<C>& c) const {
+    const Bits<C> flip = numbers.maximize ? SIGN<C> : 0;
+    if constexpr (std::is_same_v<T, C> && std::is_same_v<S, C>)
+      if (n == SLICE && !numbers.skip)
+        return update<C, WARM, DRAW>(theta() + start, grad() + start, m() + start, v() + start, xi, next, drawing, flip,
+                                     c);
+    widened<WARM, DRAW>(start, n, xi, next, drawing, flip, c);
+  }
+
+  // Copies at most SLICE elements, filled up with zeros, into the type C and back.
+  template <bool WARM, bool DRAW>
+  void widened(int64_t start, int64_t n, const float* xi, float* next, Drawing& drawing, Bits<C> flip,
+               const Coefficients<C>& c) const {
+    alignas(64) C wide[4][SLICE] = {};
     for (int64_t i = 0; i < n; ++i) {
       wide[0][i] = C(theta()[start + i]), wide[1][i] = C(grad()[start + i]);
       wide[2][i] = C(m()[start + i]), wide[3][i] = C(v()[start + i]);
     }
-    update<C, WARM>(wide[0], wide[1], wide[2], wide[3], xi, n, flip, c);
+    update<C, WARM, DRAW>(wide[0], wide[1], wide[2], wide[3], xi, next, drawing, flip, c);
     for (int64_t i = 0; i < n; ++i) {
       if (numbers.skip && wide[1][i] == 0) continue;
       if constexpr (std::is_same_v<T, c10::BFloat16>)

@@ -59,10 +59,10 @@ inline float polynomial(float x, float first, Rest... rest) {  // first + x (sec
   return add_product(first, polynomial(x, rest...), x);
 }
 
-// -2 ln u: Cephes' polynomial on [√½, √2), in g = 2 - 2f with f the fraction.
-inline float minus_two_log(float u) {
+// -2 ln u of u = 2⁻³¹ w: Cephes' polynomial on [√½, √2), in g = 2 - 2f with f the fraction of u.
+inline float minus_two_log(float w) {
   constexpr int32_t ROOT = 0x3F3504F3;  // √½
-  int32_t bits = bits_of<int32_t>(u) - ROOT;
+  int32_t bits = bits_of<int32_t>(w) - (31 << 23) - ROOT;
   float g = 2.0f - bits_of<float>((bits & 0x7FFFFF) + ROOT + (1 << 23));
   float p = polynomial(g, 0.25f, 0.0833333284f, 0.0312499925f, 0.0125004463f, 0.00520876795f,
                        0.00222645677f, 0.000970323512f, 0.000456132751f, 0.000224894728f, 6.87273787e-05f);
@@ -79,28 +79,36 @@ struct Lanes {  // 2654435769 c for the counters of one slice
 };
 constexpr Lanes LANES;
 
-// ξ of a slice of one group: of PAIRS first elements, from number `first` of the group on, and of their partners. A
-// slice passes through one short loop after the other, so that a core has many pairs under way at once.
-inline void draw(float* __restrict xi, int64_t group, int64_t first, const Keys& k) {
-  alignas(64) uint32_t x[PAIRS], y[PAIRS];
-  alignas(64) float radius[PAIRS];
-  const uint32_t start = origin(uint32_t(group * HALF + first), k);
-  for (int64_t l = 0; l < PAIRS; ++l) {
+// PAIRS first elements of a group, from number `first` on, and their partners, drawn in three stages. Each stage is a
+// short loop over all pairs, so that a core has many of them under way at once.
+class Drawing {
+ public:
+  Drawing(int64_t group, int64_t first, const Keys& k) : start(origin(uint32_t(group * HALF + first), k)), k(k) {}
+
+  inline void mix(int64_t l) {
     uint32_t z = mixed(start + LANES.at[l], k);
     x[l] = 0x735A2D97u * z;  // (11)
     y[l] = 0x846CA68Bu * fold(0xD35A2D97u * z + k.k2, 16) + k.k3;  // (12)
   }
-  for (int64_t l = 0; l < PAIRS; ++l)
-    radius[l] = minus_two_log(add_product(0x1p-32f, std::abs(float(int32_t(x[l]))), 0x1p-31f));
-  for (int64_t l = 0; l < PAIRS; ++l) {
-    float signed_radius = bits_of<float>(bits_of<uint32_t>(std::sqrt(radius[l])) ^ (x[l] & 0x80000000u));  // (13)
+
+  inline void take_log(int64_t l) { square[l] = minus_two_log(std::abs(float(int32_t(x[l]))) + 0.5f); }  // r² of (13)
+
+  // ξ of the pair: of number `l` of `xi`, and of its partner.
+  inline void turn(int64_t l, float* __restrict xi) const {
+    float radius = bits_of<float>(bits_of<uint32_t>(std::sqrt(square[l])) ^ (x[l] & 0x80000000u));  // (13)
     float phi = float(int32_t(y[l])) * float(3.14159265358979323846 * 0x1p-32);
-    float square = phi * phi;
-    float cosine = polynomial(square, 0.9999999532f, -0.4999990506f, 0.04166357893f, -0.001385366693f, 2.315317416e-05f);
-    float sine = polynomial(square, 0.9999999957f, -0.1666665797f, 0.008333050617f, -0.0001980904636f, 2.605166277e-06f);
-    xi[first + l] = signed_radius * cosine;
-    xi[HALF + first + l] = signed_radius * (phi * sine);  // (14)
+    float phi2 = phi * phi;
+    float cosine = polynomial(phi2, 0.9999999532f, -0.4999990506f, 0.04166357893f, -0.001385366693f, 2.315317416e-05f);
+    float sine = polynomial(phi2, 0.9999999957f, -0.1666665797f, 0.008333050617f, -0.0001980904636f, 2.605166277e-06f);
+    xi[l] = radius * cosine;
+    xi[HALF + l] = radius * (phi * sine);  // (14)
   }
-}
+
+ private:
+  alignas(64) uint32_t x[PAIRS], y[PAIRS];
+  alignas(64) float square[PAIRS];
+  uint32_t start;
+  const Keys& k;
+};
 
 }  // namespace
