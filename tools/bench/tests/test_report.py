@@ -160,12 +160,14 @@ def test_a_documented_setting_that_short_runs_had_dropped_is_flagged(first, misl
     records = fabricate.study(selection=fabricate.selection(**documented))
     (result,) = analyse(records)
     assert ("stage 1 misled" in result.entry("adamw").flags) == misled
-    assert ("for AdamW they would have dropped" in evidence([result])) == misled
-    assert ("for AdamW they would have dropped" in "".join(of_package("thermolion", [result]))) is False
+    assert ("misled the search of AdamW: they would have dropped" in evidence([result])) == misled
+    assert (
+        "misled the search of AdamW: they would have dropped" in "".join(of_package("thermolion", [result]))
+    ) is False
     compared = fabricate.study("thermolion", tests=BETTER)[1:]
     chosen = fabricate.selection("thermolion", documented=True)
     (both,) = analyse([*records, chosen, *compared])
-    shown = "better on 1 (Digits with 40 % wrong labels" + ", documented settings" * misled + ")"
+    shown = "better on 1 (Digits with 40 % wrong labels" + ", documented setting" * misled + ")"
     assert shown in sentence_of("thermolion", [both])
     (older,) = analyse(fabricate.study(selection=fabricate.selection(trials=trials, untuned={"lr": 0.001})))
     assert not older.misled
@@ -334,6 +336,14 @@ def test_a_claim_written_late_is_judged_on_fresh_seeds_alone(fabricate):
     assert [(o.fresh, o.result) for o in without] == [(True, "not measured")]
 
 
+def test_a_claim_that_failed_before_is_withdrawn_when_it_fails_again(fabricate):
+    for tests, gone in ((EVEN, True), (BETTER, False)):
+        records = [*fabricate.study("aees-random", EVEN, decisions=30)]
+        records += fabricate.study("aees-adamw", tests, decisions=30)
+        found = outcomes_of(records, "aees-adamw")
+        assert withdrawn(found) == ({found[0].claim} if gone else set())
+
+
 def test_a_claim_withdrawn_leaves_the_readme_and_stays_on_the_page(fabricate):
     records = [
         *judged_again(fabricate, "adamw", EVEN, EVEN),
@@ -345,6 +355,7 @@ def test_a_claim_withdrawn_leaves_the_readme_and_stays_on_the_page(fabricate):
     bullets, rows = evidence(results).split("<!-- /verdicts -->")
     assert claim.text not in bullets
     assert rows.count(claim.text) == 2
+    assert "**not shown**, withdrawn" in rows
     assert "**refuted**, withdrawn" in rows
 
 

@@ -1,5 +1,6 @@
 """Whether the claims of `bench.protocol.claims` held."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -150,12 +151,10 @@ def _has_fresh_seeds(claim: Claim, results: list[WorkloadResult]) -> bool:
 
 
 def withdrawn(outcomes: list[Outcome]) -> set[Claim]:
-    """Returns the claims that were judged on the final seeds and on fresh ones, and shown on neither."""
-    failed = {
-        fresh: {o.claim for o in outcomes if o.fresh == fresh and o.result in ("not shown", "refuted")}
-        for fresh in (False, True)
-    }
-    return failed[False] & failed[True]
+    """Returns the claims that were judged on two sets of seeds, and shown on neither."""
+    failed = [outcome for outcome in outcomes if outcome.result in ("not shown", "refuted")]
+    times = Counter(outcome.claim for outcome in failed)
+    return {claim for claim, count in times.items() if count + claim.failed_before > 1}
 
 
 def latest(outcomes: list[Outcome]) -> list[Outcome]:

@@ -90,7 +90,7 @@ def of_package(package: str, results: list[WorkloadResult]) -> list[str]:
         return last
     rows = [
         [
-            *(result.place, mine.title, result.metric, spread(mine), spread(other), title(mine.against)),
+            *(result.place(mine), mine.title, result.metric, spread(mine), spread(other), title(mine.against)),
             *(interval(mine.comparison), mine.verdict),
         ]
         for result, mine in pairs
@@ -117,8 +117,8 @@ def cautioned(result: WorkloadResult) -> str:
         return ""
     names = ", ".join(result.misled)
     return (
-        f"short runs misled the search; for {names} they would have dropped the documented setting, which was the best "
-        "at full length. The verdicts are about documented settings, not tuned ones."
+        f"short runs misled the search of {names}: they would have dropped the documented setting, which was the best "
+        "at full length. Verdicts that rest on it are about the documented setting, not a tuned one."
     )
 
 
@@ -156,7 +156,10 @@ def _bullet(package: str, entry: str, outcomes: list[Outcome], results: list[Wor
     mine = [outcome for outcome in outcomes if METHODS[outcome.claim.entry].package == package]
     kept = [outcome for outcome in latest(mine) if outcome.claim not in withdrawn(mine)]
     kept.sort(key=lambda outcome: ORDER.index(outcome.result))
-    claims = [f"{outcome.claim.text} **{outcome.result.capitalize()}** ({outcome.where})." for outcome in kept]
+    places: dict[tuple[str, str], list[str]] = {}
+    for outcome in kept:
+        places.setdefault((outcome.claim.text, outcome.result), []).append(outcome.where)
+    claims = [f"{text} **{result.capitalize()}** on {' and '.join(where)}." for (text, result), where in places.items()]
     found = standing(entry, results)
     return " ".join([f"- **{title(entry)}**.", *claims, f"{found[:1].upper()}{found[1:]}"]).rstrip()
 
@@ -175,7 +178,7 @@ def evidence(results: list[WorkloadResult]) -> str:
     lines += [*unfinished(results), "", "<!-- /verdicts -->", ""]
     failed = withdrawn(outcomes)
     claims = [
-        [o.title, o.claim.text, f"{o.where}, {o.seeds} seeds", _outcome(o, o.fresh and o.claim in failed), o.detail]
+        [o.title, o.claim.text, f"{o.where}, {o.seeds} seeds", _outcome(o, o.claim in failed), o.detail]
         for o in outcomes
     ]
     lines += ["## What is claimed, and whether it held", ""]
@@ -224,23 +227,26 @@ def _robustness(results: list[WorkloadResult]) -> list[str]:
     lines = ["## Robustness to the learning rate", ""]
     lines += ["Decades of the learning rate within which the test metric stays within 1 % of the method's best.", ""]
     lines += [*table(["method", *(result.title for result in shown)], rows), ""]
-    return lines + [f"![over the rate](_static/bench/{result.name}-rates.svg)\n" for result in shown]
+    return lines + [
+        f"{result.title}:\n\n![{result.title}, every learning rate](_static/bench/{result.name}-rates.svg)\n"
+        for result in shown
+    ]
 
 
 def _section(result: WorkloadResult) -> list[str]:
     shared = shared_flags(result)
-    head = ["method", f"test {result.metric}", "recommended setting", f"difference to {title(result.reference)} [95 %]"]
-    head += ["could have found", "p (Holm)", "verdict", "validation of the choice", "at equal CPU [95 %]"]
+    head = ["method", "verdict", f"test {result.metric}", f"difference to {title(result.reference)} [95 %]"]
+    head += ["p (Holm)", "could have found", "recommended setting", "validation of the choice", "at equal CPU [95 %]"]
     head += ["reached", "CPU s", "flags"]
     rows = [
         [
             f"**{entry.title}**" if entry.ours else entry.title,
-            spread(entry),
-            average(entry.untuned_mean()),
-            interval(entry.comparison),
-            number(entry.comparison.detectable, 2) if entry.comparison else "–",
-            f"{entry.adjusted_p:.2g}" if entry.comparison else "–",
             _verdict(result, entry) if entry.comparison else "reference",
+            spread(entry),
+            interval(entry.comparison),
+            f"{entry.adjusted_p:.2g}" if entry.comparison else "–",
+            number(entry.comparison.detectable, 2) if entry.comparison else "–",
+            average(entry.untuned_mean()),
             validation(entry),
             interval(at_equal_cpu(result, entry)),
             reached(entry) if result.target is not None else "–",
@@ -267,4 +273,4 @@ def _section(result: WorkloadResult) -> list[str]:
         lines += [f"![against evaluations and CPU seconds](_static/bench/{result.name}-cost.svg)", ""]
     if shared:
         lines += [f"All of them: *{', '.join(shared)}* (see [flags](#flags)).", ""]
-    return [*lines, *table(head, rows), ""]
+    return [*lines, *table(head, rows, 2), ""]

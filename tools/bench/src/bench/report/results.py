@@ -193,10 +193,11 @@ class WorkloadResult:
         """The methods whose chosen setting stage 1 would have dropped."""
         return [entry.title for entry in self.entries if entry.is_rescued()]
 
-    @property
-    def place(self) -> str:
-        """The title, and what its verdicts are about where that is not what the search chose."""
-        return f"{self.title}, documented settings" if self.misled else self.title
+    def place(self, entry: EntryResult) -> str:
+        """Returns the title, and what a verdict is about where the search did not choose one of the two settings."""
+        pair = (entry, self.entry(entry.against))
+        rescued = any(one is not None and one.is_rescued() for one in pair)
+        return f"{self.title}, documented setting" if rescued else self.title
 
     @property
     def name(self) -> str:

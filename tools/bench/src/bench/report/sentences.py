@@ -42,7 +42,7 @@ def standing(entry: str, results: list[WorkloadResult]) -> str:
     parts = [
         f"{words} {len(where)} ({', '.join(where)})"
         for verdict, words in WORDS
-        if (where := [result.place for result, mine in pairs if mine.verdict == verdict])
+        if (where := [result.place(mine) for result, mine in pairs if mine.verdict == verdict])
     ]
     least = min(mine.comparison.n for _, mine in pairs if mine.comparison)
     caution = " Too few seeds to mean anything." if least < ENOUGH_PAIRS else ""
