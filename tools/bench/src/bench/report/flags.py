@@ -50,9 +50,9 @@ def flags_of_entry(entry: EntryResult, result: WorkloadResult) -> list[str]:
 def _equal_tuning(selection: Selection, result: WorkloadResult) -> bool:
     """Returns whether it tried as many settings as most, more only where its box was widened, on the same seeds."""
     others = [other.selection for other in result.entries if other.selection.follows is None]
-    alone = [other for other in others if not other.widened] or others
-    typical, mine = max(map(_tried, alone)), _tried(selection)
-    enough = mine > typical if selection.widened else mine == typical
+    plain = [other for other in others if not other.widened]
+    typical, mine = max(map(_tried, plain or others)), _tried(selection)
+    enough = mine > typical if selection.widened and plain else mine == typical
     return enough and all(other.tuning_seeds == selection.tuning_seeds for other in others)
 
 

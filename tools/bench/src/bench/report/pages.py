@@ -204,6 +204,13 @@ def evidence(results: list[WorkloadResult]) -> str:
     return "\n".join(lines)
 
 
+def _still(result: WorkloadResult) -> str:
+    share = result.still_improving()
+    if share is None:
+        return ""
+    return f" In the last fifth of its runs, {title(result.reference)} improves by {100 * share:.1f} %."
+
+
 def _outcome(outcome: Outcome, is_withdrawn: bool) -> str:
     return f"**{outcome.result}**{', withdrawn' * is_withdrawn}"
 
@@ -259,7 +266,7 @@ def _section(result: WorkloadResult) -> list[str]:
     lines = [f"## {result.title}", ""]
     lines += [
         f"{result.question} {result.metric}, {result.better} is better; margin {result.margin:g}.{target} A run: "
-        f"{effort(result)}.",
+        f"{effort(result)}.{_still(result)}",
         "",
     ]
     if PROFILES[result.profile].documented and not result.entries[0].selection.documented:

@@ -197,7 +197,7 @@ class WorkloadResult:
         """Returns the title, and what a verdict is about where the search did not choose one of the two settings."""
         pair = (entry, self.entry(entry.against))
         rescued = any(one is not None and one.is_rescued() for one in pair)
-        return f"{self.title}, documented setting" if rescued else self.title
+        return f"{self.title} with the documented setting" if rescued else self.title
 
     @property
     def name(self) -> str:
@@ -212,6 +212,16 @@ class WorkloadResult:
     def entry(self, name: str) -> EntryResult | None:
         """Returns one entry's result."""
         return next((result for result in self.entries if result.entry == name), None)
+
+    def still_improving(self) -> float | None:
+        """Returns the share by which the reference's mean validation improves in the last fifth of its final runs."""
+        reference = self.entry(self.reference)
+        curves = [run.curve.value for run in reference.finals.values() if run.curve.value] if reference else []
+        if not curves:
+            return None
+        before = statistics.fmean(values[max(0, round(0.8 * len(values)) - 1)] for values in curves)
+        end = statistics.fmean(values[-1] for values in curves)
+        return self.sign * (end - before) / abs(before) if before else None
 
 
 def _undecided(one: Trial, other: Trial) -> bool:
