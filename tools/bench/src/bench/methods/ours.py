@@ -219,25 +219,18 @@ OURS = [
 ]
 
 
-def _without(of: Method, id: str, title: str, at_rates: bool = False, **instead: Value) -> Method:
-    """Returns the ablation of a method: its chosen setting, something in it changed."""
-    return replace(of, id=id, title=title, ours=False, ablates=of.id, instead=instead, at_rates=at_rates)
+def _without(of: Method, id: str, title: str, at_rates: bool = False, follows: str = "", **instead: Value) -> Method:
+    """Returns the ablation of a method: its chosen setting, or that of the one it follows, something in it changed."""
+    return replace(
+        of, id=id, title=title, ours=False, ablates=of.id, at_rates=at_rates, follows=follows, instead=instead
+    )
 
 
 THERMOLION, _, AEES_ADAMW, ADAPTIVE_ADAMW = OURS
 ABLATIONS = [
     _without(THERMOLION, "thermolion-cold", "ThermoLion without noise", temp_decay=1e-9),
     _without(AEES_ADAMW, "aees-random", "AEES with random arms", control="random"),
-    replace(
-        AEES_ADAMW,
-        id="aees-find",
-        title="AEES(find, AdamW)",
-        ours=False,
-        ablates=AEES_ADAMW.id,
-        follows="adamw",
-        instead={"control": "find", "schedule": CONSTANT},
-        at_rates=True,
-    ),
+    _without(AEES_ADAMW, "aees-find", "AEES(find, AdamW)", True, "adamw", control="find", schedule=CONSTANT),
     _without(AEES_ADAMW, "aees-neutral", "the same schedule without a bandit", control="always 1.0"),
     *(
         _without(
@@ -249,14 +242,7 @@ ABLATIONS = [
         )
         for rule in ("trend", "variance", "trend+variance")
     ),
-    replace(
-        ADAPTIVE_ADAMW,
-        id="adaptive-guard",
-        title="AdaptiveOptimizer(trend, guard)",
-        ours=False,
-        ablates=ADAPTIVE_ADAMW.id,
-        follows="adamw",
-        instead={"rule": "trend", "guard": True},
-        at_rates=True,
+    _without(
+        ADAPTIVE_ADAMW, "adaptive-guard", "AdaptiveOptimizer(trend, guard)", True, "adamw", rule="trend", guard=True
     ),
 ]
