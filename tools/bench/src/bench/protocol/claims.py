@@ -1,8 +1,8 @@
 """The claims of our methods, written before the seeds ran that judge them, and the workloads that test them.
 
 The final runs of a workload judge a claim first. Where a profile has fresh seeds for the workload, they judge it once
-more; a claim written after the final runs were read is judged on fresh seeds alone. A claim that fails on both is
-withdrawn from its README.
+more; a claim written after the final runs were read is judged on fresh seeds alone. A claim that fails on two sets of
+seeds is withdrawn from its README.
 """
 
 from collections.abc import Sequence

@@ -12,7 +12,7 @@ from bench.methods.table import METHODS, REFERENCE, SECOND_REFERENCE, title
 from bench.protocol.search import rate_times
 from bench.records.models import PROTOCOL, Family, Record, Run, Selection, Session, digest_of
 from bench.report.flags import flags_of_entry
-from bench.report.results import EntryResult, WorkloadResult, differences
+from bench.report.results import EntryResult, WorkloadResult, differences, value_after
 from bench.report.statistics import Paired, Rank, Verdict, average_ranks, holm, paired, verdict
 from bench.workloads.table import WORKLOADS
 
@@ -91,7 +91,7 @@ def target_of(baseline: EntryResult) -> float | None:
     """
     chosen, budget = baseline.selection.chosen, baseline.selection.budget
     runs = [run for run in baseline.tuning if run.config.params == chosen and run.config.budget == budget]
-    values = [run.curve.value[max(0, round(TARGET * len(run.curve.value)) - 1)] for run in runs if run.curve.value]
+    values = [value_after(TARGET, run.curve) for run in runs if run.curve.value]
     return float(f"{np.median(values):.3g}") if values else None
 
 

@@ -101,7 +101,7 @@ def _at_one_setting(claim: Claim, fresh: bool, result: WorkloadResult, one: Entr
 
 def _over_the_rate(claim: Claim, fresh: bool, result: WorkloadResult, one: EntryResult, other: EntryResult) -> Match:
     """Returns the match at the rate whose interval reaches lowest; the rival stands at its chosen rate throughout."""
-    runs = {factor: one.at(factor, fresh) for factor in (1.0, *(one.selection.rates or []))}
+    runs = {factor: one.at(factor, fresh) for factor in claim.factors(one.entry, one.selection.rates or [])}
     theirs = other.at(1.0, fresh)
     if len(runs) == 1 or not all(runs.values()):
         return Match(claim, fresh, result, other, {}, theirs, None, (0, 0))

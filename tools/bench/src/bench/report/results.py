@@ -216,11 +216,10 @@ class WorkloadResult:
     def still_improving(self) -> float | None:
         """Returns the share by which the reference's mean validation improves in the last fifth of its final runs."""
         reference = self.entry(self.reference)
-        curves = [run.curve.value for run in reference.finals.values() if run.curve.value] if reference else []
+        curves = [run.curve for run in reference.finals.values() if run.curve.value] if reference else []
         if not curves:
             return None
-        before = statistics.fmean(values[max(0, round(0.8 * len(values)) - 1)] for values in curves)
-        end = statistics.fmean(values[-1] for values in curves)
+        before, end = (statistics.fmean(value_after(share, curve) for curve in curves) for share in (0.8, 1.0))
         return self.sign * (end - before) / abs(before) if before else None
 
 
@@ -228,6 +227,11 @@ def _undecided(one: Trial, other: Trial) -> bool:
     pairs = [a - b for a, b in zip(one.values, other.values, strict=False) if a is not None and b is not None]
     compared = paired(pairs) if len(pairs) == len(one.values) else None
     return compared is not None and compared.t_low <= 0 <= compared.t_high
+
+
+def value_after(share: float, curve: Curve) -> float:
+    """Returns the validation value that a run has reached after a share of its evaluations."""
+    return curve.value[max(0, round(share * len(curve.value)) - 1)]
 
 
 def first_reached(curve: Curve, target: float | None, better: str) -> int | None:
